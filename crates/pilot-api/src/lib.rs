@@ -1,0 +1,1 @@
+//! Pilot's local HTTP API: types, server, client.

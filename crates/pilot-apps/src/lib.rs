@@ -1,0 +1,1 @@
+//! Services of an agent: echo, data exchange and the inbox.

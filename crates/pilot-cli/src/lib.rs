@@ -1,0 +1,1 @@
+//! Pilot's commands and their rendering.

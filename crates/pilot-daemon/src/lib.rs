@@ -1,0 +1,1 @@
+//! The Pilot daemon as a library: run(Config).

@@ -1,0 +1,1 @@
+//! Records, names and knocks: messages, client machine and service core, without I/O.

@@ -1,0 +1,1 @@
+//! The Pilot rendezvous as a library: run(Config).

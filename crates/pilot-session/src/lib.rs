@@ -1,0 +1,1 @@
+//! Noise handshakes and sealed packets between two agents, without I/O.

@@ -1,0 +1,1 @@
+//! Virtual clock, links and NATs in which Pilot's machines are tested.

@@ -1,0 +1,1 @@
+//! Identity, state, inbox and registry on disk.

@@ -1,0 +1,1 @@
+//! Reliable streams and datagrams over any datagram path, without I/O.

@@ -1,0 +1,1 @@
+//! Identity logs, signed statements, grants and the knock machine, without I/O.

@@ -1,0 +1,49 @@
+//! Pilot's wire formats: packet headers and frames (hand-coded, zero-copy), hellos, statements and envelopes (postcard).
+//!
+//! Every format has its byte table in `docs/wire.md`. No I/O, no keys: a decoder takes bytes and gives a typed value or a
+//! [`DecodeError`]; it never panics and never allocates more than its input is long.
+//!
+//! ```
+//! use pilot_wire::{Frame, Frames};
+//!
+//! let payload = [0x01, 0x10, 0x44, 0x00]; // PING, MAX_DATA 1024
+//! let frames: Result<Vec<_>, _> = Frames::new(&payload).collect();
+//! assert_eq!(frames?, [Frame::Ping, Frame::MaxData(1024)]);
+//! # Ok::<(), pilot_wire::DecodeError>(())
+//! ```
+
+mod ack;
+mod cursor;
+mod envelope;
+mod error_code;
+mod frame;
+pub mod fuzz;
+mod header;
+mod hello;
+pub mod limits;
+mod message;
+mod statement;
+mod stream_header;
+mod traceparent;
+mod varint;
+
+pub use ack::{Ack, AckRanges, EcnCounts, encode_ack};
+pub use cursor::{DecodeError, Reader};
+pub use envelope::{
+    Envelope, EnvelopeHead, SignedBytes, Statement, decode_postcard, encode_postcard,
+};
+pub use error_code::ErrorCode;
+pub use frame::{Frame, Frames, StreamFrame, StreamPrefix, put_frame};
+pub use header::{
+    DataHeader, HandshakeHeader, KeyAnswer, KeyQuery, PacketKind, VERSION, decode_data_header,
+    decode_handshake_header,
+};
+pub use hello::{Hello, HelloAnswer, TransportParams};
+pub use message::{Message, MessageAck, MessageId, MessageType};
+pub use statement::{
+    Capability, Grant, Knock, KnockTarget, Locator, NetworkConfig, PortRange, Record, Scope,
+    Visibility,
+};
+pub use stream_header::{Realm, StreamHeader};
+pub use traceparent::{ParseTraceParentError, TraceParent};
+pub use varint::{put_varint, varint_len};

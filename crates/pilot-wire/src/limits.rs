@@ -1,0 +1,52 @@
+//! Every bound of the protocol, each with its arithmetic.
+
+use std::time::Duration;
+
+/// Largest datagram that every path must carry: IPv6's minimum MTU (1280) less IPv6 (40) and UDP (8) headers, less 32 for a relay's framing.
+pub const BASE_DATAGRAM: usize = 1200;
+/// Largest UDP payload at all: 65535 less IPv4 (20) and UDP (8) headers.
+pub const MAX_DATAGRAM: usize = 65_507;
+/// Header before a data packet's ciphertext: type and flags, receiver index, low packet number.
+pub const DATA_HEAD: usize = 1 + 4 + 4;
+/// AES-GCM's tag.
+pub const TAG: usize = 16;
+/// `mac1 ‖ mac2` at the end of each handshake packet.
+pub const MACS: usize = 32;
+/// Stream header without its metadata: two ports, realm, traceparent and lengths fit twice into this.
+pub const MAX_STREAM_HEADER: usize = MAX_STREAM_METADATA + 128;
+/// Metadata that a stream's opener may attach.
+pub const MAX_STREAM_METADATA: usize = 1024;
+/// Newest log entries that a hello may carry (an entry is about 250 bytes; the hello stays within [`BASE_DATAGRAM`]).
+pub const MAX_HELLO_ENTRIES: usize = 3;
+/// One entry of an identity log.
+pub const MAX_LOG_ENTRY: usize = 512;
+/// Entries of a whole identity log: a rotation a month for twenty years.
+pub const MAX_LOG_ENTRIES: usize = 256;
+/// Any signed envelope.
+pub const MAX_ENVELOPE: usize = 64 * 1024;
+/// Tags of an agent.
+pub const MAX_TAGS: usize = 16;
+/// Capabilities of an agent.
+pub const MAX_CAPABILITIES: usize = 32;
+/// Text of a knock.
+pub const MAX_JUSTIFICATION: usize = 512;
+/// Candidates in a locator; as many of a peer's are tried.
+pub const MAX_CANDIDATES: usize = 16;
+/// Port ranges in a scope.
+pub const MAX_PORT_RANGES: usize = 32;
+/// Reason text of a CLOSE frame.
+pub const MAX_CLOSE_REASON: usize = 256;
+/// Ranges in one ACK frame: 2 varints of at most 4 bytes each for 64 ranges are half a base datagram.
+pub const MAX_ACK_RANGES: usize = 64;
+/// Largest message of the data exchange.
+pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+/// How long a knock may be answered with a grant.
+pub const KNOCK_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a record may be valid.
+pub const RECORD_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a locator may be valid.
+pub const LOCATOR_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Zero bits that the work of an inception has in the default network.
+pub const DEFAULT_WORK_BITS: u8 = 20;
+/// An agent joins no network with less work.
+pub const MIN_WORK_BITS: u8 = 16;

@@ -1,0 +1,138 @@
+//! Bodies of signed statements (`docs/wire.md` §6).
+
+use std::net::SocketAddr;
+
+use pilot_types::{AgentId, Hostname, NodeId, Port, Tag};
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::Statement;
+
+/// Who is shown an agent's record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Visibility {
+    /// Agents that it granted trust.
+    #[default]
+    Trusted,
+    /// Everybody.
+    Public,
+    /// A later version's word: treated as [`Self::Trusted`].
+    #[serde(other)]
+    Unknown,
+}
+
+/// What an agent can do, as it says of itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Capability {
+    /// Its name, as `[a-z0-9.-]{1,64}`.
+    pub name: String,
+    /// Its semantic version.
+    pub version: String,
+}
+
+/// An agent's entry in the registry. Serial: the agent's own count.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Record {
+    /// The name that it claims.
+    pub hostname: Option<Hostname>,
+    /// At most [`crate::limits::MAX_TAGS`].
+    pub tags: Vec<Tag>,
+    /// At most [`crate::limits::MAX_CAPABILITIES`].
+    pub capabilities: Vec<Capability>,
+    /// Who is shown this record.
+    pub visibility: Visibility,
+    /// Whether the agent approves every knock by itself.
+    pub auto_approves: bool,
+}
+
+impl Statement for Record {
+    const CONTEXT: &'static str = "pilot/record/1";
+}
+
+/// Where an agent is now. Ordered by (`boot_counter`, envelope serial).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Locator {
+    /// Counts the agent's starts.
+    pub boot_counter: u64,
+    /// Where it was seen from outside, best first, at most [`crate::limits::MAX_CANDIDATES`].
+    pub reflexive: Vec<SocketAddr>,
+}
+
+impl Statement for Locator {
+    const CONTEXT: &'static str = "pilot/locator/1";
+}
+
+/// An inclusive range of ports.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct PortRange {
+    /// The first port.
+    pub first: Port,
+    /// The last port, not below the first.
+    pub last: Port,
+}
+
+/// What a grant allows. Empty ports and no reply: nothing, a revocation.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Scope {
+    /// Ports that the grantee may dial, at most [`crate::limits::MAX_PORT_RANGES`] ranges.
+    pub ports: Vec<PortRange>,
+    /// Whether the grantee may answer outstanding requests and nothing else.
+    pub is_reply_only: bool,
+    /// Largest message or file in bytes, 0 for the receiver's own limit.
+    pub max_size: u64,
+    /// Requests a minute, 0 for the receiver's own limit.
+    pub rate: u32,
+}
+
+/// One agent's permission for another. Among grants of a pair the highest serial wins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grant {
+    /// Who is trusted.
+    pub grantee: AgentId,
+    /// With what.
+    pub scope: Scope,
+    /// Hash of the grant that this one narrows.
+    pub parent: Option<[u8; 32]>,
+    /// How many more times it may be handed on.
+    pub depth: u8,
+}
+
+impl Statement for Grant {
+    const CONTEXT: &'static str = "pilot/grant/1";
+}
+
+/// Whom a knock is for, as it was typed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum KnockTarget {
+    /// By address or decimal id.
+    Node(NodeId),
+    /// By name.
+    Hostname(Hostname),
+    /// By key or ticket: full strength.
+    Agent(AgentId),
+}
+
+/// A request for trust.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Knock {
+    /// For whom.
+    pub target: KnockTarget,
+    /// Why, at most [`crate::limits::MAX_JUSTIFICATION`] bytes, for people.
+    pub justification: String,
+    /// The name that the knocker claims, not proven by this.
+    pub hostname: Option<Hostname>,
+}
+
+impl Statement for Knock {
+    const CONTEXT: &'static str = "pilot/knock/1";
+}
+
+/// What a rendezvous fixes for its network; pinned with its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NetworkConfig {
+    /// Leading zero bits of each inception's work.
+    pub work_bits: u8,
+}
+
+impl Statement for NetworkConfig {
+    const CONTEXT: &'static str = "pilot/network/1";
+}

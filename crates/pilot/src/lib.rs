@@ -1,0 +1,1 @@
+//! The tokio shell and embedding API of Pilot: Node, Stream, Listener.
