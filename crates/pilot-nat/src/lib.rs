@@ -1,0 +1,5 @@
+#![doc = include_str!("../README.md")]
+
+mod stun;
+
+pub use stun::{BindingRequest, BindingResponse, StunError, fuzz};
