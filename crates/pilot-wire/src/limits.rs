@@ -40,6 +40,8 @@ pub const MAX_CLOSE_REASON: usize = 256;
 pub const MAX_ACK_RANGES: usize = 64;
 /// Largest message of the data exchange.
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+/// Head of a message, and its acknowledgement: the fixed fields take under 80 bytes, a refusal's words under 600.
+pub const MAX_MESSAGE_HEAD: usize = 1024;
 /// How long a knock may be answered with a grant.
 pub const KNOCK_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a record may be valid.

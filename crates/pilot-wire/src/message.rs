@@ -60,7 +60,8 @@ pub enum MessageType {
     Unknown,
 }
 
-/// Head of a message: a varint length and this in postcard start the stream, the body follows to the stream's end.
+/// Head of a message: a varint length, at most [`crate::limits::MAX_MESSAGE_HEAD`], and this in postcard start the
+/// stream, the body follows to the stream's end.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Message {
     /// Its name.
@@ -76,6 +77,8 @@ pub struct Message {
 }
 
 /// The receiver's answer on the same stream: the message is stored, or why it is not.
+///
+/// A varint length, at most [`crate::limits::MAX_MESSAGE_HEAD`], and this in postcard; then the stream ends.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MessageAck {
     /// It is in the inbox.
