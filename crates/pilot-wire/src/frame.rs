@@ -191,12 +191,12 @@ impl Frame<'_> {
             Self::Stop { id, code } => put_all(out, &[kind::STOP, id.to_u64(), code.to_u64()]),
             Self::MaxData(max) => put_all(out, &[kind::MAX_DATA, max]),
             Self::MaxStreamData { id, max } => {
-                put_all(out, &[kind::MAX_STREAM_DATA, id.to_u64(), max])
+                put_all(out, &[kind::MAX_STREAM_DATA, id.to_u64(), max]);
             }
             Self::MaxStreams(max) => put_all(out, &[kind::MAX_STREAMS, max]),
             Self::DataBlocked(max) => put_all(out, &[kind::DATA_BLOCKED, max]),
             Self::StreamDataBlocked { id, max } => {
-                put_all(out, &[kind::STREAM_DATA_BLOCKED, id.to_u64(), max])
+                put_all(out, &[kind::STREAM_DATA_BLOCKED, id.to_u64(), max]);
             }
             Self::StreamsBlocked(max) => put_all(out, &[kind::STREAMS_BLOCKED, max]),
             Self::PathChallenge(data) => put_bytes(out, kind::PATH_CHALLENGE, &data),
@@ -306,7 +306,7 @@ impl<'a> Frames<'a> {
 
     fn decode(&mut self) -> Result<Frame<'a>, DecodeError> {
         let reader = &mut self.reader;
-        let kind = reader.varint()?;
+        let kind = frame_type(reader)?;
         Ok(match kind {
             kind::PADDING => {
                 let run = reader.rest().iter().take_while(|byte| **byte == 0).count();
@@ -375,6 +375,17 @@ impl<'a> Iterator for Frames<'a> {
             self.reader = Reader::new(&[]);
         }
         Some(frame)
+    }
+}
+
+/// RFC 9000 §12.4: "the frame type field is encoded as a variable-length integer … using the shortest possible encoding".
+fn frame_type(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    let before = reader.rest().len();
+    let kind = reader.varint()?;
+    if before - reader.rest().len() == varint_len(kind) {
+        Ok(kind)
+    } else {
+        Err(DecodeError::Range("frame type"))
     }
 }
 

@@ -1,11 +1,14 @@
 //! Fuzz bodies: functions, so that the stable test run replays the committed corpus.
 
 use crate::{
-    Frame, Frames, Hello, HelloAnswer, KeyAnswer, KeyQuery, SignedBytes, StreamHeader,
-    decode_data_header, decode_handshake_header,
+    EntrySignatures, Frame, Frames, Hello, HelloAnswer, KeyAnswer, KeyQuery, LogEntry, SignedBytes,
+    SignedEntry, StreamHeader, decode_data_header, decode_handshake_header, decode_postcard,
 };
 
 /// Frames decode, encode and decode to the same.
+///
+/// # Panics
+/// If they do not.
 pub fn frames(data: &[u8]) {
     let decoded: Vec<Frame<'_>> = Frames::new(data).map_while(Result::ok).collect();
     let mut encoded = vec![];
@@ -13,10 +16,27 @@ pub fn frames(data: &[u8]) {
         frame.encode(&mut encoded);
     }
     let again: Result<Vec<Frame<'_>>, _> = Frames::new(&encoded).collect();
+    assert_eq!(again.expect("our own encoding decodes"), decoded);
+}
+
+/// Entries of an identity log decode, encode and decode to the same, but for bytes that later versions add.
+///
+/// # Panics
+/// If they do not.
+pub fn identity(data: &[u8]) {
+    let Ok(decoded) = SignedEntry::decode(data) else {
+        return;
+    };
+    let again = decoded.entry.encode();
     assert_eq!(
-        again.expect("our own encoding decodes").len(),
-        decoded.len()
+        decode_postcard::<LogEntry>(&again, "log entry").as_ref(),
+        Ok(&decoded.entry)
     );
+    let covered = data.len() - decoded.encoded.len();
+    match decoded.signatures {
+        EntrySignatures::Own(_) => assert_eq!(covered, SignedBytes::SIGNATURE),
+        EntrySignatures::Rotation { .. } => assert_eq!(covered, 2 * SignedBytes::SIGNATURE),
+    }
 }
 
 /// No header, hello, envelope or stream header panics.

@@ -129,9 +129,10 @@ impl HandshakeHeader {
     /// Bytes of this header.
     #[must_use]
     pub const fn encoded_len(&self) -> usize {
-        match self.kind {
-            PacketKind::Initiation => Self::INITIATION_LEN,
-            _ => Self::ANSWER_LEN,
+        if matches!(self.kind, PacketKind::Initiation) {
+            Self::INITIATION_LEN
+        } else {
+            Self::ANSWER_LEN
         }
     }
 
@@ -168,18 +169,15 @@ impl HandshakeHeader {
 /// # Errors
 /// [`DecodeError`] if the packet is too short or of another kind.
 pub fn decode_handshake_header(packet: &[u8]) -> Result<(HandshakeHeader, &[u8]), DecodeError> {
-    let kind = match PacketKind::of(packet) {
-        Some(
-            kind @ (PacketKind::Initiation
-            | PacketKind::Response
-            | PacketKind::Cookie
-            | PacketKind::VersionList),
-        ) => kind,
-        Some(_) | None => {
-            return Err(DecodeError::UnknownType(
-                packet.first().copied().unwrap_or_default().into(),
-            ));
-        }
+    let Some(
+        kind @ (PacketKind::Initiation
+        | PacketKind::Response
+        | PacketKind::Cookie
+        | PacketKind::VersionList),
+    ) = PacketKind::of(packet)
+    else {
+        let first = packet.first().copied().unwrap_or_default();
+        return Err(DecodeError::UnknownType(first.into()));
     };
     let mut reader = Reader::new(packet);
     reader.u8()?;

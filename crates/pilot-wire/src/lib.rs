@@ -20,8 +20,10 @@ mod frame;
 pub mod fuzz;
 mod header;
 mod hello;
+mod identity;
 pub mod limits;
 mod message;
+mod scope;
 mod statement;
 mod stream_header;
 mod traceparent;
@@ -39,10 +41,14 @@ pub use header::{
     decode_handshake_header,
 };
 pub use hello::{Hello, HelloAnswer, TransportParams};
+pub use identity::{
+    Authority, EntrySignatures, Inception, LogEntry, LogKey, Rotation, SignedEntry,
+};
 pub use message::{Message, MessageAck, MessageId, MessageType};
+pub use scope::ParsePortsError;
 pub use statement::{
     Capability, Grant, Knock, KnockTarget, Locator, NetworkConfig, PortRange, Record, Scope,
-    Visibility,
+    TicketBody, Visibility,
 };
 pub use stream_header::{Realm, StreamHeader};
 pub use traceparent::{ParseTraceParentError, TraceParent};

@@ -22,6 +22,8 @@ pub const MAX_HELLO_ENTRIES: usize = 3;
 pub const MAX_LOG_ENTRY: usize = 512;
 /// Entries of a whole identity log: a rotation a month for twenty years.
 pub const MAX_LOG_ENTRIES: usize = 256;
+/// Keys of one log entry: the two of today, one replacement of each, and as many again to come.
+pub const MAX_LOG_KEYS: usize = 8;
 /// Any signed envelope.
 pub const MAX_ENVELOPE: usize = 64 * 1024;
 /// Tags of an agent.

@@ -136,3 +136,20 @@ pub struct NetworkConfig {
 impl Statement for NetworkConfig {
     const CONTEXT: &'static str = "pilot/network/1";
 }
+
+/// What a ticket hands over; its envelope names the agent and the end.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketBody {
+    /// The identity log, oldest first, at most [`crate::limits::MAX_LOG_ENTRIES`].
+    pub entries: Vec<Vec<u8>>,
+    /// Where the agent may be reached, best first, at most [`crate::limits::MAX_CANDIDATES`].
+    pub endpoints: Vec<SocketAddr>,
+    /// Its rendezvous, as `pilot://KEY@HOST:PORT`.
+    pub rendezvous: Option<String>,
+    /// Lets one stranger knock.
+    pub secret: [u8; 16],
+}
+
+impl Statement for TicketBody {
+    const CONTEXT: &'static str = "pilot/ticket/1";
+}
