@@ -1,1 +1,39 @@
-//! Services of an agent: echo, data exchange and the inbox.
+//! Services of an agent: echo (port 7), the waiting room for inbound streams (stdio, port 1000) and the data exchange (port 1001).
+//!
+//! A service works on any `AsyncRead + AsyncWrite`: who may reach it was decided before, by trust. Nothing here executes
+//! or interprets what a peer sends: text is data.
+//!
+//! ```text
+//! port 7      serve_echo(stream)                        what comes goes back
+//! port 1000…  WaitingRoom ── admit ──▶ (bounded, 30 s) ──▶ take     until `recv` or `accept` asks for it
+//! port 1001   send_message ──▶ head, body ──▶ DataExchange::serve ──▶ Inbox (durable) ──▶ ack
+//! ```
+//!
+//! ```
+//! use pilot_apps::serve_echo;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+//! let (mut ours, theirs) = tokio::io::duplex(1024);
+//! let service = tokio::spawn(serve_echo(theirs));
+//! ours.write_all(b"hello").await?;
+//! ours.shutdown().await?;
+//! let mut back = String::new();
+//! ours.read_to_string(&mut back).await?;
+//! assert_eq!(back, "hello");
+//! assert_eq!(service.await??, 5);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod data_exchange;
+mod echo;
+mod waiting_room;
+
+pub use data_exchange::{
+    AnswersError, DataExchange, Delivery, Inbox, Limits, Outcome, PutError, ReadMessageError,
+    SendMessageError, Sender, ServeError, Terms, send_message,
+};
+pub use echo::serve_echo;
+pub use waiting_room::{Bounds, Queue, WaitingRoom};

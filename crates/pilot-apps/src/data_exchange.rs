@@ -1,0 +1,14 @@
+//! Port 1001: messages with a type, an id and an answer (`docs/wire.md` §7).
+
+mod answers;
+mod codec;
+mod receive;
+mod send;
+mod sender_rate;
+
+pub use answers::AnswersError;
+pub use codec::ReadMessageError;
+pub use receive::{
+    DataExchange, Delivery, Inbox, Limits, Outcome, PutError, Sender, ServeError, Terms,
+};
+pub use send::{SendMessageError, send_message};

@@ -1,0 +1,211 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pilot_wire::MessageType;
+use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+use super::super::codec::{encode_prefixed, read_ack};
+use super::super::send::{SendMessageError, send_message};
+use super::*;
+
+const PEER: AgentId = AgentId::new([1; 32]);
+
+#[derive(Default)]
+struct Memory {
+    kept: Mutex<Vec<Delivery>>,
+    is_full: AtomicBool,
+}
+
+impl Inbox for Memory {
+    fn put(&self, delivery: &Delivery) -> Result<Outcome, PutError> {
+        if self.is_full.load(Ordering::Relaxed) {
+            return Err(PutError::Full);
+        }
+        let mut kept = lock(&self.kept);
+        if kept.iter().any(|other| other.head.id == delivery.head.id) {
+            return Ok(Outcome::Duplicate);
+        }
+        kept.push(delivery.clone());
+        Ok(Outcome::Stored)
+    }
+}
+
+fn exchange(limits: Limits) -> Arc<DataExchange<Memory>> {
+    Arc::new(DataExchange::new(Arc::new(Memory::default()), limits))
+}
+
+fn head(id: u8, reply_to: Option<u8>) -> Message {
+    Message {
+        id: MessageId::new([id; 16]),
+        kind: MessageType::Text,
+        len: 0,
+        reply_to: reply_to.map(|id| MessageId::new([id; 16])),
+        trace: None,
+    }
+}
+
+fn served(
+    exchange: &Arc<DataExchange<Memory>>,
+    stream: DuplexStream,
+    terms: Terms,
+) -> tokio::task::JoinHandle<Result<Outcome, ServeError>> {
+    let exchange = Arc::clone(exchange);
+    let sender = Sender {
+        agent: PEER,
+        hostname: None,
+    };
+    tokio::spawn(async move { exchange.serve(stream, sender, terms).await })
+}
+
+async fn exchanged(
+    exchange: &Arc<DataExchange<Memory>>,
+    terms: Terms,
+    head: &Message,
+    body: &[u8],
+) -> (
+    Result<MessageAck, SendMessageError>,
+    Result<Outcome, ServeError>,
+) {
+    let (ours, theirs) = duplex(256);
+    let service = served(exchange, theirs, terms);
+    let ack = send_message(ours, head, body).await;
+    (ack, service.await.unwrap())
+}
+
+#[tokio::test]
+async fn a_message_is_stored_before_it_is_acknowledged_and_once() {
+    let exchange = exchange(Limits::default());
+    let body = vec![7; 10_000];
+    let (ack, outcome) = exchanged(&exchange, Terms::default(), &head(1, None), &body).await;
+    assert_eq!(
+        (ack.unwrap(), outcome.unwrap()),
+        (MessageAck::Stored, Outcome::Stored)
+    );
+    let (ack, outcome) = exchanged(&exchange, Terms::default(), &head(1, None), &body).await;
+    assert_eq!(
+        (ack.unwrap(), outcome.unwrap()),
+        (MessageAck::Duplicate, Outcome::Duplicate)
+    );
+    let kept = lock(&exchange.inbox().kept);
+    assert_eq!(kept.len(), 1);
+    assert_eq!(
+        (kept[0].head.len, &*kept[0].body),
+        (10_000, body.as_slice())
+    );
+}
+
+#[tokio::test]
+async fn what_the_inbox_does_not_take_is_not_acknowledged() {
+    let exchange = exchange(Limits::default());
+    exchange.inbox().is_full.store(true, Ordering::Relaxed);
+    let (ack, outcome) = exchanged(&exchange, Terms::default(), &head(1, None), b"x").await;
+    assert_eq!(
+        ack.unwrap_err().to_string(),
+        "the peer refused the message: the inbox is full"
+    );
+    assert!(matches!(outcome, Err(ServeError::Inbox(PutError::Full))));
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_grant_is_refused_by_its_head() {
+    let exchange = exchange(Limits::default());
+    let terms = Terms {
+        max_size: 100,
+        ..Terms::default()
+    };
+    let (ack, outcome) = exchanged(&exchange, terms, &head(1, None), &[0; 10_000]).await;
+    let refused = ack.unwrap_err().to_string();
+    assert!(refused.contains("at most 100 are allowed"), "{refused}");
+    assert!(matches!(
+        outcome,
+        Err(ServeError::TooLarge {
+            len: 10_000,
+            limit: 100
+        })
+    ));
+    let (ack, _) = exchanged(&exchange, terms, &head(1, None), &[0; 100]).await;
+    assert_eq!(ack.unwrap(), MessageAck::Stored);
+}
+
+#[tokio::test]
+async fn a_reply_only_sender_brings_one_answer_for_each_message_of_ours() {
+    let exchange = exchange(Limits::default());
+    let terms = Terms {
+        is_reply_only: true,
+        ..Terms::default()
+    };
+    for unasked in [head(2, None), head(2, Some(1))] {
+        let (ack, outcome) = exchanged(&exchange, terms, &unasked, b"x").await;
+        assert!(matches!(ack, Err(SendMessageError::Refused(_))));
+        assert!(matches!(outcome, Err(ServeError::ReplyOnly)));
+    }
+    let answer = exchange
+        .wait_for_answer(PEER, MessageId::new([1; 16]))
+        .unwrap();
+    let (ack, _) = exchanged(&exchange, terms, &head(2, Some(1)), b"yes").await;
+    assert_eq!(ack.unwrap(), MessageAck::Stored);
+    assert_eq!(&*answer.await.unwrap().body, b"yes");
+    let (ack, _) = exchanged(&exchange, terms, &head(3, Some(1)), b"again").await;
+    assert!(matches!(ack, Err(SendMessageError::Refused(_))));
+}
+
+#[tokio::test]
+async fn a_sender_beyond_its_rate_is_told_to_wait() {
+    let exchange = exchange(Limits::default());
+    let terms = Terms {
+        rate: 1,
+        ..Terms::default()
+    };
+    let (ack, _) = exchanged(&exchange, terms, &head(1, None), b"x").await;
+    assert_eq!(ack.unwrap(), MessageAck::Stored);
+    let (ack, outcome) = exchanged(&exchange, terms, &head(2, None), b"x").await;
+    assert!(matches!(ack, Err(SendMessageError::Refused(_))));
+    assert!(matches!(outcome, Err(ServeError::RateLimited)));
+}
+
+#[tokio::test]
+async fn a_sender_that_stalls_is_dropped_and_its_share_freed() {
+    let exchange = exchange(Limits {
+        in_flight: 2048,
+        patience: Duration::from_millis(20),
+        ..Limits::default()
+    });
+    let (mut ours, theirs) = duplex(256);
+    let service = served(&exchange, theirs, Terms::default());
+    let announced = Message {
+        len: 2000,
+        ..head(1, None)
+    };
+    ours.write_all(&encode_prefixed(&announced)).await.unwrap();
+    assert!(matches!(service.await.unwrap(), Err(ServeError::TooSlow)));
+    assert!(matches!(
+        read_ack(&mut ours).await,
+        Ok(MessageAck::Refused(_))
+    ));
+    let (ack, _) = exchanged(&exchange, Terms::default(), &head(2, None), &[0; 2000]).await;
+    assert_eq!(ack.unwrap(), MessageAck::Stored);
+}
+
+#[tokio::test]
+async fn a_message_cut_short_is_not_stored() {
+    let exchange = exchange(Limits::default());
+    let (mut ours, theirs) = duplex(256);
+    let service = served(&exchange, theirs, Terms::default());
+    let announced = Message {
+        len: 10,
+        ..head(1, None)
+    };
+    ours.write_all(&encode_prefixed(&announced)).await.unwrap();
+    ours.write_all(b"half").await.unwrap();
+    ours.shutdown().await.unwrap();
+    let mut answer = vec![];
+    ours.read_to_end(&mut answer).await.unwrap();
+    assert!(matches!(
+        read_ack(&mut answer.as_slice()).await,
+        Ok(MessageAck::Refused(_))
+    ));
+    assert!(matches!(
+        service.await.unwrap(),
+        Err(ServeError::Read(ReadMessageError::Truncated))
+    ));
+    assert!(lock(&exchange.inbox().kept).is_empty());
+}
