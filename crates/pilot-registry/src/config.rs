@@ -1,0 +1,66 @@
+//! The service's limits.
+
+use std::time::Duration;
+
+/// How often one agent may do something: a burst at once, then a steady rate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rate {
+    /// At once after a rest.
+    pub burst: u32,
+    /// Milliseconds that each further one takes to become allowed; not 0.
+    pub interval_ms: u64,
+}
+
+/// Limits of a [`crate::Service`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// Agent rows, those of agents that left within `retention` included: about 1 KiB each on disk.
+    pub max_agents: u64,
+    /// Grants and revocations that one agent may have in the store.
+    pub max_grants_per_agent: u64,
+    /// Knocks that wait for one agent.
+    pub max_knocks: usize,
+    /// Grants and revocations that wait for one agent.
+    pub max_grant_pushes: usize,
+    /// Pushes under way to one agent.
+    pub max_pushes_in_flight: usize,
+    /// Rest after a push that failed.
+    pub push_retry: Duration,
+    /// How long log, address and grants of an agent are kept after its record ended or was removed.
+    pub retention: Duration,
+    /// Agents whose last sight is remembered: 120 bytes each.
+    pub max_last_seen: usize,
+    /// Agents whose quotas are remembered: 160 bytes each.
+    pub max_quotas: usize,
+    /// Requests of any kind by one agent.
+    pub requests: Rate,
+    /// Knocks by one agent.
+    pub knocks: Rate,
+    /// Agents that one `handle_time` retires or drops.
+    pub expiry_batch: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_agents: 2_000_000,
+            max_grants_per_agent: 4096,
+            max_knocks: 64,
+            max_grant_pushes: 256,
+            max_pushes_in_flight: 8,
+            push_retry: Duration::from_secs(5),
+            retention: Duration::from_secs(90 * 24 * 3600),
+            max_last_seen: 100_000,
+            max_quotas: 100_000,
+            requests: Rate {
+                burst: 1000,
+                interval_ms: 10,
+            },
+            knocks: Rate {
+                burst: 256,
+                interval_ms: 1000,
+            },
+            expiry_batch: 64,
+        }
+    }
+}

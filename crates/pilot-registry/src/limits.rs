@@ -1,0 +1,18 @@
+//! Bounds of the registry's messages, each with its arithmetic.
+
+use pilot_wire::limits::{MAX_ENVELOPE, MAX_LOG_ENTRIES, MAX_LOG_ENTRY};
+
+/// A record's envelope: 32 capabilities of 132 bytes, 16 tags of 33, a name of 64 and the head are 5 KiB; the rest is room for later fields.
+pub const MAX_RECORD: usize = 16 * 1024;
+/// A locator's envelope: 16 addresses of 19 bytes and the head are 0.5 KiB; the rest is room for sealed candidates.
+pub const MAX_LOCATOR: usize = 4 * 1024;
+/// A grant's envelope: 32 port ranges of 6 bytes, the parent and the head are 0.5 KiB; the rest is room for later fields.
+pub const MAX_GRANT: usize = 4 * 1024;
+/// A knock's envelope: 512 bytes of text, two names of 64 and the head are 1 KiB; the rest is room for later fields.
+pub const MAX_KNOCK: usize = 2 * 1024;
+/// Text of a refusal.
+pub const MAX_REFUSAL: usize = 256;
+/// Any message on the registry's port: a whole identity log (128 KiB and its lengths) and three envelopes.
+pub const MAX_MESSAGE: usize = MAX_LOG_ENTRIES * (MAX_LOG_ENTRY + 4) + 3 * MAX_ENVELOPE;
+/// Text of a capability's name and version each.
+pub const MAX_CAPABILITY_TEXT: usize = 64;

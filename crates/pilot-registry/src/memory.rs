@@ -1,0 +1,123 @@
+//! A store in memory, for tests and simulation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pilot_types::{AgentId, Hostname, NodeId, UnixTime};
+
+use crate::rows::{AgentRow, GrantRow, PushKey, PushKind, PushRow, Totals};
+use crate::store::{Batch, Store, StoreError, Write};
+
+/// A [`Store`] that forgets everything when dropped. What bounds it is the service.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MemoryStore {
+    totals: Totals,
+    agents: BTreeMap<AgentId, AgentRow>,
+    hostnames: BTreeMap<Hostname, AgentId>,
+    nodes: BTreeMap<NodeId, AgentId>,
+    keys: BTreeMap<[u8; 32], AgentId>,
+    due: BTreeSet<(UnixTime, AgentId)>,
+    grants: BTreeMap<(AgentId, AgentId), GrantRow>,
+    pushes: BTreeMap<PushKey, PushRow>,
+}
+
+const FIRST: AgentId = AgentId::new([0; AgentId::LEN]);
+const LAST: AgentId = AgentId::new([0xFF; AgentId::LEN]);
+
+impl MemoryStore {
+    /// Empty.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn write(&mut self, write: Write) {
+        match write {
+            Write::PutAgent(row) => drop(self.agents.insert(row.agent(), *row)),
+            Write::DeleteAgent(agent) => drop(self.agents.remove(&agent)),
+            Write::PutHostname(name, agent) => drop(self.hostnames.insert(name, agent)),
+            Write::DeleteHostname(name) => drop(self.hostnames.remove(&name)),
+            Write::PutNode(node, agent) => drop(self.nodes.insert(node, agent)),
+            Write::DeleteNode(node) => drop(self.nodes.remove(&node)),
+            Write::PutKey(key, agent) => drop(self.keys.insert(key, agent)),
+            Write::DeleteKey(key) => drop(self.keys.remove(&key)),
+            Write::PutDue(at, agent) => drop(self.due.insert((at, agent))),
+            Write::DeleteDue(at, agent) => drop(self.due.remove(&(at, agent))),
+            Write::PutGrant(row) => drop(self.grants.insert((row.grantor, row.grantee), row)),
+            Write::DeleteGrant(grantor, grantee) => drop(self.grants.remove(&(grantor, grantee))),
+            Write::DeleteGrantsBy(agent) => self.grants.retain(|(grantor, _), _| *grantor != agent),
+            Write::PutPush(row) => drop(self.pushes.insert(row.key, row)),
+            Write::DeletePush(key) => drop(self.pushes.remove(&key)),
+            Write::DeletePushesTo(agent) => self.pushes.retain(|key, _| key.to != agent),
+            Write::Totals(totals) => self.totals = totals,
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn agent(&self, agent: &AgentId) -> Result<Option<AgentRow>, StoreError> {
+        Ok(self.agents.get(agent).cloned())
+    }
+
+    fn hostname(&self, hostname: &Hostname) -> Result<Option<AgentId>, StoreError> {
+        Ok(self.hostnames.get(hostname).copied())
+    }
+
+    fn node(&self, node: NodeId) -> Result<Option<AgentId>, StoreError> {
+        Ok(self.nodes.get(&node).copied())
+    }
+
+    fn key(&self, key: &[u8; 32]) -> Result<Option<AgentId>, StoreError> {
+        Ok(self.keys.get(key).copied())
+    }
+
+    fn grant(&self, grantor: &AgentId, grantee: &AgentId) -> Result<Option<GrantRow>, StoreError> {
+        Ok(self.grants.get(&(*grantor, *grantee)).cloned())
+    }
+
+    fn grant_count(&self, grantor: &AgentId) -> Result<u64, StoreError> {
+        let range = (*grantor, FIRST)..=(*grantor, LAST);
+        Ok(self.grants.range(range).count() as u64)
+    }
+
+    fn grants_by(&self, grantor: &AgentId) -> Result<Vec<GrantRow>, StoreError> {
+        let range = (*grantor, FIRST)..=(*grantor, LAST);
+        Ok(self
+            .grants
+            .range(range)
+            .map(|(_, row)| row.clone())
+            .collect())
+    }
+
+    fn push(&self, key: &PushKey) -> Result<Option<PushRow>, StoreError> {
+        Ok(self.pushes.get(key).cloned())
+    }
+
+    fn pushes(&self, to: &AgentId, kind: PushKind) -> Result<Vec<PushRow>, StoreError> {
+        let at = |from| PushKey {
+            to: *to,
+            kind,
+            from,
+        };
+        let range = at(FIRST)..=at(LAST);
+        Ok(self
+            .pushes
+            .range(range)
+            .map(|(_, row)| row.clone())
+            .collect())
+    }
+
+    fn due(&self, limit: usize) -> Result<Vec<(UnixTime, AgentId)>, StoreError> {
+        Ok(self.due.iter().take(limit).copied().collect())
+    }
+
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        for write in batch.writes {
+            self.write(write);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,372 @@
+//! What is said on the registry's port (`docs/registry.md` §2): postcard, one message a stream and direction.
+
+use std::net::SocketAddr;
+
+use pilot_types::{AgentId, Hostname, NodeId, UnixTime};
+use pilot_wire::limits::{MAX_LOG_ENTRIES, MAX_LOG_ENTRY};
+use pilot_wire::{DecodeError, SignedBytes, decode_postcard, encode_postcard};
+use serde::{Deserialize, Serialize};
+
+use crate::limits::{MAX_GRANT, MAX_KNOCK, MAX_LOCATOR, MAX_MESSAGE, MAX_RECORD, MAX_REFUSAL};
+
+/// What an agent asks of its rendezvous. The session says who asks.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Request {
+    /// Make the agent known, or change what is known of it.
+    Register {
+        /// Its whole identity log, oldest entry first.
+        log: Vec<Vec<u8>>,
+        /// Envelope of a [`pilot_wire::Record`].
+        record: SignedBytes,
+    },
+    /// Say where the agent is.
+    Locate {
+        /// Envelope of a [`pilot_wire::Locator`].
+        locator: SignedBytes,
+    },
+    /// Ask for another agent's entry.
+    Lookup {
+        /// Whose.
+        target: LookupTarget,
+    },
+    /// Ask an agent for trust; always answered with [`Response::Sent`].
+    Knock {
+        /// Envelope of a [`pilot_wire::Knock`].
+        knock: SignedBytes,
+    },
+    /// Store a grant or a revocation and hand it to the grantee.
+    PutGrant {
+        /// The grantee, as in the grant.
+        to: AgentId,
+        /// Envelope of a [`pilot_wire::Grant`].
+        grant: SignedBytes,
+    },
+    /// Remove record, locator and name.
+    Deregister,
+    /// Which address do you see me at?
+    Observe,
+    /// A later version's request: refused as invalid.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Whom a lookup is for.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum LookupTarget {
+    /// By claimed name.
+    Hostname(Hostname),
+    /// By address.
+    Node(NodeId),
+    /// By full id.
+    Agent(AgentId),
+    /// By 32 bytes that are an agent id or a current signing key.
+    Key([u8; 32]),
+}
+
+/// The rendezvous' answer to one [`Request`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Response {
+    /// The record is stored.
+    Registered {
+        /// The name that the agent now holds.
+        hostname: Option<Hostname>,
+        /// When the record ends.
+        not_after: UnixTime,
+        /// Milliseconds after which a new record should be signed; counted, not dated, so that a wrong clock does no harm.
+        renew_after_ms: u64,
+    },
+    /// The locator is stored.
+    Located,
+    /// The entry asked for.
+    Found(Box<Entry>),
+    /// Unknown, or not to be shown: the same bytes for both.
+    NotFound,
+    /// The knock was taken, whether or not it is for anybody.
+    Sent,
+    /// The grant is stored.
+    Stored,
+    /// Record, locator and name are gone.
+    Deregistered,
+    /// Where the asker's packets come from.
+    Observed(SocketAddr),
+    /// It was not done.
+    Refused {
+        /// Why, for programs.
+        code: RefusalCode,
+        /// Why, for people, at most [`MAX_REFUSAL`] bytes.
+        message: String,
+        /// Milliseconds to wait before the next try; 0 if waiting alone does not help.
+        retry_after_ms: u64,
+    },
+    /// A later version's answer.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Why a request was refused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum RefusalCode {
+    /// Another agent holds the hostname.
+    AlreadyExists,
+    /// Another agent has the same 48 bits and was first.
+    AddressTaken,
+    /// A signature, field or bound is wrong.
+    Invalid,
+    /// A later statement of the same kind is known.
+    Stale,
+    /// Too much; wait `retry_after_ms`.
+    RateLimited,
+    /// The asker has no entry; it must register first.
+    NotRegistered,
+    /// The hostname belongs to a service.
+    Reserved,
+    /// The rendezvous could not store it.
+    Unavailable,
+    /// A later version's reason.
+    #[serde(other)]
+    Unknown,
+}
+
+impl RefusalCode {
+    /// Every code that this version gives, for counters.
+    pub const ALL: [Self; 8] = [
+        Self::AlreadyExists,
+        Self::AddressTaken,
+        Self::Invalid,
+        Self::Stale,
+        Self::RateLimited,
+        Self::NotRegistered,
+        Self::Reserved,
+        Self::Unavailable,
+    ];
+
+    /// The code in words, as in JSON and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AlreadyExists => "already_exists",
+            Self::AddressTaken => "address_taken",
+            Self::Invalid => "invalid",
+            Self::Stale => "stale",
+            Self::RateLimited => "rate_limited",
+            Self::NotRegistered => "not_registered",
+            Self::Reserved => "reserved",
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// What is shown of an agent to those who may see it. Readers check log and signatures themselves.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Whose.
+    pub agent: AgentId,
+    /// Its identity log, oldest entry first.
+    pub log: Vec<Vec<u8>>,
+    /// Its record.
+    pub record: SignedBytes,
+    /// Its locator, while it is valid.
+    pub locator: Option<SignedBytes>,
+    /// When it was last connected, as far as this rendezvous remembers.
+    pub last_seen: Option<UnixTime>,
+    /// Whether it is connected now.
+    pub online: bool,
+}
+
+/// What a rendezvous brings to an agent, on a stream that it opens itself; answered with [`PushAck`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Push {
+    /// Somebody asks for trust.
+    Knock {
+        /// Envelope of a [`pilot_wire::Knock`].
+        knock: SignedBytes,
+        /// The knocker's identity log.
+        log: Vec<Vec<u8>>,
+    },
+    /// Somebody granted, or revoked.
+    Grant {
+        /// Envelope of a [`pilot_wire::Grant`].
+        grant: SignedBytes,
+        /// Who.
+        entry: Grantor,
+    },
+    /// The same identity runs elsewhere and is fresher; the last word on a session.
+    Superseded,
+    /// A later version's push: acknowledged and ignored.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a grantee needs to check a grant and to match the name that it knocked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grantor {
+    /// The grantor's identity log.
+    pub log: Vec<Vec<u8>>,
+    /// Its record; none beside a revocation, and none if it has no valid one.
+    pub record: Option<SignedBytes>,
+}
+
+/// The agent's answer to a [`Push`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum PushAck {
+    /// It was taken over or found wanting; either way it need not come again.
+    Taken,
+    /// It could not be stored; bring it again later.
+    Later,
+    /// A later version's word, treated as [`Self::Later`].
+    #[serde(other)]
+    Unknown,
+}
+
+impl Request {
+    /// Postcard bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode_postcard(self)
+    }
+
+    /// From a stream read to its end; trailing bytes are legal.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes do not decode or a part is longer than its bound.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let request: Self = decode_bounded(bytes, "registry request")?;
+        request.check()?;
+        Ok(request)
+    }
+
+    pub(crate) fn check(&self) -> Result<(), DecodeError> {
+        match self {
+            Self::Register { log, record } => {
+                check_log(log)?;
+                check_signed(record, MAX_RECORD, "record length")
+            }
+            Self::Locate { locator } => check_signed(locator, MAX_LOCATOR, "locator length"),
+            Self::Knock { knock } => check_signed(knock, MAX_KNOCK, "knock length"),
+            Self::PutGrant { grant, .. } => check_signed(grant, MAX_GRANT, "grant length"),
+            Self::Lookup { .. } | Self::Deregister | Self::Observe | Self::Unknown => Ok(()),
+        }
+    }
+}
+
+impl Response {
+    /// Postcard bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode_postcard(self)
+    }
+
+    /// From a stream read to its end; trailing bytes are legal.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes do not decode or a part is longer than its bound.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let response: Self = decode_bounded(bytes, "registry response")?;
+        match &response {
+            Self::Found(entry) => entry.check()?,
+            Self::Refused { message, .. } if message.len() > MAX_REFUSAL => {
+                return Err(DecodeError::Range("refusal length"));
+            }
+            Self::Registered { .. }
+            | Self::Located
+            | Self::NotFound
+            | Self::Sent
+            | Self::Stored
+            | Self::Deregistered
+            | Self::Observed(_)
+            | Self::Refused { .. }
+            | Self::Unknown => {}
+        }
+        Ok(response)
+    }
+}
+
+impl Entry {
+    fn check(&self) -> Result<(), DecodeError> {
+        check_log(&self.log)?;
+        check_signed(&self.record, MAX_RECORD, "record length")?;
+        match &self.locator {
+            Some(locator) => check_signed(locator, MAX_LOCATOR, "locator length"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Push {
+    /// Postcard bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode_postcard(self)
+    }
+
+    /// From a stream read to its end; trailing bytes are legal.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes do not decode or a part is longer than its bound.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let push: Self = decode_bounded(bytes, "registry push")?;
+        match &push {
+            Self::Knock { knock, log } => {
+                check_signed(knock, MAX_KNOCK, "knock length")?;
+                check_log(log)?;
+            }
+            Self::Grant { grant, entry } => {
+                check_signed(grant, MAX_GRANT, "grant length")?;
+                check_log(&entry.log)?;
+                if let Some(record) = &entry.record {
+                    check_signed(record, MAX_RECORD, "record length")?;
+                }
+            }
+            Self::Superseded | Self::Unknown => {}
+        }
+        Ok(push)
+    }
+}
+
+impl PushAck {
+    /// Postcard bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode_postcard(self)
+    }
+
+    /// From a stream read to its end; trailing bytes are legal.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the bytes do not decode.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        decode_bounded(bytes, "registry push ack")
+    }
+}
+
+fn decode_bounded<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+    what: &'static str,
+) -> Result<T, DecodeError> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(DecodeError::Range("registry message length"));
+    }
+    decode_postcard(bytes, what)
+}
+
+fn check_log(log: &[Vec<u8>]) -> Result<(), DecodeError> {
+    let is_bounded =
+        log.len() <= MAX_LOG_ENTRIES && log.iter().all(|entry| entry.len() <= MAX_LOG_ENTRY);
+    if is_bounded {
+        Ok(())
+    } else {
+        Err(DecodeError::Range("identity log length"))
+    }
+}
+
+fn check_signed(raw: &SignedBytes, max: usize, what: &'static str) -> Result<(), DecodeError> {
+    if raw.as_bytes().len() <= max {
+        Ok(())
+    } else {
+        Err(DecodeError::Range(what))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,323 @@
+//! The registry's service core: requests in, responses and pushes out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use pilot_types::{AgentId, Seed, UnixTime};
+use rand_chacha::ChaCha12Rng;
+use rand_core::{Rng, SeedableRng};
+
+use crate::asked::{Asked, Outcome, Refusal};
+use crate::config::Config;
+use crate::expiry;
+use crate::knocking::NOBODY;
+use crate::message::{Grantor, Push, Request, Response};
+use crate::outbox::Outbox;
+use crate::presence::Presence;
+use crate::quota::Quotas;
+use crate::rows::{PushId, PushKey, PushKind, PushRow};
+use crate::stats::{RequestKind, Stats};
+use crate::store::{Batch, Store, StoreError, Write};
+use crate::verify::Verify;
+
+/// A push for the caller to bring: one stream to port 2 of the agent, answered with [`crate::PushAck`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OutgoingPush {
+    /// For whom.
+    pub to: AgentId,
+    /// What to name in [`Service::push_acked`] or [`Service::push_failed`].
+    pub id: PushId,
+    /// What to bring.
+    pub push: Push,
+}
+
+/// The registry of one rendezvous.
+///
+/// Each request is planned against the store, written as one batch, and only then answered. `S` keeps the state, `V`
+/// checks signatures; sessions, streams and clocks are the caller's.
+#[derive(Debug)]
+pub struct Service<S: Store, V: Verify> {
+    config: Arc<Config>,
+    store: S,
+    verify: V,
+    rng: ChaCha12Rng,
+    quotas: Quotas,
+    presence: Presence,
+    outbox: Outbox,
+    stats: Stats,
+    /// The caller's clock at the last call.
+    now: UnixTime,
+    /// Latest time ever acted upon: what ended stays ended.
+    floor: UnixTime,
+    /// When expiry has work.
+    expiry_at: Option<UnixTime>,
+}
+
+impl<S: Store, V: Verify> Service<S, V> {
+    /// A service on an opened store.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a seed keys one generator and is wiped then"
+    )]
+    pub fn new(config: Arc<Config>, store: S, verify: V, seed: Seed) -> Self {
+        let floor = store.totals().floor;
+        Self {
+            config,
+            store,
+            verify,
+            rng: ChaCha12Rng::from_seed(*seed.expose()),
+            quotas: Quotas::default(),
+            presence: Presence::default(),
+            outbox: Outbox::default(),
+            stats: Stats::default(),
+            now: floor,
+            floor,
+            expiry_at: Some(floor),
+        }
+    }
+
+    /// An agent's session is up, in place of any it had; `observed` is where its packets come from.
+    pub fn session_opened(&mut self, now: UnixTime, agent: AgentId, observed: SocketAddr) {
+        let time = self.advance(now);
+        self.presence.opened(agent, observed);
+        self.outbox.open(&self.store, time, agent, &self.config);
+    }
+
+    /// An agent's session ended.
+    pub fn session_closed(&mut self, now: UnixTime, agent: &AgentId) {
+        self.advance(now);
+        self.outbox.close(agent);
+        self.presence.closed(now, agent, self.config.max_last_seen);
+    }
+
+    /// An agent's packets come from another address.
+    pub fn observed_changed(&mut self, agent: &AgentId, observed: SocketAddr) {
+        self.presence.moved(agent, observed);
+    }
+
+    /// Answers one request of the agent whose session it came in. What it acknowledges is stored.
+    pub fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response {
+        self.advance(now);
+        self.stats.count_request(RequestKind::of(&request));
+        let answered = self
+            .plan(from, request)
+            .and_then(|outcome| Ok(self.commit(outcome)?));
+        answered.unwrap_or_else(|refusal| {
+            tracing::debug!(%from, code = refusal.code.name(), "request refused");
+            self.stats.count_refusal(refusal.code);
+            refusal.into_response()
+        })
+    }
+
+    /// The next push to bring to a connected agent.
+    pub fn poll_push(&mut self) -> Option<OutgoingPush> {
+        while let Some((key, id)) = self.outbox.next(&self.config) {
+            match self.read_push(&key, id) {
+                Ok(Some(push)) => {
+                    self.stats.pushes_sent += 1;
+                    return Some(OutgoingPush {
+                        to: key.to,
+                        id,
+                        push,
+                    });
+                }
+                Ok(None) => drop(self.outbox.done(&key.to, id, &self.config)),
+                Err(error) => {
+                    tracing::error!(%error, "cannot read a push");
+                    self.outbox.failed(self.now, &key.to, id, &self.config);
+                }
+            }
+        }
+        None
+    }
+
+    /// The agent took a push over: it is deleted.
+    pub fn push_acked(&mut self, now: UnixTime, to: &AgentId, id: PushId) {
+        self.advance(now);
+        let Some(key) = self.outbox.done(to, id, &self.config) else {
+            return;
+        };
+        self.stats.pushes_acked += 1;
+        if let Err(error) = self.delete_push(key, id) {
+            tracing::error!(%error, "an acknowledged push stays and will be brought again");
+        }
+    }
+
+    /// A push did not arrive, or was answered with [`crate::PushAck::Later`]: it comes again after a rest.
+    pub fn push_failed(&mut self, now: UnixTime, to: &AgentId, id: PushId) {
+        self.advance(now);
+        self.stats.pushes_failed += 1;
+        self.outbox.failed(now, to, id, &self.config);
+    }
+
+    /// Ends what ends by time, at most `expiry_batch` agents a call, and lets failed pushes come again.
+    pub fn handle_time(&mut self, now: UnixTime) {
+        let time = self.advance(now);
+        self.outbox.handle_time(&self.store, now, &self.config);
+        if self.expiry_at.is_none_or(|at| time < at) {
+            return;
+        }
+        if let Err(error) = self.expire(time) {
+            tracing::error!(%error, "expiry failed");
+            self.expiry_at = Some(time.plus(self.config.push_retry));
+        }
+    }
+
+    /// When [`Self::handle_time`] has work.
+    #[must_use]
+    pub fn poll_timeout_unix(&self) -> Option<UnixTime> {
+        let next = [self.expiry_at, self.outbox.next_due()];
+        next.into_iter().flatten().min()
+    }
+
+    /// Figures since the start.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let totals = self.store.totals();
+        Stats {
+            registered: totals.registered,
+            agents: totals.agents,
+            online: self.presence.online_count() as u64,
+            ..self.stats
+        }
+    }
+
+    /// The store, for reading beside the service.
+    #[must_use]
+    pub const fn store(&self) -> &S {
+        &self.store
+    }
+
+    fn plan(&mut self, from: AgentId, request: Request) -> Result<Outcome, Refusal> {
+        let taken = self.quotas.request(self.now, from, &self.config);
+        taken.map_err(|wait| Refusal::rate_limited("too many requests", wait))?;
+        let is_knock = matches!(request, Request::Knock { .. });
+        if is_knock {
+            let taken = self.quotas.knock(self.now, from, &self.config);
+            taken.map_err(|wait| Refusal::rate_limited("too many knocks", wait))?;
+        }
+        request
+            .check()
+            .map_err(|error| Refusal::invalid(error.to_string()))?;
+        let id = PushId(self.rng.next_u64());
+        let asked = Asked {
+            store: &self.store,
+            verify: &self.verify,
+            config: &self.config,
+            now: self.floor,
+            from,
+        };
+        match request {
+            Request::Register { log, record } => asked.register(log, record),
+            Request::Locate { locator } => asked.locate(locator),
+            Request::Lookup { target } => asked.lookup(&target, &self.presence),
+            Request::Knock { knock } => asked.knock(knock, id),
+            Request::PutGrant { to, grant } => asked.put_grant(to, grant, id),
+            Request::Deregister => asked.deregister(),
+            Request::Observe => asked.observe(&self.presence),
+            Request::Unknown => Err(Refusal::invalid("unknown request")),
+        }
+    }
+
+    fn commit(&mut self, outcome: Outcome) -> Result<Response, StoreError> {
+        let Outcome {
+            response,
+            changes,
+            push,
+        } = outcome;
+        if !changes.is_empty() {
+            self.apply(changes.into_batch(self.floor))?;
+        }
+        if let Some((key, id)) = push {
+            self.stats.knocks_lost += u64::from(key.to == NOBODY);
+            self.outbox.notify(key, id, &self.config);
+        }
+        Ok(response)
+    }
+
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let due = batch.writes.iter().filter_map(|write| match write {
+            Write::PutDue(at, _) => Some(*at),
+            Write::PutAgent(_)
+            | Write::DeleteAgent(_)
+            | Write::PutHostname(..)
+            | Write::DeleteHostname(_)
+            | Write::PutNode(..)
+            | Write::DeleteNode(_)
+            | Write::PutKey(..)
+            | Write::DeleteKey(_)
+            | Write::DeleteDue(..)
+            | Write::PutGrant(_)
+            | Write::DeleteGrant(..)
+            | Write::DeleteGrantsBy(_)
+            | Write::PutPush(_)
+            | Write::DeletePush(_)
+            | Write::DeletePushesTo(_)
+            | Write::Totals(_) => None,
+        });
+        let earliest = due.chain(self.expiry_at).min();
+        self.store.apply(batch)?;
+        self.expiry_at = earliest;
+        Ok(())
+    }
+
+    fn expire(&mut self, time: UnixTime) -> Result<(), StoreError> {
+        let round = expiry::round(&self.store, time, &self.config)?;
+        if !round.changes.is_empty() {
+            self.store.apply(round.changes.into_batch(time))?;
+        }
+        self.stats.records_expired += round.retired;
+        self.stats.agents_forgotten += round.dropped;
+        self.expiry_at = round.next;
+        Ok(())
+    }
+
+    fn read_push(&self, key: &PushKey, id: PushId) -> Result<Option<Push>, StoreError> {
+        let row = self.store.push(key)?.filter(|row| row.id == id);
+        let Some(row) = row.filter(|row| self.floor < row.not_after) else {
+            return Ok(None);
+        };
+        let PushRow { raw, .. } = row;
+        let Some(sender) = self.store.agent(&key.from)? else {
+            return Ok(None);
+        };
+        Ok(Some(match key.kind {
+            PushKind::Knock => Push::Knock {
+                knock: raw,
+                log: sender.log,
+            },
+            PushKind::Grant => {
+                let grant = self.store.grant(&key.from, &key.to)?;
+                let is_grant = grant.is_some_and(|grant| grant.is_live(self.floor));
+                let record = sender.live_record(self.floor).filter(|_| is_grant);
+                Push::Grant {
+                    grant: raw,
+                    entry: Grantor {
+                        record: record.map(|record| record.raw.clone()),
+                        log: sender.log,
+                    },
+                }
+            }
+        }))
+    }
+
+    fn delete_push(&mut self, key: PushKey, id: PushId) -> Result<(), StoreError> {
+        let row = self.store.push(&key)?;
+        if row.is_none_or(|row| row.id != id) {
+            return Ok(());
+        }
+        self.store.apply(Batch {
+            writes: vec![Write::DeletePush(key)],
+        })
+    }
+
+    /// Notes the caller's clock and returns the time to act upon, which never goes back.
+    fn advance(&mut self, now: UnixTime) -> UnixTime {
+        self.now = now;
+        self.floor = self.floor.max(now);
+        self.floor
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Counters of a service.
+
+use crate::message::{RefusalCode, Request};
+
+/// What was asked, for counters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum RequestKind {
+    /// [`Request::Register`].
+    Register,
+    /// [`Request::Locate`].
+    Locate,
+    /// [`Request::Lookup`].
+    Lookup,
+    /// [`Request::Knock`].
+    Knock,
+    /// [`Request::PutGrant`].
+    PutGrant,
+    /// [`Request::Deregister`].
+    Deregister,
+    /// [`Request::Observe`].
+    Observe,
+    /// A later version's.
+    Unknown,
+}
+
+impl RequestKind {
+    /// Every kind, in the order of [`Stats::requests`].
+    pub const ALL: [Self; 8] = [
+        Self::Register,
+        Self::Locate,
+        Self::Lookup,
+        Self::Knock,
+        Self::PutGrant,
+        Self::Deregister,
+        Self::Observe,
+        Self::Unknown,
+    ];
+
+    /// The kind of a request.
+    #[must_use]
+    pub const fn of(request: &Request) -> Self {
+        match request {
+            Request::Register { .. } => Self::Register,
+            Request::Locate { .. } => Self::Locate,
+            Request::Lookup { .. } => Self::Lookup,
+            Request::Knock { .. } => Self::Knock,
+            Request::PutGrant { .. } => Self::PutGrant,
+            Request::Deregister => Self::Deregister,
+            Request::Observe => Self::Observe,
+            Request::Unknown => Self::Unknown,
+        }
+    }
+
+    /// The kind in words, as in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Locate => "locate",
+            Self::Lookup => "lookup",
+            Self::Knock => "knock",
+            Self::PutGrant => "put_grant",
+            Self::Deregister => "deregister",
+            Self::Observe => "observe",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Figures of a service since it started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Agents with a record.
+    pub registered: u64,
+    /// Agents known, those without a record included.
+    pub agents: u64,
+    /// Agents connected now.
+    pub online: u64,
+    /// Requests, in the order of [`RequestKind::ALL`].
+    pub requests: [u64; RequestKind::ALL.len()],
+    /// Refusals, in the order of [`RefusalCode::ALL`].
+    pub refusals: [u64; RefusalCode::ALL.len()],
+    /// Knocks for nobody, or for somebody whose queue is full.
+    pub knocks_lost: u64,
+    /// Pushes handed out, repetitions included.
+    pub pushes_sent: u64,
+    /// Pushes acknowledged.
+    pub pushes_acked: u64,
+    /// Pushes that failed and come again.
+    pub pushes_failed: u64,
+    /// Records that ended.
+    pub records_expired: u64,
+    /// Agents forgotten after the retention.
+    pub agents_forgotten: u64,
+}
+
+impl Stats {
+    /// How often a kind was asked.
+    #[must_use]
+    pub const fn requests_of(&self, kind: RequestKind) -> u64 {
+        self.requests[kind as usize]
+    }
+
+    /// How often a code was given.
+    #[must_use]
+    pub fn refusals_of(&self, code: RefusalCode) -> u64 {
+        let index = RefusalCode::ALL.iter().position(|known| *known == code);
+        index.map_or(0, |index| self.refusals[index])
+    }
+
+    pub(crate) const fn count_request(&mut self, kind: RequestKind) {
+        self.requests[kind as usize] += 1;
+    }
+
+    pub(crate) fn count_refusal(&mut self, code: RefusalCode) {
+        if let Some(index) = RefusalCode::ALL.iter().position(|known| *known == code) {
+            self.refusals[index] += 1;
+        }
+    }
+}

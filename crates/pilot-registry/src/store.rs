@@ -1,0 +1,139 @@
+//! The store behind a trait: reads by key, and one atomic batch of writes.
+
+use pilot_types::{AgentId, Hostname, NodeId, UnixTime};
+use thiserror::Error;
+
+use crate::rows::{AgentRow, GrantRow, PushKey, PushKind, PushRow, Totals};
+
+/// Why the store did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("registry store: {0}")]
+pub struct StoreError(String);
+
+impl StoreError {
+    /// With words for the operator's log; the agent that asked learns only that the store failed.
+    #[must_use]
+    pub fn new(words: impl Into<String>) -> Self {
+        Self(words.into())
+    }
+}
+
+/// One change; the indexes are the service's, stores only keep them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// Inserts or replaces an agent's row.
+    PutAgent(Box<AgentRow>),
+    /// Removes an agent's row.
+    DeleteAgent(AgentId),
+    /// Leads a name to an agent.
+    PutHostname(Hostname, AgentId),
+    /// Frees a name.
+    DeleteHostname(Hostname),
+    /// Leads 48 bits to an agent.
+    PutNode(NodeId, AgentId),
+    /// Frees 48 bits.
+    DeleteNode(NodeId),
+    /// Leads a signing key to an agent.
+    PutKey([u8; 32], AgentId),
+    /// Forgets a signing key.
+    DeleteKey([u8; 32]),
+    /// Expiry must look at the agent at this time.
+    PutDue(UnixTime, AgentId),
+    /// It need not.
+    DeleteDue(UnixTime, AgentId),
+    /// Inserts or replaces a pair's grant.
+    PutGrant(GrantRow),
+    /// Removes a pair's grant: grantor, grantee.
+    DeleteGrant(AgentId, AgentId),
+    /// Removes every grant by an agent.
+    DeleteGrantsBy(AgentId),
+    /// Inserts or replaces a push.
+    PutPush(PushRow),
+    /// Removes a push.
+    DeletePush(PushKey),
+    /// Removes every push to an agent.
+    DeletePushesTo(AgentId),
+    /// Replaces the sums.
+    Totals(Totals),
+}
+
+/// Changes that happen together or not at all, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Batch {
+    /// The changes.
+    pub writes: Vec<Write>,
+}
+
+/// Where the registry's state lives.
+///
+/// A batch is durable when `apply` returns `Ok`; after an error the store is as it was before.
+pub trait Store {
+    /// The sums, loaded when the store was opened.
+    fn totals(&self) -> Totals;
+
+    /// An agent's row.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or the row is damaged.
+    fn agent(&self, agent: &AgentId) -> Result<Option<AgentRow>, StoreError>;
+
+    /// Who holds a name.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn hostname(&self, hostname: &Hostname) -> Result<Option<AgentId>, StoreError>;
+
+    /// Who has these 48 bits.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn node(&self, node: NodeId) -> Result<Option<AgentId>, StoreError>;
+
+    /// Whose current signing key this is.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn key(&self, key: &[u8; 32]) -> Result<Option<AgentId>, StoreError>;
+
+    /// The pair's latest grant.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or the row is damaged.
+    fn grant(&self, grantor: &AgentId, grantee: &AgentId) -> Result<Option<GrantRow>, StoreError>;
+
+    /// How many grants an agent has given.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn grant_count(&self, grantor: &AgentId) -> Result<u64, StoreError>;
+
+    /// Every grant by an agent, by grantee.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or a row is damaged.
+    fn grants_by(&self, grantor: &AgentId) -> Result<Vec<GrantRow>, StoreError>;
+
+    /// One waiting push.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or the row is damaged.
+    fn push(&self, key: &PushKey) -> Result<Option<PushRow>, StoreError>;
+
+    /// Every waiting push of a kind to an agent, by sender.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or a row is damaged.
+    fn pushes(&self, to: &AgentId, kind: PushKind) -> Result<Vec<PushRow>, StoreError>;
+
+    /// Up to `limit` agents that expiry must look at, earliest first, whatever their time.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn due(&self, limit: usize) -> Result<Vec<(UnixTime, AgentId)>, StoreError>;
+
+    /// Applies all changes, durably, or none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails; nothing is changed then.
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError>;
+}

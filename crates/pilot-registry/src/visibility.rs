@@ -1,0 +1,92 @@
+//! Who is shown what: the one place that decides it.
+//!
+//! An entry is shown to the agent itself, to everybody if its record says so, and to the agents that it granted trust.
+//! For everybody else it does not exist: the answer has the same bytes, after the same reads and checks.
+
+use pilot_types::{AgentId, UnixTime};
+use pilot_wire::Visibility;
+
+use crate::asked::{Asked, Outcome, Refusal};
+use crate::message::{Entry, LookupTarget, RefusalCode, Response};
+use crate::presence::Presence;
+use crate::rows::{AgentRow, GrantRow, RecordRow};
+use crate::store::{Store, StoreError};
+use crate::verify::Verify;
+
+impl<S: Store, V: Verify> Asked<'_, S, V> {
+    /// Plans `Lookup`.
+    pub(crate) fn lookup(
+        &self,
+        target: &LookupTarget,
+        presence: &Presence,
+    ) -> Result<Outcome, Refusal> {
+        let row = self.find(target)?;
+        let owner = row.as_ref().map_or(self.from, AgentRow::agent);
+        let grant = self.store.grant(&owner, &self.from)?;
+        let online = presence.is_online(&owner);
+        let last_seen = presence.last_seen(self.now, &owner);
+        let shown = row
+            .as_ref()
+            .and_then(|row| Some((row, shown_record(row, grant.as_ref(), self)?)));
+        let response = match shown {
+            Some((row, record)) => Response::Found(Box::new(Entry {
+                agent: row.agent(),
+                log: row.log.clone(),
+                record: record.raw.clone(),
+                locator: row.live_locator(self.now).map(|l| l.raw.clone()),
+                last_seen,
+                online,
+            })),
+            None => Response::NotFound,
+        };
+        Ok(self.unchanged(response))
+    }
+
+    /// Plans `Observe`.
+    pub(crate) fn observe(&self, presence: &Presence) -> Result<Outcome, Refusal> {
+        let observed = presence.observed(&self.from);
+        let observed =
+            observed.ok_or_else(|| Refusal::new(RefusalCode::NotRegistered, "no session is up"))?;
+        Ok(self.unchanged(Response::Observed(observed)))
+    }
+
+    /// The row that a target names, whoever may see it. Without one, the asker's own row is read in its place.
+    pub(crate) fn find(&self, target: &LookupTarget) -> Result<Option<AgentRow>, StoreError> {
+        let agent = match target {
+            LookupTarget::Hostname(name) => self.store.hostname(name)?,
+            LookupTarget::Node(node) => self.store.node(*node)?,
+            LookupTarget::Agent(agent) => Some(*agent),
+            LookupTarget::Key(key) => {
+                Some(self.store.key(key)?.unwrap_or_else(|| AgentId::new(*key)))
+            }
+        };
+        let row = match agent {
+            Some(agent) => self.store.agent(&agent)?,
+            None => None,
+        };
+        if row.is_none() {
+            self.store.agent(&self.from)?;
+        }
+        Ok(row)
+    }
+}
+
+fn shown_record<'r, S, V>(
+    row: &'r AgentRow,
+    grant: Option<&GrantRow>,
+    asked: &Asked<'_, S, V>,
+) -> Option<&'r RecordRow> {
+    let record = row.live_record(asked.now)?;
+    let is_public = match record.visibility {
+        Visibility::Public => true,
+        Visibility::Trusted | Visibility::Unknown => false,
+    };
+    let is_own = row.agent() == asked.from;
+    let is_granted = grant.is_some_and(|grant| is_valid(grant, row, asked.now));
+    (is_own | is_public | is_granted).then_some(record)
+}
+
+/// A recovery voids what older generations signed (design of the identity log, `docs/trust.md`).
+fn is_valid(grant: &GrantRow, grantor: &AgentRow, now: UnixTime) -> bool {
+    grant.is_live(now) && grant.generation >= grantor.facts.generation
+}
