@@ -1,1 +1,3 @@
 //! The Pilot rendezvous as a library: run(Config).
+
+pub mod embedded;
