@@ -1,1 +1,18 @@
-//! Pilot's local HTTP API: types, server, client.
+//! Pilot's local HTTP API: every request and answer, the server that a daemon runs on its Unix socket, and the client.
+//!
+//! HTTP/1.1 with JSON under `/v1/…`; `/v1/dial` and `/v1/accept` upgrade their connection to a raw byte stream.
+//!
+//! ```text
+//! pilotctl ──► Client ──► pilot.sock ──► Server ──► DaemonApi ──► the daemon's node
+//! ```
+
+mod daemon_api;
+mod error;
+mod payload;
+mod peer_ref;
+pub mod types;
+
+pub use daemon_api::{BoxStream, ByteStream, DaemonApi};
+pub use error::{ApiError, Envelope, ErrorCode};
+pub use payload::Payload;
+pub use peer_ref::{ParsePeerError, PeerRef};

@@ -1,0 +1,95 @@
+//! What a daemon offers to the API's server.
+
+use std::future::Future;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::ApiError;
+use crate::types::{
+    AcceptInfo, AcceptRequest, ApproveRequest, Approved, Connections, ConnectionsRequest,
+    DaemonStatus, DialInfo, DialRequest, FindRequest, Found, HandshakeRequest, HostnameSet, Inbox,
+    InboxReadRequest, InboxRequest, Info, InfoRequest, Knocked, LookedUp, LookupRequest,
+    MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong, RejectRequest,
+    Rejected, SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
+    StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued, TicketRequest, TrustRequest,
+    Trusted, UntrustRequest, Untrusted, VisibilitySet,
+};
+
+/// The two directions of a stream in one object.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
+
+/// A stream of the overlay. `shutdown` ends this direction and leaves the other; dropping it unfinished breaks it off.
+///
+/// An I/O error whose inner error is an [`ApiError`] is told to the caller as it is, any other as `connection_failed`.
+pub type BoxStream = Box<dyn ByteStream>;
+
+macro_rules! daemon_api {
+    ($($(#[doc = $doc:literal])+ $name:ident: $request:ty => $answer:ty;)+) => {
+        /// A daemon, as the API's server sees it: one method a command.
+        ///
+        /// The server keeps the deadlines: at a request's deadline it drops the future, which must leave nothing half done.
+        ///
+        /// # Errors
+        /// Every method gives an [`ApiError`] with the code that `docs/cli.md` has for the case.
+        pub trait DaemonApi: Send + Sync + 'static {
+            $(
+                $(#[doc = $doc])+
+                fn $name(
+                    &self,
+                    request: $request,
+                ) -> impl Future<Output = Result<$answer, ApiError>> + Send;
+            )+
+        }
+    };
+}
+
+daemon_api! {
+    /// The daemon in short.
+    status: StatusRequest => DaemonStatus;
+    /// Ends the daemon: the method returns at once, the end comes after the answer.
+    stop: StopRequest => Stopped;
+    /// Everything about this agent.
+    info: InfoRequest => Info;
+    /// Claims a name or gives it up.
+    set_hostname: SetHostnameRequest => HostnameSet;
+    /// Replaces the tags.
+    set_tags: SetTagsRequest => TagsSet;
+    /// Shows the record to everybody, or to trusted agents only.
+    set_visibility: SetVisibilityRequest => VisibilitySet;
+    /// Issues a ticket.
+    ticket: TicketRequest => TicketIssued;
+    /// An agent by its name.
+    find: FindRequest => Found;
+    /// An agent by any of its names.
+    lookup: LookupRequest => LookedUp;
+    /// Agents with a live session.
+    peers: PeersRequest => Peers;
+    /// Asks an agent for trust.
+    handshake: HandshakeRequest => Knocked;
+    /// Knocks that wait for an answer.
+    pending: PendingRequest => Pending;
+    /// Grants trust.
+    approve: ApproveRequest => Approved;
+    /// Drops a knock.
+    reject: RejectRequest => Rejected;
+    /// Revokes what was granted.
+    untrust: UntrustRequest => Untrusted;
+    /// Agents with which there is trust.
+    trust: TrustRequest => Trusted;
+    /// One round trip.
+    ping: PingRequest => Pong;
+    /// Puts a message into an agent's inbox.
+    send_message: SendMessageRequest => MessageSent;
+    /// Messages that came.
+    inbox: InboxRequest => Inbox;
+    /// One message, whole, as the only one of the answer; `not_found` if there is none of that name.
+    inbox_read: InboxReadRequest => Inbox;
+    /// Open streams.
+    connections: ConnectionsRequest => Connections;
+    /// Opens a stream to an agent.
+    dial: DialRequest => (DialInfo, BoxStream);
+    /// Takes a stream that came.
+    accept: AcceptRequest => (AcceptInfo, BoxStream);
+}

@@ -1,0 +1,112 @@
+//! Every request and answer of the API. A request's type names its path ([`Call`]); fields are as `docs/cli.md` has them.
+//!
+//! Fields are added, never renamed. A request with an unknown field is refused, so that a misspelt limit limits all the same.
+
+mod agent;
+mod daemon;
+mod discovery;
+mod field;
+mod message;
+mod stream;
+mod trust;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use agent::{AgentSummary, PathKind, PublicKey};
+pub use daemon::{
+    DaemonStatus, HostnameSet, Info, InfoRequest, NatInfo, RendezvousInfo, SetHostnameRequest,
+    SetTagsRequest, SetVisibilityRequest, Started, StatusRequest, StopRequest, Stopped, TagsSet,
+    TicketIssued, TicketRequest, VisibilitySet,
+};
+pub use discovery::{
+    ConnectionSummary, Connections, ConnectionsRequest, FindRequest, Found, LookedUp,
+    LookupRequest, PeerSummary, Peers, PeersRequest, PingRequest, Pong,
+};
+pub use message::{
+    Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
+    SendMessageRequest,
+};
+pub use stream::{AcceptInfo, AcceptRequest, DialInfo, DialRequest};
+pub use trust::{
+    ApproveRequest, Approved, HandshakeRequest, HandshakeStatus, Knocked, Pending, PendingKnock,
+    PendingRequest, RejectRequest, Rejected, TrustRequest, Trusted, TrustedAgent, UntrustRequest,
+    Untrusted,
+};
+
+/// How a request is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verb {
+    /// It changes nothing and says nothing: no body.
+    Get,
+    /// Its body is JSON; an empty one is `{}`.
+    Post,
+}
+
+/// A request, which names its path and its answer.
+pub trait Call: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// How it is made.
+    const VERB: Verb;
+    /// Where.
+    const PATH: &'static str;
+    /// What comes back in the envelope's `data`.
+    type Answer: Serialize + DeserializeOwned + Send + 'static;
+
+    /// The deadline that the caller asks for: `None` for the default of 30 s, zero for none.
+    fn timeout_ms(&self) -> Option<u64> {
+        None
+    }
+}
+
+macro_rules! calls {
+    ($($verb:ident $path:literal $request:ty => $answer:ty;)+) => {
+        $(impl Call for $request {
+            const VERB: Verb = Verb::$verb;
+            const PATH: &'static str = $path;
+            type Answer = $answer;
+        })+
+    };
+}
+
+calls! {
+    Get "/v1/status" StatusRequest => DaemonStatus;
+    Post "/v1/stop" StopRequest => Stopped;
+    Get "/v1/info" InfoRequest => Info;
+    Post "/v1/hostname" SetHostnameRequest => HostnameSet;
+    Post "/v1/tags" SetTagsRequest => TagsSet;
+    Post "/v1/visibility" SetVisibilityRequest => VisibilitySet;
+    Post "/v1/ticket" TicketRequest => TicketIssued;
+    Post "/v1/peers" PeersRequest => Peers;
+    Get "/v1/pending" PendingRequest => Pending;
+    Post "/v1/approve" ApproveRequest => Approved;
+    Post "/v1/reject" RejectRequest => Rejected;
+    Post "/v1/untrust" UntrustRequest => Untrusted;
+    Post "/v1/trust" TrustRequest => Trusted;
+    Post "/v1/inbox" InboxRequest => Inbox;
+    Post "/v1/inbox/read" InboxReadRequest => Inbox;
+    Get "/v1/connections" ConnectionsRequest => Connections;
+}
+
+macro_rules! calls_with_deadline {
+    ($($path:literal $request:ty => $answer:ty;)+) => {
+        $(impl Call for $request {
+            const VERB: Verb = Verb::Post;
+            const PATH: &'static str = $path;
+            type Answer = $answer;
+
+            fn timeout_ms(&self) -> Option<u64> {
+                self.timeout_ms
+            }
+        })+
+    };
+}
+
+calls_with_deadline! {
+    "/v1/find" FindRequest => Found;
+    "/v1/lookup" LookupRequest => LookedUp;
+    "/v1/handshake" HandshakeRequest => Knocked;
+    "/v1/ping" PingRequest => Pong;
+    "/v1/messages" SendMessageRequest => MessageSent;
+    "/v1/dial" DialRequest => DialInfo;
+    "/v1/accept" AcceptRequest => AcceptInfo;
+}

@@ -1,0 +1,207 @@
+//! The daemon's own state and its agent's profile.
+
+use std::path::PathBuf;
+
+use pilot_types::{Hostname, NodeId, Port, Tag};
+use serde::{Deserialize, Serialize};
+
+use super::agent::{AgentSummary, PublicKey};
+
+/// `GET /v1/status`: whether the daemon answers, and for whom.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatusRequest {}
+
+/// The daemon in short. One that does not run has no agent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Whether there is a daemon.
+    pub running: bool,
+    /// Whether it answers.
+    pub responsive: bool,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Its agent's 48 bits.
+    pub node_id: Option<NodeId>,
+    /// Its agent's address.
+    pub address: Option<pilot_types::Address>,
+    /// Its agent's name.
+    pub hostname: Option<Hostname>,
+    /// Since it started.
+    pub uptime_secs: Option<u64>,
+    /// Agents with a live session.
+    pub peers: Option<u64>,
+    /// Open streams.
+    pub connections: Option<u64>,
+}
+
+/// `POST /v1/stop`: answer, then end as on SIGTERM.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopRequest {}
+
+/// The daemon that ends or has ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Stopped {
+    /// Its process.
+    pub pid: u32,
+    /// Whether it had to be killed. A daemon that answers says `false`.
+    pub forced: bool,
+}
+
+/// What a daemon says once it is ready: the `data` of the ready line and of `daemon start`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Started {
+    /// Its agent.
+    #[serde(flatten)]
+    pub agent: AgentSummary,
+    /// Its process.
+    pub pid: u32,
+    /// Where its API listens.
+    pub socket: PathBuf,
+    /// Where it logs; none if that is its standard error.
+    pub log_file: Option<PathBuf>,
+    /// The rendezvous that it uses.
+    pub rendezvous: Vec<RendezvousInfo>,
+}
+
+/// `GET /v1/info`: everything about this agent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InfoRequest {}
+
+/// Everything about this agent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Info {
+    /// Itself.
+    #[serde(flatten)]
+    pub agent: AgentSummary,
+    /// Its signing key.
+    pub public_key: PublicKey,
+    /// The daemon's version.
+    pub version: String,
+    /// Since it started.
+    pub uptime_secs: u64,
+    /// Whether everybody is shown its record.
+    pub public: bool,
+    /// The words that it is found by.
+    pub tags: Vec<Tag>,
+    /// Agents with a live session.
+    pub peers: u64,
+    /// Open streams.
+    pub connections: u64,
+    /// Ports that somebody listens on.
+    pub ports: Vec<Port>,
+    /// The rendezvous that it uses.
+    pub rendezvous: Vec<RendezvousInfo>,
+    /// Whether one of them is the embedded one, which only this machine reaches.
+    pub embedded: bool,
+    /// What is known of the NAT in front of it.
+    pub nat: NatInfo,
+    /// Where it is reached, `host:port`.
+    pub endpoints: Vec<String>,
+    /// UDP payload sent, in bytes.
+    pub bytes_sent: u64,
+    /// UDP payload received, in bytes.
+    pub bytes_recv: u64,
+}
+
+/// A rendezvous and how it stands with it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RendezvousInfo {
+    /// `pilot://KEY@host:port`.
+    pub url: String,
+    /// `connecting`, `connected` or `refused`.
+    pub state: String,
+    /// Whether it is the embedded one.
+    pub embedded: bool,
+}
+
+/// NAT behaviour in the words of RFC 4787; `unknown` where nothing is known.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NatInfo {
+    /// How it maps.
+    pub mapping: String,
+    /// What it lets in.
+    pub filtering: String,
+}
+
+impl NatInfo {
+    /// Nothing is known.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            mapping: "unknown".to_owned(),
+            filtering: "unknown".to_owned(),
+        }
+    }
+}
+
+/// `POST /v1/hostname`: claim a name, or give it up.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetHostnameRequest {
+    /// The name; none to have none.
+    pub hostname: Option<Hostname>,
+}
+
+/// The name as it is now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HostnameSet {
+    /// This agent.
+    pub node_id: NodeId,
+    /// Its name.
+    pub hostname: Option<Hostname>,
+}
+
+/// `POST /v1/tags`: replace the tags.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetTagsRequest {
+    /// At most [`pilot_wire::limits::MAX_TAGS`].
+    pub tags: Vec<Tag>,
+}
+
+/// The tags as they are now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TagsSet {
+    /// This agent.
+    pub node_id: NodeId,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+}
+
+/// `POST /v1/visibility`: show the record to everybody, or to trusted agents and fellow members only.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetVisibilityRequest {
+    /// Whether everybody is shown it.
+    pub public: bool,
+}
+
+/// The visibility as it is now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VisibilitySet {
+    /// This agent.
+    pub node_id: NodeId,
+    /// Whether everybody is shown its record.
+    pub public: bool,
+}
+
+/// `POST /v1/ticket`: a ticket that connects its holder to this agent without a registry.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TicketRequest {
+    /// How long it is good for; none for the default.
+    #[serde(default)]
+    pub expires_ms: Option<u64>,
+}
+
+/// A ticket.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TicketIssued {
+    /// `pilot-ticket:…`; whoever has it can knock once with it.
+    pub ticket: String,
+}

@@ -1,0 +1,174 @@
+//! Messages of the data exchange and the inbox.
+
+use std::fmt;
+
+use pilot_types::{Address, Hostname, NodeId, UnixTime};
+use pilot_wire::{MessageId, TraceParent};
+use serde::{Deserialize, Serialize};
+
+use super::field;
+use crate::payload::Payload;
+use crate::peer_ref::PeerRef;
+
+/// How a message's body is to be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MessageKind {
+    /// UTF-8 text.
+    #[default]
+    Text,
+    /// A JSON document.
+    Json,
+    /// Bytes.
+    Binary,
+}
+
+impl fmt::Display for MessageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Binary => "binary",
+        })
+    }
+}
+
+/// `POST /v1/messages`: put a message into an agent's inbox, and wait for a reply if asked to.
+///
+/// An untrusted public agent that approves by itself is knocked at first, with scope `reply-only` in return.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SendMessageRequest {
+    /// To whom.
+    pub peer: PeerRef,
+    /// The body: `data`, or `data_b64` where it is no text. At most [`pilot_wire::limits::MAX_MESSAGE`].
+    #[serde(flatten)]
+    pub body: Payload,
+    /// How it is to be read.
+    #[serde(default, rename = "type")]
+    pub kind: MessageKind,
+    /// The message that this one answers.
+    #[serde(
+        default,
+        with = "field::text_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub reply_to: Option<MessageId>,
+    /// Wait so long for a reply, and end with `timeout` if none comes. Zero: without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// The deadline, which must not be shorter than the wait; see [`super::Call::timeout_ms`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// The application's trace.
+    #[serde(
+        default,
+        with = "field::text_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub traceparent: Option<TraceParent>,
+}
+
+/// A message that is in the receiver's inbox.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MessageSent {
+    /// The receiver.
+    pub target: Address,
+    /// The receiver's 48 bits.
+    pub node_id: NodeId,
+    /// How the body is to be read.
+    #[serde(rename = "type")]
+    pub kind: MessageKind,
+    /// Length of the body.
+    pub bytes: u64,
+    /// Its name, for `reply_to`.
+    #[serde(with = "field::text")]
+    pub id: MessageId,
+    /// `stored` or `duplicate`.
+    pub ack: String,
+    /// The answer, if it was waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<MessageReply>,
+}
+
+/// The answer to a message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MessageReply {
+    /// Who answers.
+    pub from: NodeId,
+    /// Its address.
+    pub from_address: Address,
+    /// Its name.
+    pub from_hostname: Option<Hostname>,
+    /// How the body is to be read.
+    #[serde(rename = "type")]
+    pub kind: MessageKind,
+    /// The answer's own name.
+    #[serde(with = "field::text")]
+    pub id: MessageId,
+    /// The body.
+    #[serde(flatten)]
+    pub body: Payload,
+}
+
+/// `POST /v1/inbox`: messages that came.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboxRequest {
+    /// At most so many, the newest; none for 100.
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// Only those that came since.
+    #[serde(default, with = "field::rfc3339_option")]
+    pub since: Option<UnixTime>,
+    /// Delete those that are returned.
+    #[serde(default)]
+    pub clear: bool,
+}
+
+/// `POST /v1/inbox/read`: one message, whole.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboxReadRequest {
+    /// Its name.
+    #[serde(with = "field::text")]
+    pub id: MessageId,
+}
+
+/// Messages that came.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Inbox {
+    /// The newest last.
+    pub messages: Vec<InboxMessage>,
+    /// How many the inbox holds, those that were left out counted.
+    pub total: u64,
+}
+
+/// A message that came.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InboxMessage {
+    /// Its name.
+    #[serde(with = "field::text")]
+    pub id: MessageId,
+    /// Who sent it.
+    pub from: NodeId,
+    /// The sender's address.
+    pub from_address: Address,
+    /// The sender's name when it came.
+    pub from_hostname: Option<Hostname>,
+    /// How the body is to be read.
+    #[serde(rename = "type")]
+    pub kind: MessageKind,
+    /// The body; left out of a list that would grow beyond 16 MiB, then `inbox read` has it.
+    #[serde(flatten)]
+    pub body: Option<Payload>,
+    /// Length of the body.
+    pub bytes: u64,
+    /// When it came.
+    #[serde(with = "field::rfc3339")]
+    pub received_at: UnixTime,
+    /// The message that it answers.
+    #[serde(default, with = "field::text_option")]
+    pub reply_to: Option<MessageId>,
+    /// How far the sender was trusted when it came: `trusted`, `reply-only` or `none`.
+    pub trust: String,
+}

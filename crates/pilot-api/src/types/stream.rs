@@ -1,0 +1,64 @@
+//! Streams: the two requests that turn their connection into one.
+
+use pilot_types::{Address, Hostname, NodeId, Port};
+use pilot_wire::TraceParent;
+use serde::{Deserialize, Serialize};
+
+use super::agent::AgentSummary;
+use super::field;
+use crate::peer_ref::PeerRef;
+
+/// `POST /v1/dial`: open a stream to a port of an agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DialRequest {
+    /// The agent.
+    pub peer: PeerRef,
+    /// Its port.
+    pub port: Port,
+    /// The deadline for opening it; see [`super::Call::timeout_ms`]. The stream itself has none.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// The application's trace.
+    #[serde(default, with = "field::text_option")]
+    pub traceparent: Option<TraceParent>,
+}
+
+/// The stream that was opened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DialInfo {
+    /// The agent.
+    #[serde(flatten)]
+    pub agent: AgentSummary,
+    /// Its port.
+    pub port: Port,
+}
+
+/// `POST /v1/accept`: take the next stream that comes, or waits, for a port of this agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptRequest {
+    /// The port.
+    pub port: Port,
+    /// The deadline for one to come; see [`super::Call::timeout_ms`]. The stream itself has none.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// The stream that was taken.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AcceptInfo {
+    /// Who opened it.
+    pub from: NodeId,
+    /// The opener's address.
+    pub from_address: Address,
+    /// The opener's name.
+    pub from_hostname: Option<Hostname>,
+    /// This agent's port.
+    pub port: Port,
+    /// The opener's port.
+    pub remote_port: Port,
+    /// The application's trace.
+    #[serde(default, with = "field::text_option")]
+    pub traceparent: Option<TraceParent>,
+}

@@ -1,0 +1,182 @@
+//! Knocks, grants and who holds them.
+
+use pilot_types::{NetworkId, NodeId, UnixTime};
+use pilot_wire::PortRange;
+use serde::{Deserialize, Serialize};
+
+use super::agent::AgentSummary;
+use super::field;
+use crate::peer_ref::PeerRef;
+
+/// `POST /v1/handshake`: ask an agent for trust. The answer does not tell whether it exists.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HandshakeRequest {
+    /// The agent, as it was typed.
+    pub peer: PeerRef,
+    /// Why, for the people on the other side.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Wait so long until trust holds both ways, and end with `timeout` if it does not. Zero: without end.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+    /// The deadline, which must not be shorter than the wait; see [`super::Call::timeout_ms`].
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// How far a handshake is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HandshakeStatus {
+    /// The knock is on its way, if there is anybody to knock at.
+    Sent,
+    /// Trust holds both ways.
+    Trusted,
+}
+
+/// The answer to a handshake.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Knocked {
+    /// How far it is.
+    pub status: HandshakeStatus,
+    /// The agent, once trust holds.
+    pub node_id: Option<NodeId>,
+}
+
+/// `GET /v1/pending`: knocks that wait for an answer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PendingRequest {}
+
+/// Knocks that wait for an answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pending {
+    /// The oldest first.
+    pub pending: Vec<PendingKnock>,
+}
+
+/// A knock.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PendingKnock {
+    /// Who knocks; the name is what it claims.
+    #[serde(flatten)]
+    pub agent: AgentSummary,
+    /// Why.
+    pub justification: String,
+    /// The fingerprint of its key.
+    pub fingerprint: String,
+    /// When it came.
+    #[serde(with = "field::rfc3339")]
+    pub received_at: UnixTime,
+}
+
+/// `POST /v1/approve`: grant trust to an agent that knocked, or change what one is granted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproveRequest {
+    /// The agent.
+    pub peer: PeerRef,
+    /// Ports that it may dial, as `7,1000-1002` or `all`; none for the default.
+    #[serde(default, with = "field::ports_option")]
+    pub ports: Option<Vec<PortRange>>,
+    /// How long; none for without end.
+    #[serde(default)]
+    pub expires_ms: Option<u64>,
+    /// Grant only, and take nothing in return.
+    #[serde(default)]
+    pub one_way: bool,
+}
+
+/// Trust as it was granted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Approved {
+    /// `approved`.
+    pub status: String,
+    /// To whom.
+    #[serde(flatten)]
+    pub agent: AgentSummary,
+    /// The fingerprint of the key that is pinned now.
+    pub fingerprint: String,
+    /// Ports that it may dial, as `7,1000-1002` or `all`.
+    pub scope: String,
+}
+
+/// `POST /v1/reject`: drop a knock.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RejectRequest {
+    /// Who knocked.
+    pub peer: PeerRef,
+    /// Why, for the log.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// A knock is gone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Rejected {
+    /// `rejected`.
+    pub status: String,
+    /// Who knocked.
+    #[serde(flatten)]
+    pub agent: AgentSummary,
+}
+
+/// `POST /v1/untrust`: revoke what was granted; live sessions end at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UntrustRequest {
+    /// The agent.
+    pub peer: PeerRef,
+}
+
+/// Trust is gone.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Untrusted {
+    /// `untrusted`.
+    pub status: String,
+    /// Whose.
+    #[serde(flatten)]
+    pub agent: AgentSummary,
+}
+
+/// `POST /v1/trust`: agents with which there is trust in either direction.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustRequest {
+    /// Only those whose name or address contains it.
+    #[serde(default)]
+    pub search: Option<String>,
+}
+
+/// Agents with which there is trust.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Trusted {
+    /// By name, then address.
+    pub trusted: Vec<TrustedAgent>,
+}
+
+/// An agent with which there is trust.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TrustedAgent {
+    /// The agent.
+    #[serde(flatten)]
+    pub agent: AgentSummary,
+    /// The fingerprint of the pinned key.
+    pub fingerprint: String,
+    /// `ticket`, `key`, `address` or `name`: how strong the pin was at first.
+    pub learnt_by: String,
+    /// Whether both granted.
+    pub mutual: bool,
+    /// The network in which trust was granted.
+    pub network: NetworkId,
+    /// What it may do here: ports as `7,1000-1002`, `all`, `reply-only` or `none`.
+    pub scope: String,
+    /// Since when.
+    #[serde(with = "field::rfc3339")]
+    pub approved_at: UnixTime,
+    /// Until when; null for without end.
+    #[serde(with = "field::rfc3339_option")]
+    pub expires_at: Option<UnixTime>,
+}
