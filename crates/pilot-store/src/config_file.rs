@@ -1,0 +1,146 @@
+//! `config.json`: what the owner wants of the daemon. Flags and environment go before it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use pilot_types::{Hostname, Tag};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::atomic;
+
+/// Why the configuration cannot be loaded or saved. The file was left as it is.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: check its permissions", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no JSON object, or a field is not what it should be.
+    #[error("{}: {words}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// The field or place, and what was expected.
+        words: String,
+    },
+    /// It could not be written.
+    #[error("cannot write {}: check that its directory may be written and has space left", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The configuration file's content. Every field may be missing.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct FileConfig {
+    /// `rendezvous`: URLs, tried in order; empty for the embedded one.
+    pub rendezvous: Vec<String>,
+    /// `hostname`: the name to claim.
+    pub hostname: Option<Hostname>,
+    /// `tags`: what to be found by.
+    pub tags: Vec<Tag>,
+    /// `public`: whether everybody may see the agent.
+    pub public: bool,
+    /// `auto_approve`: whether every knock is approved.
+    pub auto_approve: bool,
+    /// `listen`: UDP address to bind.
+    pub listen: Option<String>,
+    /// `metrics`: TCP address of the metrics.
+    pub metrics: Option<String>,
+    /// Keys that this version does not know, kept as they are.
+    pub other: Map<String, Value>,
+}
+
+impl FileConfig {
+    /// From JSON text.
+    ///
+    /// # Errors
+    /// Words that name the field or place and what was expected.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let mut fields: Map<String, Value> = serde_json::from_str(text)
+            .map_err(|error| format!("expected a JSON object: {error}"))?;
+        Ok(Self {
+            rendezvous: take(&mut fields, "rendezvous", "a list of URLs")?,
+            hostname: take(&mut fields, "hostname", "a hostname or null")?,
+            tags: take(&mut fields, "tags", "a list of tags")?,
+            public: take(&mut fields, "public", "true or false")?,
+            auto_approve: take(&mut fields, "auto_approve", "true or false")?,
+            listen: take(&mut fields, "listen", "an address or null")?,
+            metrics: take(&mut fields, "metrics", "an address or null")?,
+            other: fields,
+        })
+    }
+
+    /// As a JSON object; unset fields are left out.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        let mut fields = self.other.clone();
+        let mut put = |name: &str, value: Option<Value>| match value {
+            Some(value) => drop(fields.insert(name.to_owned(), value)),
+            None => drop(fields.remove(name)),
+        };
+        let strings = |texts: Vec<&str>| (!texts.is_empty()).then(|| texts.into());
+        let rendezvous = self.rendezvous.iter().map(String::as_str).collect();
+        put("rendezvous", strings(rendezvous));
+        put("tags", strings(self.tags.iter().map(Tag::as_str).collect()));
+        put(
+            "hostname",
+            self.hostname.as_ref().map(|h| h.as_str().into()),
+        );
+        put("public", self.public.then_some(true.into()));
+        put("auto_approve", self.auto_approve.then_some(true.into()));
+        put("listen", self.listen.as_deref().map(Value::from));
+        put("metrics", self.metrics.as_deref().map(Value::from));
+        Value::Object(fields)
+    }
+
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => {
+                return Err(ConfigError::Read {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        };
+        Self::from_json(&text).map_err(|words| ConfigError::Invalid {
+            path: path.to_owned(),
+            words,
+        })
+    }
+
+    pub(crate) fn save(&self, path: &Path) -> Result<(), ConfigError> {
+        let text = format!("{:#}\n", self.to_value());
+        atomic::replace(path, text.as_bytes()).map_err(|source| ConfigError::Write {
+            path: path.to_owned(),
+            source,
+        })
+    }
+}
+
+fn take<T: DeserializeOwned + Default>(
+    fields: &mut Map<String, Value>,
+    name: &str,
+    expected: &str,
+) -> Result<T, String> {
+    match fields.remove(name) {
+        None => Ok(T::default()),
+        Some(value) => serde_json::from_value(value)
+            .map_err(|error| format!("field {name}: expected {expected}: {error}")),
+    }
+}

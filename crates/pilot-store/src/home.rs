@@ -1,0 +1,231 @@
+//! The agent's directory: who may hold it, and the two files that people read.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use pilot_trust::Identity;
+use thiserror::Error;
+
+use crate::atomic::{self, TEMPORARY};
+use crate::config_file::{ConfigError, FileConfig};
+use crate::error::OpenDbError;
+use crate::identity_file::{self, IdentityError};
+use crate::inbox::Inbox;
+use crate::state_db::StateDb;
+
+/// Why a home cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum HomeError {
+    /// The directory is missing and cannot be made, or is no directory.
+    #[error("cannot use {} as home: check its path and permissions, or name another one with --home", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another daemon runs on it.
+    #[error("{} is in use by another daemon{}", path.display(), pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Locked {
+        /// Which.
+        path: PathBuf,
+        /// The other's process, if its lock says so.
+        pid: Option<u32>,
+    },
+    /// The lock file cannot be used.
+    #[error("cannot lock {}: check that the directory may be written and has space left", path.display())]
+    Lock {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The agent's directory, by default `~/.pilot`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Home {
+    dir: PathBuf,
+}
+
+/// The right to run a daemon on a home; ends when dropped, or with the process.
+#[derive(Debug)]
+pub struct HomeLock {
+    _file: File,
+}
+
+impl Home {
+    /// Uses `dir`, creating it for its owner alone if it is missing.
+    ///
+    /// # Errors
+    /// [`HomeError::Directory`] if it cannot be made or is no directory.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, HomeError> {
+        let dir = dir.into();
+        match ensure_dir(&dir) {
+            Ok(()) => Ok(Self { dir }),
+            Err(source) => Err(HomeError::Directory { path: dir, source }),
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A file in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// `HOME/identity.json`.
+    #[must_use]
+    pub fn identity_path(&self) -> PathBuf {
+        self.path("identity.json")
+    }
+
+    /// `HOME/config.json`.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.path("config.json")
+    }
+
+    /// Takes the home for one daemon, and sweeps away what a crash left half written.
+    ///
+    /// # Errors
+    /// [`HomeError::Locked`] if another process holds it, [`HomeError::Lock`] if the lock file cannot be used.
+    pub fn lock(&self) -> Result<HomeLock, HomeError> {
+        let path = self.path("lock");
+        let lock = |source| HomeError::Lock {
+            path: path.clone(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(lock)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(HomeError::Locked {
+                    path: self.dir.clone(),
+                    pid: read_pid(&mut file),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(lock(source)),
+        }
+        write_pid(&mut file).map_err(lock)?;
+        self.sweep();
+        Ok(HomeLock { _file: file })
+    }
+
+    /// The process that holds the lock: `None` if nobody does or its number is not known.
+    #[must_use]
+    pub fn locked_by(&self) -> Option<u32> {
+        let mut file = File::open(self.path("lock")).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => read_pid(&mut file),
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
+
+    /// The identity, verified; `None` if the home has none yet.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if the file cannot be read, is readable by others, or is damaged.
+    pub fn load_identity(&self) -> Result<Option<Identity>, IdentityError> {
+        identity_file::load(&self.identity_path())
+    }
+
+    /// Writes the identity of a new home: all of it or nothing, and never over an identity that is there.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`] if there is one, [`IdentityError::Write`] if it could not be written.
+    pub fn save_new_identity(&self, identity: &Identity) -> Result<(), IdentityError> {
+        identity_file::save_new(&self.identity_path(), identity)
+    }
+
+    /// The configuration; the default if the home has none.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if the file cannot be read, or a field is not what it should be.
+    pub fn load_config(&self) -> Result<FileConfig, ConfigError> {
+        FileConfig::load(&self.config_path())
+    }
+
+    /// Replaces the configuration, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`ConfigError::Write`] if it could not be written.
+    pub fn save_config(&self, config: &FileConfig) -> Result<(), ConfigError> {
+        config.save(&self.config_path())
+    }
+
+    /// Opens `HOME/state.redb`.
+    ///
+    /// # Errors
+    /// As [`StateDb::open`].
+    pub fn open_state(&self) -> Result<StateDb, OpenDbError> {
+        StateDb::open(&self.path("state.redb"))
+    }
+
+    /// Opens `HOME/inbox.redb`, which takes up to `quota` bytes of messages.
+    ///
+    /// # Errors
+    /// As [`Inbox::open`].
+    pub fn open_inbox(&self, quota: u64) -> Result<Inbox, OpenDbError> {
+        Inbox::open(&self.path("inbox.redb"), quota)
+    }
+
+    /// Removes temporary files of writers that died; what cannot be removed does no harm.
+    fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
+                atomic::remove_quietly(&entry.path());
+            }
+        }
+    }
+}
+
+fn ensure_dir(dir: &Path) -> io::Result<()> {
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            if fs::metadata(dir)?.is_dir() {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::NotADirectory.into())
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    // A process number has at most ten digits.
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}

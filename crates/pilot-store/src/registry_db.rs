@@ -1,0 +1,212 @@
+//! The registry's store in one redb file.
+
+use std::path::Path;
+
+use pilot_registry::{
+    AgentRow, Batch, GrantRow, PushKey, PushKind, PushRow, Store, StoreError, Totals, Write,
+};
+use pilot_types::{AgentId, Hostname, NodeId, UnixTime};
+use redb::TableDefinition;
+
+use crate::db::{Db, Layout, Table, Txn, key, u64_from};
+use crate::error::{DbError, OpenDbError};
+
+const AGENTS: Table = TableDefinition::new("agents");
+const HOSTNAMES: Table = TableDefinition::new("hostnames");
+const NODES: Table = TableDefinition::new("nodes");
+const KEYS: Table = TableDefinition::new("keys");
+/// Time and agent; no value.
+const DUE: Table = TableDefinition::new("due");
+/// Grantor and grantee.
+const GRANTS: Table = TableDefinition::new("grants");
+/// Recipient, kind and sender.
+const PUSHES: Table = TableDefinition::new("pushes");
+const TOTALS: Table = TableDefinition::new("totals");
+
+const LAYOUT: Layout = Layout {
+    tables: &[AGENTS, HOSTNAMES, NODES, KEYS, DUE, GRANTS, PUSHES, TOTALS],
+    format: 1,
+    cache: 256 * 1024 * 1024,
+};
+
+/// `registry.redb`: every batch is one transaction, on disk before it is acknowledged.
+pub struct RegistryDb {
+    db: Db,
+    totals: Totals,
+}
+
+impl RegistryDb {
+    /// Opens the file at `path`, creating it if there is none.
+    ///
+    /// # Errors
+    /// [`OpenDbError`] if it cannot be read, is damaged, in use, or of a later format. It is left as it is then.
+    pub fn open(path: &Path) -> Result<Self, OpenDbError> {
+        let db = Db::open(path, &LAYOUT)?;
+        let totals = db.get_row(TOTALS, b"", "the sums");
+        let totals = totals.map_err(|error| OpenDbError::Damaged {
+            path: path.to_owned(),
+            words: error.to_string(),
+        })?;
+        Ok(Self {
+            db,
+            totals: totals.unwrap_or_default(),
+        })
+    }
+
+    fn agent_at(&self, table: Table, key: &[u8]) -> Result<Option<AgentId>, StoreError> {
+        let bytes = self.db.get(table, key).map_err(store_error)?;
+        let Some(bytes) = bytes else {
+            return Ok(None);
+        };
+        match <[u8; AgentId::LEN]>::try_from(bytes.as_slice()) {
+            Ok(agent) => Ok(Some(AgentId::new(agent))),
+            Err(_) => Err(store_error(self.db.damaged("an index"))),
+        }
+    }
+}
+
+impl Store for RegistryDb {
+    fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    fn agent(&self, agent: &AgentId) -> Result<Option<AgentRow>, StoreError> {
+        self.db
+            .get_row(AGENTS, agent.as_bytes(), "an agent's row")
+            .map_err(store_error)
+    }
+
+    fn hostname(&self, hostname: &Hostname) -> Result<Option<AgentId>, StoreError> {
+        self.agent_at(HOSTNAMES, hostname.as_str().as_bytes())
+    }
+
+    fn node(&self, node: NodeId) -> Result<Option<AgentId>, StoreError> {
+        self.agent_at(NODES, &node.to_u64().to_be_bytes())
+    }
+
+    fn key(&self, key: &[u8; 32]) -> Result<Option<AgentId>, StoreError> {
+        self.agent_at(KEYS, key)
+    }
+
+    fn grant(&self, grantor: &AgentId, grantee: &AgentId) -> Result<Option<GrantRow>, StoreError> {
+        self.db
+            .get_row(GRANTS, &pair(grantor, grantee), "a grant's row")
+            .map_err(store_error)
+    }
+
+    fn grant_count(&self, grantor: &AgentId) -> Result<u64, StoreError> {
+        let mut count = 0;
+        let counted = self.db.scan(GRANTS, grantor.as_bytes(), |_, _| {
+            count += 1;
+            true
+        });
+        counted.map(|()| count).map_err(store_error)
+    }
+
+    fn grants_by(&self, grantor: &AgentId) -> Result<Vec<GrantRow>, StoreError> {
+        self.db
+            .rows(GRANTS, grantor.as_bytes(), "a grant's row")
+            .map_err(store_error)
+    }
+
+    fn push(&self, key: &PushKey) -> Result<Option<PushRow>, StoreError> {
+        self.db
+            .get_row(PUSHES, &push_key(key), "a push's row")
+            .map_err(store_error)
+    }
+
+    fn pushes(&self, to: &AgentId, kind: PushKind) -> Result<Vec<PushRow>, StoreError> {
+        let prefix = key(&[to.as_bytes(), &[kind_byte(kind)]]);
+        self.db
+            .rows(PUSHES, &prefix, "a push's row")
+            .map_err(store_error)
+    }
+
+    fn due(&self, limit: usize) -> Result<Vec<(UnixTime, AgentId)>, StoreError> {
+        let mut due = vec![];
+        if limit > 0 {
+            self.db
+                .scan(DUE, b"", |key, _| {
+                    due.push(due_from(key));
+                    due.len() < limit
+                })
+                .map_err(store_error)?;
+        }
+        let due: Option<Vec<_>> = due.into_iter().collect();
+        due.ok_or_else(|| store_error(self.db.damaged("a time of expiry")))
+    }
+
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let mut totals = self.totals;
+        self.db
+            .write(|txn| {
+                for write in &batch.writes {
+                    apply(txn, write)?;
+                    if let Write::Totals(new) = write {
+                        totals = *new;
+                    }
+                }
+                Ok(())
+            })
+            .map_err(store_error)?;
+        self.totals = totals;
+        Ok(())
+    }
+}
+
+fn apply(txn: &mut Txn, write: &Write) -> Result<(), redb::Error> {
+    match write {
+        Write::PutAgent(row) => txn.put_row(AGENTS, row.agent().as_bytes(), row.as_ref()),
+        Write::DeleteAgent(agent) => txn.delete(AGENTS, agent.as_bytes()),
+        Write::PutHostname(name, agent) => {
+            txn.put(HOSTNAMES, name.as_str().as_bytes(), agent.as_bytes())
+        }
+        Write::DeleteHostname(name) => txn.delete(HOSTNAMES, name.as_str().as_bytes()),
+        Write::PutNode(node, agent) => {
+            txn.put(NODES, &node.to_u64().to_be_bytes(), agent.as_bytes())
+        }
+        Write::DeleteNode(node) => txn.delete(NODES, &node.to_u64().to_be_bytes()),
+        Write::PutKey(key, agent) => txn.put(KEYS, key, agent.as_bytes()),
+        Write::DeleteKey(key) => txn.delete(KEYS, key),
+        Write::PutDue(at, agent) => txn.put(DUE, &due_key(*at, agent), b""),
+        Write::DeleteDue(at, agent) => txn.delete(DUE, &due_key(*at, agent)),
+        Write::PutGrant(row) => txn.put_row(GRANTS, &pair(&row.grantor, &row.grantee), row),
+        Write::DeleteGrant(grantor, grantee) => txn.delete(GRANTS, &pair(grantor, grantee)),
+        Write::DeleteGrantsBy(agent) => txn.delete_prefix(GRANTS, agent.as_bytes()),
+        Write::PutPush(row) => txn.put_row(PUSHES, &push_key(&row.key), row),
+        Write::DeletePush(key) => txn.delete(PUSHES, &push_key(key)),
+        Write::DeletePushesTo(agent) => txn.delete_prefix(PUSHES, agent.as_bytes()),
+        Write::Totals(totals) => txn.put_row(TOTALS, b"", totals),
+    }
+}
+
+fn pair(grantor: &AgentId, grantee: &AgentId) -> Vec<u8> {
+    key(&[grantor.as_bytes(), grantee.as_bytes()])
+}
+
+fn due_key(at: UnixTime, agent: &AgentId) -> Vec<u8> {
+    key(&[&at.as_millis().to_be_bytes(), agent.as_bytes()])
+}
+
+fn due_from(key: &[u8]) -> Option<(UnixTime, AgentId)> {
+    let (at, agent) = key.split_at_checked(8)?;
+    let agent = agent.try_into().ok().map(AgentId::new)?;
+    Some((UnixTime::from_millis(u64_from(at)?), agent))
+}
+
+fn push_key(push: &PushKey) -> Vec<u8> {
+    let kind = [kind_byte(push.kind)];
+    key(&[push.to.as_bytes(), &kind, push.from.as_bytes()])
+}
+
+const fn kind_byte(kind: PushKind) -> u8 {
+    match kind {
+        PushKind::Knock => 0,
+        PushKind::Grant => 1,
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is the target of map_err")]
+fn store_error(error: DbError) -> StoreError {
+    StoreError::new(error.to_string())
+}
