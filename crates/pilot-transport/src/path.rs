@@ -1,0 +1,220 @@
+//! Everything that belongs to one path: round trip, congestion, pacing, validation.
+
+use std::time::{Duration, Instant};
+
+use pilot_types::PathId;
+
+use crate::controller::{AckedPacket, Controller};
+use crate::cubic::Cubic;
+use crate::pacer::{Pacer, pacing_rate};
+use crate::rtt::Rtt;
+
+/// RFC 9000 §8.1: "three times the amount of data received".
+const AMPLIFICATION: u64 = 3;
+/// Challenges before a path is given up: a probe timeout apart, doubled each time.
+const MAX_CHALLENGES: u32 = 5;
+
+/// Which path a packet went on: counts the transport's paths up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct PathKey(pub(crate) u32);
+
+/// A challenge on the way (RFC 9000 §8.2).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Validation {
+    /// The data of each challenge sent, all of them valid answers: bounded by `MAX_CHALLENGES`.
+    sent: [[u8; 8]; MAX_CHALLENGES as usize],
+    count: u32,
+    /// Whether another challenge is to be sent.
+    pub(crate) is_due: bool,
+}
+
+/// One path.
+#[derive(Debug)]
+pub(crate) struct PathState {
+    pub(crate) id: PathId,
+    pub(crate) key: PathKey,
+    pub(crate) mtu: usize,
+    pub(crate) rtt: Rtt,
+    controller: Box<dyn Controller>,
+    pacer: Pacer,
+    in_flight: u64,
+    /// `None` once the path is validated.
+    pub(crate) validation: Option<Validation>,
+    /// Bytes that may be sent before the path is validated.
+    allowance: u64,
+    /// Whether the application, and not the window, is what limits sending.
+    is_app_limited: bool,
+    /// Counts ack-eliciting packets on this path, for its own packet threshold.
+    next_sequence: u64,
+}
+
+impl PathState {
+    /// A validated path that nothing is known of.
+    pub(crate) fn new(
+        id: PathId,
+        key: PathKey,
+        mtu: usize,
+        initial_rtt: Duration,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            key,
+            mtu,
+            rtt: Rtt::new(initial_rtt),
+            controller: Box::new(Cubic::new(mtu)),
+            pacer: Pacer::new(mtu, now),
+            in_flight: 0,
+            validation: None,
+            allowance: 0,
+            is_app_limited: true,
+            next_sequence: 0,
+        }
+    }
+
+    /// Starts validation: until it ends, the path carries little more than it brought.
+    pub(crate) fn challenge(&mut self) {
+        self.validation = Some(Validation {
+            is_due: true,
+            ..Validation::default()
+        });
+    }
+
+    pub(crate) const fn is_validated(&self) -> bool {
+        self.validation.is_none()
+    }
+
+    /// Whether `data` answers a challenge of ours; the path is validated then.
+    pub(crate) fn answer(&mut self, data: &[u8; 8]) -> bool {
+        let is_answer = self
+            .validation
+            .is_some_and(|v| v.sent[..v.count as usize].contains(data));
+        if is_answer {
+            self.validation = None;
+        }
+        is_answer
+    }
+
+    /// Remembers a challenge that was written; gives how long to wait for its answer.
+    pub(crate) fn on_challenge_sent(
+        &mut self,
+        data: [u8; 8],
+        max_ack_delay: Duration,
+    ) -> Option<Duration> {
+        let timeout = self.rtt.probe_timeout(max_ack_delay);
+        let validation = self.validation.as_mut()?;
+        validation.is_due = false;
+        let count = validation.count.min(MAX_CHALLENGES - 1);
+        validation.sent[count as usize] = data;
+        validation.count = count + 1;
+        Some(timeout * (1 << count))
+    }
+
+    /// No answer came in time: challenges again, or says `false` if it did so often enough.
+    pub(crate) fn challenge_again(&mut self) -> bool {
+        match &mut self.validation {
+            Some(validation) if validation.count < MAX_CHALLENGES => {
+                validation.is_due = true;
+                true
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// A datagram arrived on this path.
+    pub(crate) const fn on_received(&mut self, size: u64) {
+        self.allowance = self.allowance.saturating_add(AMPLIFICATION * size);
+    }
+
+    /// Bytes that anti-amplification still allows.
+    pub(crate) const fn allowance(&self) -> u64 {
+        if self.is_validated() {
+            u64::MAX
+        } else {
+            self.allowance
+        }
+    }
+
+    /// A datagram left on this path; `true` for what is neither tracked nor paced.
+    pub(crate) const fn on_sent_untracked(&mut self, size: u64) {
+        self.allowance = self.allowance.saturating_sub(size);
+    }
+
+    /// An ack-eliciting packet left; gives its sequence on this path.
+    pub(crate) fn on_sent(&mut self, size: u64) -> u64 {
+        self.on_sent_untracked(size);
+        self.pacer.on_sent(size);
+        self.in_flight += size;
+        self.next_sequence += 1;
+        self.next_sequence - 1
+    }
+
+    /// Whether the window has room for another full packet.
+    pub(crate) fn has_window(&self) -> bool {
+        self.in_flight + self.mtu as u64 <= self.controller.window()
+    }
+
+    /// When the pacer lets the next full packet go; `None`: now.
+    pub(crate) fn pacing_delay(&mut self, now: Instant) -> Option<Instant> {
+        let rate = pacing_rate(
+            self.controller.window(),
+            self.rtt.smoothed(),
+            self.controller.is_in_slow_start(),
+        );
+        self.pacer.delay(now, self.mtu as u64, rate)
+    }
+
+    pub(crate) const fn set_app_limited(&mut self, is_limited: bool) {
+        self.is_app_limited = is_limited;
+    }
+
+    /// A packet of this path was acknowledged.
+    pub(crate) fn on_acked(&mut self, now: Instant, sent_at: Instant, size: u64) {
+        self.in_flight -= size;
+        let packet = AckedPacket {
+            sent_at,
+            size,
+            is_app_limited: self.is_app_limited,
+        };
+        self.controller.on_ack(now, packet, self.rtt.smoothed());
+    }
+
+    /// A packet of this path is no longer expected to arrive.
+    pub(crate) const fn on_removed(&mut self, size: u64) {
+        self.in_flight -= size;
+    }
+
+    /// The newest of the packets that were just lost was sent at `sent_at`.
+    pub(crate) fn on_congestion(&mut self, now: Instant, sent_at: Instant) {
+        self.controller.on_congestion(now, sent_at);
+    }
+
+    pub(crate) fn on_persistent_congestion(&mut self) {
+        self.controller.on_persistent_congestion();
+    }
+
+    pub(crate) const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    pub(crate) fn window(&self) -> u64 {
+        self.controller.window()
+    }
+
+    /// Moves what was learnt to the same machine's new port: RFC 9000 §9.4, "endpoints MAY" keep the estimates when
+    /// only the port changed.
+    pub(crate) fn inherit(&mut self, from: &mut Self) {
+        self.rtt = from.rtt;
+        std::mem::swap(&mut self.controller, &mut from.controller);
+        std::mem::swap(&mut self.pacer, &mut from.pacer);
+    }
+}
+
+/// Whether the two paths differ in nothing but the port of a remote machine.
+pub(crate) fn is_port_change(from: &PathId, to: &PathId) -> bool {
+    match (from.remote(), to.remote()) {
+        (Some(from), Some(to)) => from.ip() == to.ip(),
+        (None, _) | (_, None) => false,
+    }
+}
