@@ -61,7 +61,10 @@ pub enum MessageType {
 }
 
 /// Head of a message: a varint length, at most [`crate::limits::MAX_MESSAGE_HEAD`], and this in postcard start the
-/// stream, the body follows to the stream's end.
+/// stream, `len` bytes of body follow.
+///
+/// A sender that leaves its direction open after the body takes one answer on the same stream: head and body with
+/// `reply_to` set, which it acknowledges likewise. So an agent is answered that lets the other open no stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Message {
     /// Its name.
@@ -78,7 +81,7 @@ pub struct Message {
 
 /// The receiver's answer on the same stream: the message is stored, or why it is not.
 ///
-/// A varint length, at most [`crate::limits::MAX_MESSAGE_HEAD`], and this in postcard; then the stream ends.
+/// A varint length, at most [`crate::limits::MAX_MESSAGE_HEAD`], and this in postcard.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MessageAck {
     /// It is in the inbox.
