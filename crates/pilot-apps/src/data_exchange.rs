@@ -2,13 +2,14 @@
 
 mod answers;
 mod codec;
-mod receive;
+mod delivery;
+mod open_requests;
 mod send;
 mod sender_rate;
+mod service;
 
 pub use answers::AnswersError;
 pub use codec::ReadMessageError;
-pub use receive::{
-    DataExchange, Delivery, Inbox, Limits, Outcome, PutError, Sender, ServeError, Terms,
-};
+pub use delivery::{Delivery, Inbox, Limits, Outcome, PutError, Sender, ServeError, Terms};
 pub use send::{SendMessageError, send_message};
+pub use service::DataExchange;

@@ -8,12 +8,12 @@ use pilot_wire::MessageId;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use super::receive::Delivery;
+use super::delivery::Delivery;
 
 /// Messages that may be answered at once. An entry is under 128 bytes, so that all of them are under 512 KiB.
 const MAX_OUTSTANDING: usize = 4096;
 /// How long an answer may take: as long as a reply-only grant lives (`docs/trust.md`).
-const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const ANSWER_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a message cannot be sent with an answer expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -118,7 +118,7 @@ impl Answers {
 
 impl Expected {
     fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) >= LIFETIME
+        now.saturating_duration_since(self.since) >= ANSWER_LIFETIME
     }
 
     fn is_awaited(&self) -> bool {
@@ -130,7 +130,7 @@ impl Expected {
 
 #[cfg(test)]
 mod tests {
-    use super::super::receive::Sender;
+    use super::super::delivery::Sender;
     use super::*;
 
     const PEER: AgentId = AgentId::new([1; 32]);
@@ -175,8 +175,8 @@ mod tests {
     fn an_answer_is_not_expected_for_ever() {
         let (mut answers, now) = (Answers::default(), Instant::now());
         answers.expect(now, PEER, id(1)).unwrap();
-        assert!(answers.is_expected(now + LIFETIME - Duration::from_secs(1), PEER, id(1)));
-        assert!(!answers.is_expected(now + LIFETIME, PEER, id(1)));
+        assert!(answers.is_expected(now + ANSWER_LIFETIME - Duration::from_secs(1), PEER, id(1)));
+        assert!(!answers.is_expected(now + ANSWER_LIFETIME, PEER, id(1)));
     }
 
     #[test]

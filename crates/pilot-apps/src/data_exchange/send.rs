@@ -36,6 +36,33 @@ pub async fn send_message<S: AsyncRead + AsyncWrite>(
     head: &Message,
     body: &[u8],
 ) -> Result<MessageAck, SendMessageError> {
+    let (mut reader, mut writer) = split(stream);
+    exchange(&mut reader, &mut writer, (head, body), Direction::End).await
+}
+
+/// What becomes of our direction after the body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// It ends.
+    End,
+    /// It stays open: an answer may come on this stream.
+    StayOpen,
+}
+
+/// Writes a message and reads its acknowledgement.
+///
+/// # Errors
+/// [`SendMessageError`].
+pub(crate) async fn exchange<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    (head, body): (&Message, &[u8]),
+    direction: Direction,
+) -> Result<MessageAck, SendMessageError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
     if body.len() > MAX_MESSAGE {
         return Err(SendMessageError::TooLarge(body.len()));
     }
@@ -43,14 +70,16 @@ pub async fn send_message<S: AsyncRead + AsyncWrite>(
         len: body.len() as u64,
         ..head.clone()
     };
-    let (mut reader, mut writer) = split(stream);
     let write = async {
         writer.write_all(&encode_prefixed(&head)).await?;
         writer.write_all(body).await?;
-        writer.shutdown().await
+        match direction {
+            Direction::End => writer.shutdown().await,
+            Direction::StayOpen => writer.flush().await,
+        }
     };
     // A receiver may refuse by the head alone and stop reading: its answer counts, not our broken write.
-    let (written, ack) = tokio::join!(write, read_ack(&mut reader));
+    let (written, ack) = tokio::join!(write, read_ack(reader));
     match ack {
         Ok(MessageAck::Stored) => Ok(MessageAck::Stored),
         Ok(MessageAck::Duplicate) => Ok(MessageAck::Duplicate),

@@ -1,10 +1,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use pilot_wire::MessageType;
-use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+use tokio::io::{DuplexStream, duplex};
 
-use super::super::codec::{encode_prefixed, read_ack};
-use super::super::send::{SendMessageError, send_message};
+use super::super::codec::{ReadMessageError, encode_prefixed, read_ack};
 use super::*;
 
 const PEER: AgentId = AgentId::new([1; 32]);
@@ -208,4 +208,77 @@ async fn a_message_cut_short_is_not_stored() {
         Err(ServeError::Read(ReadMessageError::Truncated))
     ));
     assert!(lock(&exchange.inbox().kept).is_empty());
+}
+
+fn sender() -> Sender {
+    Sender {
+        agent: PEER,
+        hostname: None,
+    }
+}
+
+/// The two ends of one exchange, each the other's `PEER`: the first may send nothing but answers to the second.
+fn pair() -> (Arc<DataExchange<Memory>>, Arc<DataExchange<Memory>>) {
+    (exchange(Limits::default()), exchange(Limits::default()))
+}
+
+#[tokio::test]
+async fn an_agent_that_may_open_no_stream_answers_on_the_one_that_was_left_open() {
+    let (asker, answerer) = pair();
+    let (ours, theirs) = duplex(256);
+    let service = served(&answerer, theirs, Terms::default());
+    let question = head(1, None);
+    let answer = asker.wait_for_answer(PEER, question.id).unwrap();
+    let ack = asker
+        .request(ours, sender(), &question, b"how are you")
+        .await;
+    assert_eq!(ack.unwrap(), MessageAck::Stored);
+
+    let wrong = answerer
+        .answer(PEER, &head(2, Some(9)), Arc::from(*b"?"))
+        .await;
+    assert!(wrong.is_none(), "there is no such question");
+    let body: Arc<[u8]> = vec![7; 5000].into();
+    let sent = answerer
+        .answer(PEER, &head(2, Some(1)), Arc::clone(&body))
+        .await;
+    assert_eq!(sent.unwrap().unwrap(), MessageAck::Stored);
+    assert_eq!(answer.await.unwrap().body, body);
+    assert_eq!(lock(&asker.inbox().kept).len(), 1, "the answer is kept too");
+    assert!(
+        answerer
+            .answer(PEER, &head(3, Some(1)), body)
+            .await
+            .is_none(),
+        "one answer"
+    );
+    assert_eq!(service.await.unwrap().unwrap(), Outcome::Stored);
+}
+
+#[tokio::test]
+async fn what_is_not_the_answer_is_refused_on_a_stream_left_open() {
+    let (asker, answerer) = pair();
+    let (ours, theirs) = duplex(256);
+    let service = served(&answerer, theirs, Terms::default());
+    let ack = asker
+        .request(ours, sender(), &head(1, None), b"nothing expected")
+        .await;
+    assert_eq!(ack.unwrap(), MessageAck::Stored);
+    let sent = answerer
+        .answer(PEER, &head(2, Some(1)), Arc::from(*b"unasked"))
+        .await;
+    assert!(matches!(sent.unwrap(), Err(SendMessageError::Refused(_))));
+    assert!(lock(&asker.inbox().kept).is_empty());
+    service.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_that_its_sender_ended_takes_no_answer() {
+    let exchange = exchange(Limits::default());
+    let (ack, _) = exchanged(&exchange, Terms::default(), &head(1, None), b"x").await;
+    assert_eq!(ack.unwrap(), MessageAck::Stored);
+    let sent = exchange
+        .answer(PEER, &head(2, Some(1)), Arc::from(*b"y"))
+        .await;
+    assert!(sent.is_none());
 }
