@@ -61,6 +61,7 @@ mod link;
 mod machine;
 mod nat;
 mod network;
+mod oracle;
 mod rng;
 mod sim;
 mod trace;
@@ -70,6 +71,7 @@ pub use link::{BurstLoss, Corruption, Deliveries, Delivery, Frame, Link, LinkCon
 pub use machine::Machine;
 pub use nat::{Dependence, Nat, NatConfig, NatDrop, PortAssignment};
 pub use network::{HostId, NatId, Network, Packet, Place};
+pub use oracle::DirectPath;
 pub use rng::{Probability, SimRng};
 pub use sim::Sim;
 pub use trace::{DropCause, Step, Trace, TraceEntry};

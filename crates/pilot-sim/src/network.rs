@@ -16,7 +16,7 @@ mod routing;
 mod topology;
 
 use routing::InFlight;
-use topology::Topology;
+pub(crate) use topology::Topology;
 pub use topology::{HostId, NatId, Place};
 
 /// IPv4 (20) and UDP (8) headers.
