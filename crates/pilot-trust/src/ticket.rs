@@ -1,0 +1,206 @@
+//! Tickets: a text that connects two agents without a registry, and the one-time secrets in them.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use data_encoding::BASE64URL_NOPAD;
+use pilot_types::{AgentId, Seed, UnixTime};
+use pilot_wire::limits::MAX_CANDIDATES;
+use pilot_wire::{SignedBytes, TicketBody};
+use thiserror::Error;
+
+use crate::hash::hash;
+use crate::identity::Identity;
+use crate::item::ItemKey;
+use crate::log::{IdentityLog, LogError, VerifiedLog};
+use crate::machine::Trust;
+use crate::statement::{EnvelopeError, Verified};
+
+const PREFIX: &str = "pilot-ticket:";
+/// Longest text: an envelope with a long log, in base64.
+const MAX_TEXT: usize = 96 * 1024;
+/// Longest rendezvous URL: a key in hex and a DNS name of 253 bytes fit twice.
+const MAX_RENDEZVOUS: usize = 1024;
+
+/// What goes into a ticket beside the agent's log.
+#[derive(Clone)]
+pub struct TicketParts {
+    /// Where the agent may be reached, best first, at most [`MAX_CANDIDATES`].
+    pub endpoints: Vec<SocketAddr>,
+    /// Its rendezvous, as `pilot://KEY@HOST:PORT`.
+    pub rendezvous: Option<String>,
+    /// From [`Trust::issue_ticket_secret`].
+    pub secret: [u8; 16],
+    /// When it ends.
+    pub not_after: UnixTime,
+}
+
+/// Everything that a stranger needs to reach an agent and be let in to knock. Text: `pilot-ticket:` and base64url.
+///
+/// Its log and signature were checked, its work and its end were not: see [`VerifiedLog::work_bits`] and `not_after`.
+/// Never printed but by `Display`: whoever reads it may use it.
+#[derive(Clone)]
+pub struct Ticket {
+    /// Who made it.
+    pub agent: AgentId,
+    /// Its log.
+    pub log: VerifiedLog,
+    /// Where it may be reached, best first.
+    pub endpoints: Vec<SocketAddr>,
+    /// Its rendezvous, as `pilot://KEY@HOST:PORT`.
+    pub rendezvous: Option<String>,
+    /// Lets one stranger knock.
+    pub secret: [u8; 16],
+    /// When it ends.
+    pub not_after: UnixTime,
+    raw: SignedBytes,
+}
+
+/// Why a text is no ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseTicketError {
+    /// It does not begin as one, or goes on in another alphabet.
+    #[error("invalid ticket: expected {PREFIX} and base64url")]
+    Text,
+    /// It is longer than any ticket.
+    #[error("ticket of {0} characters")]
+    TooLong(usize),
+    /// The signed statement is not what it should be.
+    #[error("ticket")]
+    Envelope(#[from] EnvelopeError),
+    /// The log breaks a rule.
+    #[error("identity log in the ticket")]
+    Log(#[from] LogError),
+    /// More than [`MAX_CANDIDATES`] endpoints, or too long a rendezvous.
+    #[error("ticket with too many endpoints or too long a rendezvous")]
+    Bounds,
+}
+
+impl Ticket {
+    /// Signs a ticket.
+    ///
+    /// # Errors
+    /// [`ParseTicketError`] if its text would not be read back: parts beyond their bounds.
+    pub fn issue(
+        identity: &Identity,
+        now: UnixTime,
+        parts: TicketParts,
+    ) -> Result<Self, ParseTicketError> {
+        let body = TicketBody {
+            entries: identity.log().entries().to_vec(),
+            endpoints: parts.endpoints,
+            rendezvous: parts.rendezvous,
+            secret: parts.secret,
+        };
+        let raw = identity.sign(now.as_millis(), now, parts.not_after, &body);
+        Self::from_raw(raw)
+    }
+
+    fn from_raw(raw: SignedBytes) -> Result<Self, ParseTicketError> {
+        let envelope = raw.envelope().map_err(EnvelopeError::Malformed)?;
+        let body: TicketBody = envelope.statement().map_err(EnvelopeError::Malformed)?;
+        let log = IdentityLog::from_entries(body.entries).verify(0)?;
+        let Verified { head, statement } = log.verify_timeless::<TicketBody>(&raw)?;
+        let rendezvous_len = statement.rendezvous.as_ref().map_or(0, String::len);
+        if statement.endpoints.len() > MAX_CANDIDATES || rendezvous_len > MAX_RENDEZVOUS {
+            return Err(ParseTicketError::Bounds);
+        }
+        Ok(Self {
+            agent: log.agent(),
+            log,
+            endpoints: statement.endpoints,
+            rendezvous: statement.rendezvous,
+            secret: statement.secret,
+            not_after: head.not_after,
+            raw,
+        })
+    }
+}
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(PREFIX)?;
+        f.write_str(&BASE64URL_NOPAD.encode(self.raw.as_bytes()))
+    }
+}
+
+impl FromStr for Ticket {
+    type Err = ParseTicketError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() > MAX_TEXT {
+            return Err(ParseTicketError::TooLong(text.len()));
+        }
+        let encoded = text.strip_prefix(PREFIX).ok_or(ParseTicketError::Text)?;
+        let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes());
+        let bytes = bytes.map_err(|_| ParseTicketError::Text)?;
+        Self::from_raw(SignedBytes::from_bytes(bytes))
+    }
+}
+
+/// Why no secret was issued.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TicketSecretError {
+    /// Too many tickets wait to be used.
+    #[error("{0} tickets wait to be used")]
+    Full(usize),
+    /// The end is not later than now.
+    #[error("a ticket ends later than now")]
+    Expired,
+}
+
+impl Trust {
+    /// A secret for one ticket, from a seed that is used for nothing else. Only its hash is kept.
+    ///
+    /// # Errors
+    /// [`TicketSecretError`]; nothing changed.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the seed is used up: the same one would give the same secret"
+    )]
+    pub fn issue_ticket_secret(
+        &mut self,
+        now: UnixTime,
+        seed: Seed,
+        not_after: UnixTime,
+    ) -> Result<[u8; 16], TicketSecretError> {
+        if not_after <= now {
+            return Err(TicketSecretError::Expired);
+        }
+        if self.tickets.len() >= self.config.max_tickets {
+            return Err(TicketSecretError::Full(self.tickets.len()));
+        }
+        let derived = hash("pilot/ticket-seed/1", seed.expose());
+        let mut secret = [0; 16];
+        secret.copy_from_slice(&derived[..16]);
+        let key = secret_hash(&secret);
+        self.tickets.insert(key, not_after);
+        self.touch(ItemKey::Ticket(key));
+        Ok(secret)
+    }
+
+    /// Whether a stranger may knock by this secret; it stays valid until [`Self::use_ticket_secret`].
+    #[must_use]
+    pub fn check_ticket_secret(&self, now: UnixTime, secret: &[u8; 16]) -> bool {
+        // Looked up by its hash: how long that takes tells nothing of a secret.
+        let not_after = self.tickets.get(&secret_hash(secret));
+        not_after.is_some_and(|not_after| now <= *not_after)
+    }
+
+    /// Uses a secret up: `true` once for each that is valid.
+    pub fn use_ticket_secret(&mut self, now: UnixTime, secret: &[u8; 16]) -> bool {
+        let is_valid = self.check_ticket_secret(now, secret);
+        let key = secret_hash(secret);
+        if self.tickets.remove(&key).is_some() {
+            self.touch(ItemKey::Ticket(key));
+        }
+        is_valid
+    }
+}
+
+fn secret_hash(secret: &[u8; 16]) -> [u8; 32] {
+    hash("pilot/ticket-secret/1", secret)
+}
