@@ -71,5 +71,5 @@ pub use log::{IdentityLog, LogError, VerifiedLog, recovery_commitment};
 pub use machine::{PinError, Terms, Trust};
 pub use peer::LearntBy;
 pub use statement::{EnvelopeError, MAX_CLOCK_SKEW, Verified};
-pub use ticket::{ParseTicketError, Ticket, TicketParts, TicketSecretError};
+pub use ticket::{ParseTicketError, Ticket, TicketError, TicketTerms};
 pub use view::{PendingKnock, TrustedPeer};

@@ -25,13 +25,15 @@ const MAX_RENDEZVOUS: usize = 1024;
 
 /// What goes into a ticket beside the agent's log.
 #[derive(Clone)]
-pub struct TicketParts {
+pub struct TicketTerms {
     /// Where the agent may be reached, best first, at most [`MAX_CANDIDATES`].
     pub endpoints: Vec<SocketAddr>,
     /// Its rendezvous, as `pilot://KEY@HOST:PORT`.
     pub rendezvous: Option<String>,
     /// From [`Trust::issue_ticket_secret`].
     pub secret: [u8; 16],
+    /// When it is made.
+    pub issued: UnixTime,
     /// When it ends.
     pub not_after: UnixTime,
 }
@@ -78,24 +80,57 @@ pub enum ParseTicketError {
     Bounds,
 }
 
+/// Why no ticket or secret was issued.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TicketError {
+    /// Too many tickets wait to be used.
+    #[error("{0} tickets wait to be used")]
+    Full(usize),
+    /// The end is not later than the beginning.
+    #[error("a ticket ends later than now")]
+    Expired,
+    /// More than [`MAX_CANDIDATES`] endpoints, or too long a rendezvous.
+    #[error("ticket with too many endpoints or too long a rendezvous")]
+    Bounds,
+}
+
 impl Ticket {
     /// Signs a ticket.
     ///
     /// # Errors
-    /// [`ParseTicketError`] if its text would not be read back: parts beyond their bounds.
-    pub fn issue(
-        identity: &Identity,
-        now: UnixTime,
-        parts: TicketParts,
-    ) -> Result<Self, ParseTicketError> {
+    /// [`TicketError`] if it would not be read back.
+    pub fn issue(identity: &Identity, terms: TicketTerms) -> Result<Self, TicketError> {
+        let TicketTerms {
+            issued, not_after, ..
+        } = terms;
         let body = TicketBody {
             entries: identity.log().entries().to_vec(),
-            endpoints: parts.endpoints,
-            rendezvous: parts.rendezvous,
-            secret: parts.secret,
+            endpoints: terms.endpoints,
+            rendezvous: terms.rendezvous,
+            secret: terms.secret,
         };
-        let raw = identity.sign(now.as_millis(), now, parts.not_after, &body);
-        Self::from_raw(raw)
+        if not_after <= issued {
+            return Err(TicketError::Expired);
+        }
+        if !is_bounded(&body) {
+            return Err(TicketError::Bounds);
+        }
+        let raw = identity.sign(issued.as_millis(), issued, not_after, &body);
+        let log = identity.verified().clone();
+        Ok(Self::new(log, body, not_after, raw))
+    }
+
+    fn new(log: VerifiedLog, body: TicketBody, not_after: UnixTime, raw: SignedBytes) -> Self {
+        Self {
+            agent: log.agent(),
+            log,
+            endpoints: body.endpoints,
+            rendezvous: body.rendezvous,
+            secret: body.secret,
+            not_after,
+            raw,
+        }
     }
 
     fn from_raw(raw: SignedBytes) -> Result<Self, ParseTicketError> {
@@ -103,20 +138,16 @@ impl Ticket {
         let body: TicketBody = envelope.statement().map_err(EnvelopeError::Malformed)?;
         let log = IdentityLog::from_entries(body.entries).verify(0)?;
         let Verified { head, statement } = log.verify_timeless::<TicketBody>(&raw)?;
-        let rendezvous_len = statement.rendezvous.as_ref().map_or(0, String::len);
-        if statement.endpoints.len() > MAX_CANDIDATES || rendezvous_len > MAX_RENDEZVOUS {
+        if !is_bounded(&statement) {
             return Err(ParseTicketError::Bounds);
         }
-        Ok(Self {
-            agent: log.agent(),
-            log,
-            endpoints: statement.endpoints,
-            rendezvous: statement.rendezvous,
-            secret: statement.secret,
-            not_after: head.not_after,
-            raw,
-        })
+        Ok(Self::new(log, statement, head.not_after, raw))
     }
+}
+
+fn is_bounded(body: &TicketBody) -> bool {
+    let rendezvous_len = body.rendezvous.as_ref().map_or(0, String::len);
+    body.endpoints.len() <= MAX_CANDIDATES && rendezvous_len <= MAX_RENDEZVOUS
 }
 
 impl fmt::Display for Ticket {
@@ -140,38 +171,22 @@ impl FromStr for Ticket {
     }
 }
 
-/// Why no secret was issued.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum TicketSecretError {
-    /// Too many tickets wait to be used.
-    #[error("{0} tickets wait to be used")]
-    Full(usize),
-    /// The end is not later than now.
-    #[error("a ticket ends later than now")]
-    Expired,
-}
-
 impl Trust {
     /// A secret for one ticket, from a seed that is used for nothing else. Only its hash is kept.
     ///
     /// # Errors
-    /// [`TicketSecretError`]; nothing changed.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the seed is used up: the same one would give the same secret"
-    )]
+    /// [`TicketError`]; nothing changed.
     pub fn issue_ticket_secret(
         &mut self,
         now: UnixTime,
-        seed: Seed,
+        seed: &Seed,
         not_after: UnixTime,
-    ) -> Result<[u8; 16], TicketSecretError> {
+    ) -> Result<[u8; 16], TicketError> {
         if not_after <= now {
-            return Err(TicketSecretError::Expired);
+            return Err(TicketError::Expired);
         }
         if self.tickets.len() >= self.config.max_tickets {
-            return Err(TicketSecretError::Full(self.tickets.len()));
+            return Err(TicketError::Full(self.tickets.len()));
         }
         let derived = hash("pilot/ticket-seed/1", seed.expose());
         let mut secret = [0; 16];

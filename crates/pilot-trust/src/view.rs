@@ -96,6 +96,21 @@ impl Trust {
         given.map(|grant| &grant.raw)
     }
 
+    /// Our newest grants and revocations, for a registry that may have missed some.
+    pub fn given_grants(&self) -> impl Iterator<Item = (AgentId, &SignedBytes)> {
+        let agents = self.peers.keys();
+        agents.filter_map(|agent| Some((*agent, self.given_grant(agent)?)))
+    }
+
+    /// The name that the record of a trusted or pending agent claimed last.
+    #[must_use]
+    pub fn peer_hostname(&self, peer: &AgentId) -> Option<&Hostname> {
+        match self.peers.get(peer) {
+            Some(peer) => peer.hostname.as_ref(),
+            None => self.pending.get(peer)?.hostname.as_ref(),
+        }
+    }
+
     /// Its newest grant or revocation for us.
     #[must_use]
     pub fn received_grant(&self, peer: &AgentId) -> Option<&SignedBytes> {
