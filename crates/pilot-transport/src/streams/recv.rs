@@ -112,12 +112,13 @@ impl RecvSide {
     /// The peer gave up at a checked final size; gives the bytes that nobody will read, and whether it is news.
     pub(crate) fn on_reset(&mut self, code: ErrorCode, final_size: u64) -> (u64, bool) {
         let grown = final_size - self.highest;
+        let was_complete = self.is_complete();
         self.highest = final_size;
         self.final_size = Some(final_size);
         self.is_max_due = false;
         match self.phase {
-            // RFC 9000 §3.2: a reset after all data arrived may be ignored; the bytes are still there to read.
-            Phase::Receiving if self.is_complete() => (0, false),
+            // RFC 9000 §3.2: a reset after the end and all data arrived may be ignored; they are still there to read.
+            Phase::Receiving if was_complete => (0, false),
             Phase::Receiving => {
                 let unread = final_size - self.position();
                 self.assembler.discard();
@@ -132,7 +133,7 @@ impl RecvSide {
         }
     }
 
-    /// Whether every byte up to the final size is here.
+    /// Whether the end and every byte before it are here.
     fn is_complete(&self) -> bool {
         self.final_size == Some(self.position() + self.readable())
     }
