@@ -257,6 +257,41 @@ fn manifest_faults(name: &str, manifest: &str) -> Vec<String> {
     faults
 }
 
+#[test]
+fn every_direct_dependency_has_a_line_in_the_documentation() {
+    let metadata = workspace();
+    let page = read(
+        &metadata
+            .workspace_root
+            .as_std_path()
+            .join("docs/dependencies.md"),
+    );
+    let named: BTreeSet<_> = page.lines().filter_map(row_name).collect();
+    let packages = metadata.workspace_packages().into_iter();
+    let used = packages.flat_map(|package| package.dependencies.iter());
+    let used: BTreeSet<_> = used.map(|dependency| dependency.name.as_str()).collect();
+    let missing: Vec<_> = used
+        .iter()
+        .filter(|name| !is_ours(name) && !named.contains(*name))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/dependencies.md says nothing of {missing:?}"
+    );
+    let unused: Vec<_> = named.difference(&used).collect();
+    assert!(
+        unused.is_empty(),
+        "docs/dependencies.md has lines for {unused:?}, which nobody uses"
+    );
+}
+
+/// The crate that a row of a table is about.
+fn row_name(line: &str) -> Option<&str> {
+    line.strip_prefix("| `")?
+        .split_once('`')
+        .map(|(name, _)| name)
+}
+
 /// Exceptions from the lints stand at the item that needs them, with a reason.
 #[test]
 fn no_file_switches_a_lint_off_as_a_whole() {
