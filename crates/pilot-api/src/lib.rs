@@ -6,13 +6,17 @@
 //! pilotctl ──► Client ──► pilot.sock ──► Server ──► DaemonApi ──► the daemon's node
 //! ```
 
+mod client;
 mod daemon_api;
 mod error;
 mod payload;
 mod peer_ref;
+mod server;
 pub mod types;
 
+pub use client::{ApiStream, Client, StreamNumber};
 pub use daemon_api::{BoxStream, ByteStream, DaemonApi};
 pub use error::{ApiError, Envelope, ErrorCode};
 pub use payload::Payload;
 pub use peer_ref::{ParsePeerError, PeerRef};
+pub use server::{BindError, Server};

@@ -10,6 +10,7 @@ mod message;
 mod stream;
 mod trust;
 
+use pilot_wire::limits::MAX_MESSAGE;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -27,7 +28,9 @@ pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
     SendMessageRequest,
 };
-pub use stream::{AcceptInfo, AcceptRequest, DialInfo, DialRequest};
+pub use stream::{
+    AcceptInfo, AcceptRequest, DialInfo, DialRequest, StreamEnded, StreamOutcomeRequest,
+};
 pub use trust::{
     ApproveRequest, Approved, HandshakeRequest, HandshakeStatus, Knocked, Pending, PendingKnock,
     PendingRequest, RejectRequest, Rejected, TrustRequest, Trusted, TrustedAgent, UntrustRequest,
@@ -49,6 +52,8 @@ pub trait Call: Serialize + DeserializeOwned + Send + Sync + 'static {
     const VERB: Verb;
     /// Where.
     const PATH: &'static str;
+    /// Longest body that the server reads: names, reasons and a ticket fit many times.
+    const MAX_BODY: usize = 64 * 1024;
     /// What comes back in the envelope's `data`.
     type Answer: Serialize + DeserializeOwned + Send + 'static;
 
@@ -87,6 +92,18 @@ calls! {
     Get "/v1/connections" ConnectionsRequest => Connections;
 }
 
+impl Call for SendMessageRequest {
+    const VERB: Verb = Verb::Post;
+    const PATH: &'static str = "/v1/messages";
+    /// A message in base64 takes four thirds of its length.
+    const MAX_BODY: usize = MAX_MESSAGE / 3 * 4 + 64 * 1024;
+    type Answer = MessageSent;
+
+    fn timeout_ms(&self) -> Option<u64> {
+        self.timeout_ms
+    }
+}
+
 macro_rules! calls_with_deadline {
     ($($path:literal $request:ty => $answer:ty;)+) => {
         $(impl Call for $request {
@@ -106,7 +123,7 @@ calls_with_deadline! {
     "/v1/lookup" LookupRequest => LookedUp;
     "/v1/handshake" HandshakeRequest => Knocked;
     "/v1/ping" PingRequest => Pong;
-    "/v1/messages" SendMessageRequest => MessageSent;
     "/v1/dial" DialRequest => DialInfo;
     "/v1/accept" AcceptRequest => AcceptInfo;
+    "/v1/streams/outcome" StreamOutcomeRequest => StreamEnded;
 }

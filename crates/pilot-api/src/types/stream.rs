@@ -62,3 +62,25 @@ pub struct AcceptInfo {
     #[serde(default, with = "field::text_option")]
     pub traceparent: Option<TraceParent>,
 }
+
+/// `POST /v1/streams/outcome`: wait until a stream has ended, and say how.
+///
+/// The bytes of an upgraded connection end in the same way whether the stream was finished or broken off.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamOutcomeRequest {
+    /// The number from the header `pilot-stream-id` of the answer that opened it.
+    pub stream: u64,
+    /// The deadline; see [`super::Call::timeout_ms`].
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// A stream that both ends finished. One that broke off is an error instead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StreamEnded {
+    /// Bytes from the caller to the peer.
+    pub sent: u64,
+    /// Bytes from the peer to the caller.
+    pub received: u64,
+}

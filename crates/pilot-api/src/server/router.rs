@@ -1,0 +1,230 @@
+//! Paths, bodies and deadlines.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Response, header};
+use axum::routing::{MethodRouter, get, post};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+
+use super::answer;
+use super::outcomes::Outcomes;
+use super::upgrade;
+use crate::daemon_api::DaemonApi;
+use crate::error::{ApiError, ErrorCode};
+use crate::types::{
+    AcceptRequest, ApproveRequest, Call, ConnectionsRequest, DialRequest, FindRequest,
+    HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest, LookupRequest, PeersRequest,
+    PendingRequest, PingRequest, RejectRequest, SendMessageRequest, SetHostnameRequest,
+    SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest,
+    TicketRequest, TrustRequest, UntrustRequest, Verb,
+};
+
+/// The deadline of a request that names none.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+/// A body arrives over a local socket.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// From this length on a body needs one of [`LARGE_BODIES`].
+const LARGE_BODY: usize = 1024 * 1024;
+/// Large bodies at once: at 86 MiB, and as much again decoded, 1.2 GiB at worst, all of it the owner's own doing.
+const LARGE_BODIES: usize = 8;
+
+/// What all requests share.
+pub(super) struct Shared<D> {
+    api: Arc<D>,
+    closed: watch::Receiver<bool>,
+    large_bodies: Semaphore,
+    pub(super) outcomes: Outcomes,
+}
+
+impl<D> Shared<D> {
+    pub(super) fn new(api: Arc<D>, closed: watch::Receiver<bool>) -> Self {
+        Self {
+            api,
+            closed,
+            large_bodies: Semaphore::new(LARGE_BODIES),
+            outcomes: Outcomes::default(),
+        }
+    }
+
+    pub(super) fn api(&self) -> Arc<D> {
+        Arc::clone(&self.api)
+    }
+
+    /// Tells when the server ends.
+    pub(super) fn closed(&self) -> Closed {
+        Closed(self.closed.clone())
+    }
+}
+
+/// Resolves once the server ends.
+pub(super) struct Closed(watch::Receiver<bool>);
+
+impl Closed {
+    pub(super) async fn wait(&mut self) {
+        // A sender that is gone means the same as one that said so.
+        drop(self.0.wait_for(|closed| *closed).await);
+    }
+}
+
+macro_rules! routes {
+    ($router:expr; $($method:ident: $request:ty;)+) => {
+        $router$(.route(
+            <$request as Call>::PATH,
+            route::<D, $request, _, _>(|shared, request| async move {
+                shared.api().$method(request).await
+            }),
+        ))+
+    };
+}
+
+/// All paths of the API.
+pub(super) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
+    let router = routes! { Router::new();
+        status: StatusRequest;
+        stop: StopRequest;
+        info: InfoRequest;
+        set_hostname: SetHostnameRequest;
+        set_tags: SetTagsRequest;
+        set_visibility: SetVisibilityRequest;
+        ticket: TicketRequest;
+        find: FindRequest;
+        lookup: LookupRequest;
+        peers: PeersRequest;
+        handshake: HandshakeRequest;
+        pending: PendingRequest;
+        approve: ApproveRequest;
+        reject: RejectRequest;
+        untrust: UntrustRequest;
+        trust: TrustRequest;
+        ping: PingRequest;
+        send_message: SendMessageRequest;
+        inbox: InboxRequest;
+        inbox_read: InboxReadRequest;
+        connections: ConnectionsRequest;
+    };
+    router
+        .route(
+            StreamOutcomeRequest::PATH,
+            route::<D, StreamOutcomeRequest, _, _>(|shared, request| async move {
+                shared.outcomes.wait(request.stream).await
+            }),
+        )
+        .route(DialRequest::PATH, post(upgrade::dial::<D>))
+        .route(AcceptRequest::PATH, post(upgrade::accept::<D>))
+        .fallback(|| std::future::ready(answer::failure(no_such_path())))
+        .method_not_allowed_fallback(|| std::future::ready(answer::failure(wrong_method())))
+        .with_state(shared)
+}
+
+fn route<D, R, F, Fut>(run: F) -> MethodRouter<Arc<Shared<D>>>
+where
+    D: DaemonApi,
+    R: Call,
+    F: Fn(Arc<Shared<D>>, R) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<R::Answer, ApiError>> + Send + 'static,
+{
+    let handler = move |State(shared): State<Arc<Shared<D>>>, request: Request| async move {
+        handle::<D, R, F, Fut>(shared, request, run).await
+    };
+    match R::VERB {
+        Verb::Get => get(handler),
+        Verb::Post => post(handler),
+    }
+}
+
+async fn handle<D, R, F, Fut>(shared: Arc<Shared<D>>, request: Request, run: F) -> Response<Body>
+where
+    D: DaemonApi,
+    R: Call,
+    F: Fn(Arc<Shared<D>>, R) -> Fut,
+    Fut: Future<Output = Result<R::Answer, ApiError>>,
+{
+    let _large = shared.large_permit::<R>(content_length(&request)).await;
+    match read::<R>(request.into_body()).await {
+        Ok(call) => {
+            let deadline = deadline(&call);
+            answer::answer(within(deadline, run(Arc::clone(&shared), call)).await)
+        }
+        Err(error) => answer::failure(error),
+    }
+}
+
+impl<D> Shared<D> {
+    /// Waits for leave to read a body that may be large. The semaphore is never closed, so that there is always one.
+    async fn large_permit<R: Call>(&self, length: Option<usize>) -> Option<SemaphorePermit<'_>> {
+        if R::MAX_BODY <= LARGE_BODY || length.is_some_and(|length| length <= LARGE_BODY) {
+            return None;
+        }
+        self.large_bodies.acquire().await.ok()
+    }
+}
+
+fn content_length(request: &Request) -> Option<usize> {
+    let value = request.headers().get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
+}
+
+/// Reads a request. An empty body is `{}`.
+pub(super) async fn read<R: Call>(body: Body) -> Result<R, ApiError> {
+    let body = Limited::new(body, R::MAX_BODY).collect();
+    let bytes = tokio::time::timeout(BODY_TIMEOUT, body)
+        .await
+        .map_err(|_| ApiError::timeout("the request's body did not arrive"))?
+        .map_err(|error| unreadable::<R>(error.as_ref()))?
+        .to_bytes();
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    serde_json::from_slice(text)
+        .map_err(|error| ApiError::invalid(format!("invalid request to {}: {error}", R::PATH)))
+}
+
+fn unreadable<R: Call>(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ApiError {
+    if error.is::<LengthLimitError>() {
+        ApiError::invalid(format!(
+            "the request's body is longer than {} bytes",
+            R::MAX_BODY
+        ))
+    } else {
+        ApiError::invalid(format!("the request's body broke off: {error}"))
+    }
+}
+
+/// How long a request may take; `None` for without end.
+pub(super) fn deadline<R: Call>(call: &R) -> Option<Duration> {
+    match call.timeout_ms() {
+        None => Some(DEFAULT_DEADLINE),
+        Some(0) => None,
+        Some(millis) => Some(Duration::from_millis(millis)),
+    }
+}
+
+/// The future's result, or `timeout` at the deadline.
+pub(super) async fn within<T>(
+    deadline: Option<Duration>,
+    future: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    let Some(deadline) = deadline else {
+        return future.await;
+    };
+    tokio::time::timeout(deadline, future)
+        .await
+        .unwrap_or_else(|_| {
+            Err(ApiError::timeout(format!(
+                "the deadline of {} ms passed",
+                deadline.as_millis()
+            )))
+        })
+}
+
+fn no_such_path() -> ApiError {
+    ApiError::new(ErrorCode::NotFound, "the API has no such path")
+}
+
+fn wrong_method() -> ApiError {
+    ApiError::invalid("the path has another method: GET for questions, POST for all with a body")
+}

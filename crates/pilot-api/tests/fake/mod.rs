@@ -1,0 +1,492 @@
+//! A daemon of fixed answers: what is asked for by certain names fails in certain ways.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilot_api::types::*;
+use pilot_api::{ApiError, BoxStream, DaemonApi, ErrorCode, Payload, PeerRef, Server};
+use pilot_types::{Hostname, NetworkId, NodeId, Port, UnixTime};
+use pilot_wire::{MessageId, Scope};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::{Mutex, Notify};
+
+/// The fake's own id: `0:A91F.0000.7C2E`.
+pub(crate) const OWN: u64 = 0xA91F_0000_7C2E;
+/// Its one peer, `planner`: `0:4B2E.0000.1A3D`.
+pub(crate) const PEER: u64 = 0x4B2E_0000_1A3D;
+/// When everything happened.
+pub(crate) const THEN: UnixTime = UnixTime::from_secs(1_767_225_600);
+
+/// The daemon.
+#[derive(Default)]
+pub(crate) struct Fake {
+    pub(crate) stopped: Arc<Notify>,
+    /// Streams that `accept` hands out: the test holds their other ends.
+    pub(crate) inbound: Mutex<Vec<DuplexStream>>,
+}
+
+/// A running server with a fake behind it.
+pub(crate) struct Running {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) fake: Arc<Fake>,
+}
+
+impl Running {
+    pub(crate) fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let fake = Arc::new(Fake::default());
+        let server = Server::bind(&directory.path().join("pilot.sock")).unwrap();
+        let (api, stopped) = (Arc::clone(&fake), Arc::clone(&fake.stopped));
+        tokio::spawn(async move {
+            server
+                .serve(api, async move { stopped.notified().await })
+                .await;
+        });
+        Self { directory, fake }
+    }
+
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
+        self.directory.path().join("pilot.sock")
+    }
+}
+
+fn node(id: u64) -> NodeId {
+    NodeId::new(id).unwrap()
+}
+
+fn summary(id: u64, hostname: &str) -> AgentSummary {
+    AgentSummary {
+        node_id: node(id),
+        address: pilot_types::Address::new(NetworkId::BACKBONE, node(id)),
+        hostname: Some(hostname.parse().unwrap()),
+    }
+}
+
+fn peer() -> AgentSummary {
+    summary(PEER, "planner")
+}
+
+fn own() -> AgentSummary {
+    summary(OWN, "worker")
+}
+
+/// `planner` is known; `stranger` is not trusted, `flood` is limited, `away` cannot be reached, `slow` never answers.
+async fn resolve(target: &PeerRef) -> Result<AgentSummary, ApiError> {
+    let name = match target {
+        PeerRef::Hostname(name) => name.as_str().to_owned(),
+        PeerRef::Address(address) if address.node() == node(PEER) => return Ok(peer()),
+        PeerRef::Node(id) if *id == node(PEER) => return Ok(peer()),
+        PeerRef::Ticket(_) | PeerRef::Address(_) | PeerRef::Key(_) | PeerRef::Node(_) => {
+            "nobody".to_owned()
+        }
+    };
+    match name.as_str() {
+        "planner" => Ok(peer()),
+        "stranger" => Err(ApiError::new(
+            ErrorCode::NotTrusted,
+            "stranger has not granted you trust",
+        )
+        .with_hint("pilotctl handshake stranger")),
+        "flood" => {
+            Err(ApiError::new(ErrorCode::RateLimited, "too many knocks").with_retry_after_ms(1500))
+        }
+        "away" => Err(ApiError::new(
+            ErrorCode::ConnectionFailed,
+            "away cannot be reached",
+        )),
+        "slow" => std::future::pending().await,
+        other => Err(ApiError::new(
+            ErrorCode::NotFound,
+            format!("no agent {other} is visible to you"),
+        )),
+    }
+}
+
+impl DaemonApi for Fake {
+    async fn status(&self, _: StatusRequest) -> Result<DaemonStatus, ApiError> {
+        let own = own();
+        Ok(DaemonStatus {
+            running: true,
+            responsive: true,
+            pid: Some(std::process::id()),
+            socket: "/home/worker/.pilot/pilot.sock".into(),
+            node_id: Some(own.node_id),
+            address: Some(own.address),
+            hostname: own.hostname,
+            uptime_secs: Some(61),
+            peers: Some(1),
+            connections: Some(1),
+        })
+    }
+
+    async fn stop(&self, _: StopRequest) -> Result<Stopped, ApiError> {
+        self.stopped.notify_one();
+        Ok(Stopped {
+            pid: std::process::id(),
+            forced: false,
+        })
+    }
+
+    async fn info(&self, _: InfoRequest) -> Result<Info, ApiError> {
+        Ok(Info {
+            agent: own(),
+            public_key: PublicKey([0xAB; 32]),
+            version: "0.1.0".into(),
+            uptime_secs: 61,
+            public: false,
+            tags: vec!["gpu".parse().unwrap()],
+            peers: 1,
+            connections: 1,
+            ports: vec![Port::ECHO, Port::DATA_EXCHANGE],
+            rendezvous: vec![RendezvousInfo {
+                url: "pilot://abcd@127.0.0.1:9000".into(),
+                state: "connected".into(),
+                embedded: true,
+            }],
+            embedded: true,
+            nat: NatInfo::unknown(),
+            endpoints: vec!["127.0.0.1:4711".into()],
+            bytes_sent: 1000,
+            bytes_recv: 2000,
+        })
+    }
+
+    async fn set_hostname(&self, request: SetHostnameRequest) -> Result<HostnameSet, ApiError> {
+        match request.hostname {
+            Some(name) if name.as_str() == "planner" => Err(ApiError::new(
+                ErrorCode::AlreadyExists,
+                "the hostname planner is taken",
+            )),
+            hostname => Ok(HostnameSet {
+                node_id: node(OWN),
+                hostname,
+            }),
+        }
+    }
+
+    async fn set_tags(&self, request: SetTagsRequest) -> Result<TagsSet, ApiError> {
+        Ok(TagsSet {
+            node_id: node(OWN),
+            tags: request.tags,
+        })
+    }
+
+    async fn set_visibility(
+        &self,
+        request: SetVisibilityRequest,
+    ) -> Result<VisibilitySet, ApiError> {
+        Ok(VisibilitySet {
+            node_id: node(OWN),
+            public: request.public,
+        })
+    }
+
+    async fn ticket(&self, request: TicketRequest) -> Result<TicketIssued, ApiError> {
+        let lifetime = request.expires_ms.unwrap_or(0);
+        Ok(TicketIssued {
+            ticket: format!("pilot-ticket:{lifetime}"),
+        })
+    }
+
+    async fn find(&self, request: FindRequest) -> Result<Found, ApiError> {
+        Ok(Found {
+            agent: resolve(&PeerRef::Hostname(request.name)).await?,
+            public: true,
+            public_key: PublicKey([0xCD; 32]),
+            tags: vec!["gpu".parse().unwrap()],
+        })
+    }
+
+    async fn lookup(&self, request: LookupRequest) -> Result<LookedUp, ApiError> {
+        Ok(LookedUp {
+            found: Found {
+                agent: resolve(&request.peer).await?,
+                public: true,
+                public_key: PublicKey([0xCD; 32]),
+                tags: vec![],
+            },
+            capabilities: vec!["translate@1.0.0".into()],
+            networks: vec![NetworkId::BACKBONE],
+            last_seen_unix: Some(THEN.as_secs()),
+        })
+    }
+
+    async fn peers(&self, request: PeersRequest) -> Result<Peers, ApiError> {
+        let is_wanted = request.search.is_none_or(|text| "planner".contains(&text));
+        let peers: Vec<PeerSummary> = is_wanted
+            .then(|| PeerSummary {
+                agent: peer(),
+                path: PathKind::Direct,
+                relay: None,
+                rtt_ms: Some(0.42),
+                encrypted: true,
+                authenticated: true,
+            })
+            .into_iter()
+            .collect();
+        Ok(Peers {
+            total: peers.len() as u64,
+            peers,
+        })
+    }
+
+    async fn handshake(&self, request: HandshakeRequest) -> Result<Knocked, ApiError> {
+        match resolve(&request.peer).await {
+            Ok(peer) => Ok(Knocked {
+                status: HandshakeStatus::Trusted,
+                node_id: Some(peer.node_id),
+            }),
+            Err(error) if error.code == ErrorCode::RateLimited => Err(error),
+            Err(_) if request.wait_ms.is_some() => {
+                let wait = Duration::from_millis(request.wait_ms.unwrap_or(0));
+                tokio::time::sleep(wait).await;
+                Err(ApiError::timeout("sent, and not approved yet"))
+            }
+            Err(_) => Ok(Knocked {
+                status: HandshakeStatus::Sent,
+                node_id: None,
+            }),
+        }
+    }
+
+    async fn pending(&self, _: PendingRequest) -> Result<Pending, ApiError> {
+        Ok(Pending {
+            pending: vec![PendingKnock {
+                agent: peer(),
+                justification: "let us plan\u{1b}[31m".into(),
+                fingerprint: "cdcd-cdcd".into(),
+                received_at: THEN,
+            }],
+        })
+    }
+
+    async fn approve(&self, request: ApproveRequest) -> Result<Approved, ApiError> {
+        let scope = request
+            .ports
+            .map_or_else(Scope::default_scope, Scope::of_ports);
+        Ok(Approved {
+            status: "approved".into(),
+            agent: resolve(&request.peer).await?,
+            fingerprint: "cdcd-cdcd".into(),
+            scope: scope.ports_text(),
+        })
+    }
+
+    async fn reject(&self, request: RejectRequest) -> Result<Rejected, ApiError> {
+        Ok(Rejected {
+            status: "rejected".into(),
+            agent: resolve(&request.peer).await?,
+        })
+    }
+
+    async fn untrust(&self, request: UntrustRequest) -> Result<Untrusted, ApiError> {
+        Ok(Untrusted {
+            status: "untrusted".into(),
+            agent: resolve(&request.peer).await?,
+        })
+    }
+
+    async fn trust(&self, _: TrustRequest) -> Result<Trusted, ApiError> {
+        Ok(Trusted {
+            trusted: vec![TrustedAgent {
+                agent: peer(),
+                fingerprint: "cdcd-cdcd".into(),
+                learnt_by: "name".into(),
+                mutual: true,
+                network: NetworkId::BACKBONE,
+                scope: "7,1000-1002".into(),
+                approved_at: THEN,
+                expires_at: None,
+            }],
+        })
+    }
+
+    async fn ping(&self, request: PingRequest) -> Result<Pong, ApiError> {
+        Ok(Pong {
+            agent: resolve(&request.peer).await?,
+            bytes: 32,
+            rtt_ms: 22.4,
+            path: PathKind::Direct,
+        })
+    }
+
+    async fn send_message(&self, request: SendMessageRequest) -> Result<MessageSent, ApiError> {
+        let peer = resolve(&request.peer).await?;
+        let reply = request.wait_ms.map(|_| MessageReply {
+            from: peer.node_id,
+            from_address: peer.address,
+            from_hostname: peer.hostname.clone(),
+            kind: MessageKind::Text,
+            id: MessageId::new([2; 16]),
+            body: Payload::new(b"pong".to_vec()),
+        });
+        Ok(MessageSent {
+            target: peer.address,
+            node_id: peer.node_id,
+            kind: request.kind,
+            bytes: request.body.as_bytes().len() as u64,
+            id: MessageId::new([1; 16]),
+            ack: "stored".into(),
+            reply,
+        })
+    }
+
+    async fn inbox(&self, request: InboxRequest) -> Result<Inbox, ApiError> {
+        let bodies = [&b"hello"[..], b"\xff\xfe"];
+        let messages = bodies
+            .iter()
+            .zip(1..)
+            .map(|(body, number)| inbox_message(number, body));
+        Ok(Inbox {
+            messages: messages
+                .take(usize::try_from(request.limit.unwrap_or(100)).unwrap())
+                .collect(),
+            total: 2,
+        })
+    }
+
+    async fn inbox_read(&self, request: InboxReadRequest) -> Result<Inbox, ApiError> {
+        if request.id != MessageId::new([1; 16]) {
+            return Err(ApiError::new(
+                ErrorCode::NotFound,
+                format!("no message {}", request.id),
+            ));
+        }
+        Ok(Inbox {
+            messages: vec![inbox_message(1, b"hello")],
+            total: 1,
+        })
+    }
+
+    async fn connections(&self, _: ConnectionsRequest) -> Result<Connections, ApiError> {
+        Ok(Connections {
+            connections: vec![ConnectionSummary {
+                id: 3,
+                local_port: Port::new(49152),
+                remote_addr: peer().address,
+                remote_node_id: node(PEER),
+                remote_port: Port::STDIO,
+                state: "open".into(),
+                cong_win: 14_720,
+                in_flight: 0,
+                srtt_ms: Some(22.4),
+                bytes_sent: 5,
+                bytes_recv: 6,
+                retransmits: 0,
+            }],
+        })
+    }
+
+    /// Port 7 echoes; port 9 is reset at once; port 1000 answers "hello, " and what it got once that ended.
+    async fn dial(&self, request: DialRequest) -> Result<(DialInfo, BoxStream), ApiError> {
+        let agent = resolve(&request.peer).await?;
+        let port = request.port;
+        let stream: BoxStream = match port.to_u16() {
+            9 => Box::new(broken::Broken),
+            7 | 1000 => {
+                let (near, far) = tokio::io::duplex(4096);
+                tokio::spawn(serve_stream(port, far));
+                Box::new(near)
+            }
+            _ => {
+                return Err(ApiError::new(
+                    ErrorCode::ConnectionFailed,
+                    format!("planner refused port {port}"),
+                )
+                .with_hint(format!("pilotctl recv {port}")));
+            }
+        };
+        Ok((DialInfo { agent, port }, stream))
+    }
+
+    async fn accept(&self, request: AcceptRequest) -> Result<(AcceptInfo, BoxStream), ApiError> {
+        let Some(stream) = self.inbound.lock().await.pop() else {
+            std::future::pending().await
+        };
+        let info = AcceptInfo {
+            from: node(PEER),
+            from_address: peer().address,
+            from_hostname: Some("planner".parse::<Hostname>().unwrap()),
+            port: request.port,
+            remote_port: Port::new(50_000),
+            traceparent: None,
+        };
+        Ok((info, Box::new(stream)))
+    }
+}
+
+fn inbox_message(number: u8, body: &[u8]) -> InboxMessage {
+    InboxMessage {
+        id: MessageId::new([number; 16]),
+        from: node(PEER),
+        from_address: peer().address,
+        from_hostname: peer().hostname,
+        kind: MessageKind::Text,
+        body: Some(Payload::new(body.to_vec())),
+        bytes: body.len() as u64,
+        received_at: THEN,
+        reply_to: (number == 2).then_some(MessageId::new([1; 16])),
+        trust: "trusted".into(),
+    }
+}
+
+async fn serve_stream(port: Port, mut far: DuplexStream) {
+    if port == Port::ECHO {
+        let (mut reader, mut writer) = tokio::io::split(far);
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
+        let _ = writer.shutdown().await;
+        return;
+    }
+    let mut got = vec![];
+    if far.read_to_end(&mut got).await.is_ok() {
+        let _ = far.write_all(&[b"hello, ".to_vec(), got].concat()).await;
+    }
+    let _ = far.shutdown().await;
+}
+
+/// A stream that the peer resets.
+mod broken {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use pilot_api::{ApiError, ErrorCode};
+    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+    pub(super) struct Broken;
+
+    fn reset() -> io::Error {
+        io::Error::other(ApiError::new(
+            ErrorCode::ConnectionFailed,
+            "the peer reset the stream: peer_restarted",
+        ))
+    }
+
+    impl AsyncRead for Broken {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(reset()))
+        }
+    }
+
+    impl AsyncWrite for Broken {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(reset()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+}
