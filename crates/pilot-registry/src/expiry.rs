@@ -34,7 +34,7 @@ pub(crate) fn round<S: Store>(
     };
     for (index, (at, agent)) in due.into_iter().enumerate() {
         if at > now || index == config.expiry_batch {
-            round.next = Some(at);
+            round.wake(at);
             break;
         }
         match store.agent(&agent)? {
@@ -46,11 +46,16 @@ pub(crate) fn round<S: Store>(
 }
 
 impl Round {
+    fn wake(&mut self, at: UnixTime) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
+    }
+
     fn end(&mut self, row: &AgentRow, config: &Config) {
         if row.record.is_some() {
             let due = row.due.plus(config.retention);
             self.changes.retire(row, due);
             self.retired += 1;
+            self.wake(due);
         } else {
             self.changes.drop_agent(row);
             self.dropped += 1;

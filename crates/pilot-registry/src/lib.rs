@@ -63,6 +63,8 @@ mod rows;
 mod service;
 mod stats;
 mod store;
+#[cfg(test)]
+mod testing;
 mod verify;
 mod visibility;
 

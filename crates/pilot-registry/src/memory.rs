@@ -30,6 +30,21 @@ impl MemoryStore {
         Self::default()
     }
 
+    /// Whether nothing but the sums is left.
+    #[cfg(test)]
+    pub(crate) fn is_bare(&self) -> bool {
+        let bare = Self {
+            totals: self.totals,
+            ..Self::default()
+        };
+        *self == bare
+    }
+
+    #[cfg(test)]
+    pub(crate) fn push_count(&self) -> usize {
+        self.pushes.len()
+    }
+
     fn write(&mut self, write: Write) {
         match write {
             Write::PutAgent(row) => drop(self.agents.insert(row.agent(), *row)),

@@ -1,1 +1,4 @@
-
+mod model;
+mod pushing;
+mod registering;
+mod seeing;
