@@ -55,6 +55,8 @@ mod log;
 mod machine;
 mod peer;
 mod statement;
+#[cfg(test)]
+mod testing;
 mod ticket;
 mod view;
 mod work;

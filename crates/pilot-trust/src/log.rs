@@ -168,9 +168,7 @@ impl VerifiedLog {
                 needed: min_work_bits,
             });
         }
-        if agent.node().is_reserved() {
-            return Err(LogError::ReservedAddress);
-        }
+        check_address(agent)?;
         let keys = PublicKeys::of(&inception.keys).map_err(LogError::Key)?;
         check_signature(
             &keys.sign,
@@ -442,6 +440,14 @@ pub fn recovery_commitment(recovery_key: &[u8; 32]) -> [u8; 32] {
     hash("pilot/recovery/1", recovery_key)
 }
 
+fn check_address(agent: AgentId) -> Result<(), LogError> {
+    if agent.node().is_reserved() {
+        Err(LogError::ReservedAddress)
+    } else {
+        Ok(())
+    }
+}
+
 fn decode(raw: &[u8]) -> Result<SignedEntry<'_>, LogError> {
     SignedEntry::decode(raw).map_err(LogError::Malformed)
 }
@@ -497,3 +503,6 @@ pub(crate) mod stored {
         log.verify(0).map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

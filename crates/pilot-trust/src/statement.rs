@@ -60,15 +60,31 @@ impl VerifiedLog {
         raw: &SignedBytes,
         now: UnixTime,
     ) -> Result<Verified<S>, EnvelopeError> {
-        let verified = self.verify_timeless(raw)?;
-        let head = &verified.head;
-        if head.not_after < now {
-            return Err(EnvelopeError::Expired(head.not_after));
+        let envelope = self.verify_envelope(raw, now)?;
+        let statement = envelope.statement().map_err(EnvelopeError::Malformed)?;
+        Ok(Verified {
+            head: envelope.head,
+            statement,
+        })
+    }
+
+    /// All of [`Self::verify`] but the type, for who keeps statements without reading them.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`] for the first rule that it breaks.
+    pub fn verify_envelope<'a>(
+        &self,
+        raw: &'a SignedBytes,
+        now: UnixTime,
+    ) -> Result<Envelope<'a>, EnvelopeError> {
+        let envelope = self.verify_signer(raw)?;
+        if envelope.head.not_after < now {
+            return Err(EnvelopeError::Expired(envelope.head.not_after));
         }
-        if head.issued > now.plus(MAX_CLOCK_SKEW) {
-            return Err(EnvelopeError::Future(head.issued));
+        if envelope.head.issued > now.plus(MAX_CLOCK_SKEW) {
+            return Err(EnvelopeError::Future(envelope.head.issued));
         }
-        Ok(verified)
+        Ok(envelope)
     }
 
     /// All of [`Self::verify`] but the time.
@@ -76,6 +92,16 @@ impl VerifiedLog {
         &self,
         raw: &SignedBytes,
     ) -> Result<Verified<S>, EnvelopeError> {
+        let envelope = self.verify_signer(raw)?;
+        let statement = envelope.statement().map_err(EnvelopeError::Malformed)?;
+        Ok(Verified {
+            head: envelope.head,
+            statement,
+        })
+    }
+
+    /// The envelope, if this agent's current key signed it.
+    fn verify_signer<'a>(&self, raw: &'a SignedBytes) -> Result<Envelope<'a>, EnvelopeError> {
         let envelope = raw.envelope().map_err(EnvelopeError::Malformed)?;
         let head = envelope.head;
         if head.agent != self.agent() {
@@ -90,8 +116,7 @@ impl VerifiedLog {
         if !self.has_signed(&envelope) {
             return Err(EnvelopeError::Signature);
         }
-        let statement = envelope.statement().map_err(EnvelopeError::Malformed)?;
-        Ok(Verified { head, statement })
+        Ok(envelope)
     }
 
     fn has_signed(&self, envelope: &Envelope<'_>) -> bool {
