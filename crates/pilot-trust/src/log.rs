@@ -294,6 +294,7 @@ impl VerifiedLog {
         }
         let known = self.heads.iter().position(|head| head.place == place);
         match known {
+            Some(0) => Err(LogError::Inception),
             Some(at) if self.heads[at].hash == entry_hash(entry.encoded) => Ok(()),
             Some(at) => Err(self.conflict(at, entry, rotation)),
             // A recovery dropped that place: whatever the lost key signed there counts no more.
