@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use pilot_registry::Entry;
 use pilot_trust::{TrustChange, TrustItem};
 use pilot_types::AgentId;
 use redb::TableDefinition;
@@ -25,10 +24,10 @@ const PINS: Table = TableDefinition::new("rendezvous_pins");
 /// One row: the peers of the last run.
 const SESSIONS: Table = TableDefinition::new("last_sessions");
 /// By agent: its entry as a registry last showed it.
-const ENTRIES: Table = TableDefinition::new("peer_entries");
+const PEERS: Table = TableDefinition::new("peers");
 
 const LAYOUT: Layout = Layout {
-    tables: &[TRUST, COUNTERS, FRESHNESS, PINS, SESSIONS, ENTRIES],
+    tables: &[TRUST, COUNTERS, FRESHNESS, PINS, SESSIONS, PEERS],
     format: 1,
     cache: 1024 * 1024,
 };
@@ -153,7 +152,7 @@ impl StateDb {
     pub fn forget_peer(&self, agent: &AgentId) -> Result<(), DbError> {
         self.db.write(|txn| {
             txn.delete(FRESHNESS, agent.as_bytes())?;
-            txn.delete(ENTRIES, agent.as_bytes())
+            txn.delete(PEERS, agent.as_bytes())
         })
     }
 
@@ -217,21 +216,25 @@ impl StateDb {
         self.db.write(|txn| txn.put_row(SESSIONS, b"", &kept))
     }
 
-    /// Peers' entries as registries last showed them.
+    /// What is known of peers, as the node wrote it.
     ///
     /// # Errors
-    /// [`DbError`] if the file cannot be read or an entry does not decode.
-    pub fn peer_entries(&self) -> Result<Vec<Entry>, DbError> {
-        self.db.rows(ENTRIES, b"", "a peer's entry")
+    /// [`DbError`] if the file cannot be read.
+    pub fn peers(&self) -> Result<Vec<Vec<u8>>, DbError> {
+        let mut peers = vec![];
+        self.db.scan(PEERS, b"", |_, value| {
+            peers.push(value.to_vec());
+            true
+        })?;
+        Ok(peers)
     }
 
-    /// Keeps a trusted peer's entry, so that it can be reached without a registry.
+    /// Keeps what is known of a trusted peer, so that it can be reached without a registry; the bytes are the node's.
     ///
     /// # Errors
     /// [`DbError`] if it could not be written.
-    pub fn put_peer_entry(&self, entry: &Entry) -> Result<(), DbError> {
-        self.db
-            .write(|txn| txn.put_row(ENTRIES, entry.agent.as_bytes(), entry))
+    pub fn put_peer(&self, agent: &AgentId, known: &[u8]) -> Result<(), DbError> {
+        self.db.write(|txn| txn.put(PEERS, agent.as_bytes(), known))
     }
 
     fn count(&self, counter: &[u8], at_least: u64) -> Result<u64, DbError> {
