@@ -46,6 +46,10 @@ pub(crate) struct PathState {
     is_app_limited: bool,
     /// Counts ack-eliciting packets on this path, for its own packet threshold.
     next_sequence: u64,
+    /// Sequence of the last packet of this path that was acknowledged.
+    pub(crate) largest_acked: Option<u64>,
+    /// When the next packet of this path becomes lost.
+    pub(crate) loss_at: Option<Instant>,
 }
 
 impl PathState {
@@ -69,6 +73,8 @@ impl PathState {
             allowance: 0,
             is_app_limited: true,
             next_sequence: 0,
+            largest_acked: None,
+            loss_at: None,
         }
     }
 

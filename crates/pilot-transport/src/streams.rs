@@ -6,7 +6,7 @@ mod receive;
 mod recv;
 mod send;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pilot_types::StreamId;
 use pilot_wire::{ErrorCode, TransportParams};
@@ -49,7 +49,7 @@ struct Stream {
 #[derive(Debug, Default)]
 struct Schedule {
     data: VecDeque<StreamId>,
-    blocked: Vec<StreamId>,
+    blocked: BTreeSet<StreamId>,
     control: VecDeque<StreamId>,
 }
 

@@ -59,7 +59,7 @@ impl Streams {
                 }
                 Filled::SessionBlocked => {
                     stream.turn = Turn::Blocked;
-                    self.schedule.blocked.push(id);
+                    self.schedule.blocked.insert(id);
                 }
             }
         }
