@@ -32,12 +32,6 @@ impl ReplayWindow {
         self.largest
     }
 
-    /// Bits of the window.
-    #[cfg(test)]
-    pub(crate) const fn bits(&self) -> usize {
-        self.words.len() * WORD as usize
-    }
-
     /// Whether the number was not marked, and is not too old to know.
     pub(crate) fn is_fresh(&self, number: PacketNumber) -> bool {
         let Some(largest) = self.largest else {

@@ -172,3 +172,10 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+impl Session {
+    pub(crate) fn epoch_count(&self) -> usize {
+        self.epochs.len()
+    }
+}
