@@ -1,5 +1,7 @@
 //! Server and client over a real Unix socket, with a fake daemon behind them.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
+
 mod fake;
 
 use std::os::unix::fs::PermissionsExt;
