@@ -261,6 +261,31 @@ mod tests {
     }
 
     #[test]
+    fn the_cipher_gives_the_vectors_of_gcm() {
+        // McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, test cases 13 and 14 (AES-256).
+        let hex = pilot_types::encode_hex;
+        let mut cipher = AesGcm(None);
+        cipher.set(&[0; 32]);
+        let mut out = [0; 32];
+        assert_eq!(cipher.encrypt(0, &[], &[], &mut out), 16);
+        assert_eq!(hex(&out[..16]), "530f8afbc74536b9a963b4f1c4cb738b");
+        assert_eq!(cipher.encrypt(0, &[], &[0; 16], &mut out), 32);
+        let expected = "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919";
+        assert_eq!(hex(&out), expected);
+        let mut opened = [7; 16];
+        assert_eq!(cipher.decrypt(0, &[], &out, &mut opened), Ok(16));
+        assert_eq!(opened, [0; 16]);
+        assert_eq!(
+            cipher.decrypt(1, &[], &out, &mut opened),
+            Err(Error::Decrypt)
+        );
+        assert_eq!(
+            cipher.decrypt(0, &[1], &out, &mut opened),
+            Err(Error::Decrypt)
+        );
+    }
+
+    #[test]
     fn the_random_bytes_are_drawn_once() {
         let mut draw = OneDraw(Some(Zeroizing::new([5; 32])));
         let mut out = [0; 32];
