@@ -1,0 +1,28 @@
+# `just` lists the recipes.
+default:
+    @just --list
+
+# What every change must pass.
+ci:
+    .ci/run
+
+# The story of two agents on this machine.
+demo:
+    cargo run --release -p pilotctl -- demo
+
+# The simulator's properties over many more seeds.
+search factor="50":
+    PILOT_SEEDS={{factor}} cargo test --release -p pilot-sim -p pilot-node -p pilot-transport
+
+# Criterion benchmarks.
+bench:
+    cargo bench --workspace --benches
+
+# One fuzz target for a while.
+fuzz target seconds="1200":
+    RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}
+
+# Two agents and a rendezvous in three network namespaces (root).
+namespaces:
+    cargo build --release
+    PILOTCTL="$PWD/target/release/pilotctl" cargo test --release -p pilotctl --test namespaces -- --ignored --nocapture
