@@ -122,10 +122,16 @@ pub struct PushKey {
 
 /// Names one push: an acknowledgement of a push that was replaced meanwhile does not delete its successor.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct PushId(pub(crate) u64);
+pub struct PushId(u64);
 
 impl PushId {
-    /// The number, for traces.
+    /// From its number.
+    #[must_use]
+    pub const fn new(id: u64) -> Self {
+        Self(id)
+    }
+
+    /// The number.
     #[must_use]
     pub const fn to_u64(self) -> u64 {
         self.0

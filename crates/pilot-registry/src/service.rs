@@ -199,7 +199,7 @@ impl<S: Store, V: Verify> Service<S, V> {
         request
             .check()
             .map_err(|error| Refusal::invalid(error.to_string()))?;
-        let id = PushId(self.rng.next_u64());
+        let id = PushId::new(self.rng.next_u64());
         let asked = Asked {
             store: &self.store,
             verify: &self.verify,

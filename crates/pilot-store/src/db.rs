@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use pilot_wire::{decode_postcard, encode_postcard};
@@ -33,8 +34,19 @@ pub(crate) struct Layout {
 
 /// An open file.
 pub(crate) struct Db {
-    database: Database,
+    /// Only `drop` takes it.
+    database: Option<Database>,
     path: PathBuf,
+}
+
+impl Drop for Db {
+    /// Closing writes, and meets changed pages as any other use does.
+    fn drop(&mut self) {
+        let database = self.database.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+            tracing::error!(path = %self.path.display(), "the database is damaged");
+        }
+    }
 }
 
 impl Db {
@@ -48,7 +60,7 @@ impl Db {
             create(path, layout)?;
         }
         let db = Self {
-            database: open_file(path, layout)?,
+            database: Some(open_file(path, layout)?),
             path: path.to_owned(),
         };
         db.check_format(layout)?;
@@ -57,10 +69,10 @@ impl Db {
 
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {
         let read = || -> Result<_, redb::Error> {
-            let table = self.database.begin_read()?.open_table(table)?;
+            let table = self.database().begin_read()?.open_table(table)?;
             Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
         };
-        read().map_err(|error| self.failed(error))
+        self.guard(read)
     }
 
     pub(crate) fn get_row<T: DeserializeOwned>(
@@ -101,7 +113,7 @@ impl Db {
         mut take: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), DbError> {
         let mut read = || -> Result<_, redb::Error> {
-            let table = self.database.begin_read()?.open_table(table)?;
+            let table = self.database().begin_read()?.open_table(table)?;
             let bounds = bounds(prefix);
             let mut range = table.range::<&[u8]>(as_slices(&bounds))?;
             while let Some(row) = order.next(&mut range) {
@@ -112,7 +124,7 @@ impl Db {
             }
             Ok(())
         };
-        read().map_err(|error| self.failed(error))
+        self.guard(&mut read)
     }
 
     /// All rows whose keys begin with `prefix`, decoded.
@@ -136,14 +148,14 @@ impl Db {
         change: impl FnOnce(&mut Txn) -> Result<T, redb::Error>,
     ) -> Result<T, DbError> {
         let run = || -> Result<T, redb::Error> {
-            let mut inner = self.database.begin_write()?;
+            let mut inner = self.database().begin_write()?;
             inner.set_durability(Durability::Immediate)?;
             let mut txn = Txn { inner };
             let value = change(&mut txn)?;
             txn.inner.commit()?;
             Ok(value)
         };
-        run().map_err(|error| self.failed(error))
+        self.guard(run)
     }
 
     pub(crate) fn decode<T: DeserializeOwned>(
@@ -161,8 +173,15 @@ impl Db {
         }
     }
 
-    fn failed(&self, error: redb::Error) -> DbError {
-        DbError::failed(&self.path, error)
+    const fn database(&self) -> &Database {
+        self.database.as_ref().expect("it is open until dropped")
+    }
+
+    /// The engine trusts its pages: where a disk has changed one, it panics. Here that ends, as damage.
+    fn guard<T>(&self, run: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, DbError> {
+        let done = catch_unwind(AssertUnwindSafe(run));
+        let done = done.map_err(|_| self.damaged("a page"))?;
+        done.map_err(|error| DbError::failed(&self.path, error))
     }
 
     fn check_format(&self, layout: &Layout) -> Result<(), OpenDbError> {
@@ -337,7 +356,7 @@ fn create(path: &Path, layout: &Layout) -> Result<(), OpenDbError> {
         .create_file(file)
         .map_err(|error| open_error(&new, error))?;
     let db = Db {
-        database,
+        database: Some(database),
         path: new.clone(),
     };
     let initialised = db.write(|txn| {
@@ -368,10 +387,16 @@ fn open_file(path: &Path, layout: &Layout) -> Result<Database, OpenDbError> {
             words: "it is empty".to_owned(),
         });
     }
-    Builder::new()
-        .set_cache_size(layout.cache)
-        .create_file(file)
-        .map_err(|error| open_error(path, error))
+    let open = || {
+        Builder::new()
+            .set_cache_size(layout.cache)
+            .create_file(file)
+    };
+    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| OpenDbError::Damaged {
+        path: path.to_owned(),
+        words: "a page does not hold what it should".to_owned(),
+    })?;
+    opened.map_err(|error| open_error(path, error))
 }
 
 fn open_error(path: &Path, error: DatabaseError) -> OpenDbError {
@@ -379,14 +404,18 @@ fn open_error(path: &Path, error: DatabaseError) -> OpenDbError {
     if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
         return OpenDbError::InUse { path };
     }
+    let is_content = |kind| {
+        matches!(
+            kind,
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+        )
+    };
     if let DatabaseError::Storage(StorageError::Io(source)) = error {
-        return match source.kind() {
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => OpenDbError::Damaged {
-                path,
-                words: source.to_string(),
-            },
-            _ => OpenDbError::Io { path, source },
-        };
+        if !is_content(source.kind()) {
+            return OpenDbError::Io { path, source };
+        }
+        let words = source.to_string();
+        return OpenDbError::Damaged { path, words };
     }
     // The rest says that the bytes are not what they should be.
     OpenDbError::Damaged {

@@ -8,7 +8,7 @@
 //!   lock               held by the daemon that runs on the home
 //!   identity.json      0600, written once
 //!   config.json        what the owner wants
-//!   state.redb         trust, pins, counters, last sessions, peers' entries
+//!   state.redb         trust, pins, counters, last sessions, what is known of peers
 //!   inbox.redb         messages
 //! registry.redb        a rendezvous' registry
 //! ```

@@ -23,7 +23,7 @@ const FRESHNESS: Table = TableDefinition::new("peer_freshness");
 const PINS: Table = TableDefinition::new("rendezvous_pins");
 /// One row: the peers of the last run.
 const SESSIONS: Table = TableDefinition::new("last_sessions");
-/// By agent: its entry as a registry last showed it.
+/// By agent: what the node knows of it, in the node's own bytes.
 const PEERS: Table = TableDefinition::new("peers");
 
 const LAYOUT: Layout = Layout {
@@ -145,7 +145,7 @@ impl StateDb {
         })
     }
 
-    /// Forgets what is kept of a peer that is trusted no more: its stamp and its entry.
+    /// Forgets what is kept of a peer that is trusted no more: its stamp and what the node knew of it.
     ///
     /// # Errors
     /// [`DbError`] if it could not be written.

@@ -1,0 +1,157 @@
+//! The registry on disk answers exactly as the one in memory.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use pilot_registry::{
+    AgentRow, Batch, GrantRow, LogFacts, MemoryStore, PushId, PushKey, PushKind, PushRow, Store,
+    Totals, Write,
+};
+use pilot_store::RegistryDb;
+use pilot_types::{AgentId, Hostname, UnixTime};
+use pilot_wire::SignedBytes;
+use proptest::prelude::*;
+
+fn agent(index: u8) -> AgentId {
+    // The last one has nothing after it: ranges by prefix must not run over.
+    AgentId::new([if index == 3 { 0xFF } else { index }; 32])
+}
+
+fn row(index: u8, due: u8) -> AgentRow {
+    AgentRow {
+        log: vec![vec![index; 100], vec![]],
+        facts: LogFacts {
+            agent: agent(index),
+            sign_key: [index; 32],
+            generation: 1,
+            sequence: 2,
+            head: [3; 32],
+        },
+        is_key_indexed: true,
+        serial: 9,
+        record: None,
+        locator: None,
+        due: UnixTime::from_secs(u64::from(due)),
+    }
+}
+
+fn grant(from: u8, to: u8, serial: u64) -> GrantRow {
+    GrantRow {
+        grantor: agent(from),
+        grantee: agent(to),
+        raw: SignedBytes::from_bytes(vec![from, to]),
+        serial,
+        generation: 0,
+        not_after: UnixTime::from_secs(5),
+        is_revocation: false,
+        remember_until: UnixTime::from_secs(6),
+    }
+}
+
+fn key(to: u8, kind: PushKind, from: u8) -> PushKey {
+    PushKey {
+        to: agent(to),
+        kind,
+        from: agent(from),
+    }
+}
+
+fn push(key: PushKey, id: u64) -> PushRow {
+    PushRow {
+        key,
+        id: PushId::new(id),
+        made: UnixTime::from_secs(1),
+        not_after: UnixTime::from_secs(2),
+        raw: SignedBytes::from_bytes(vec![1; 20]),
+    }
+}
+
+fn kind() -> impl Strategy<Value = PushKind> {
+    prop_oneof![Just(PushKind::Knock), Just(PushKind::Grant)]
+}
+
+fn name(index: u8) -> Hostname {
+    format!("n{}", "x".repeat(usize::from(index)))
+        .parse()
+        .unwrap()
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    let index = 0..4u8;
+    let at = |secs: u8| UnixTime::from_secs(u64::from(secs));
+    let pair = (index.clone(), index.clone());
+    prop_oneof![
+        (index.clone(), 0..5u8).prop_map(|(a, due)| Write::PutAgent(Box::new(row(a, due)))),
+        index.clone().prop_map(|a| Write::DeleteAgent(agent(a))),
+        pair.clone()
+            .prop_map(|(n, a)| Write::PutHostname(name(n), agent(a))),
+        index.clone().prop_map(|n| Write::DeleteHostname(name(n))),
+        pair.clone()
+            .prop_map(|(n, a)| Write::PutNode(agent(n).node(), agent(a))),
+        index
+            .clone()
+            .prop_map(|n| Write::DeleteNode(agent(n).node())),
+        pair.clone()
+            .prop_map(|(k, a)| Write::PutKey([k; 32], agent(a))),
+        index.clone().prop_map(|k| Write::DeleteKey([k; 32])),
+        (0..5u8, index.clone()).prop_map(move |(t, a)| Write::PutDue(at(t), agent(a))),
+        (0..5u8, index.clone()).prop_map(move |(t, a)| Write::DeleteDue(at(t), agent(a))),
+        (pair.clone(), any::<u64>()).prop_map(|((a, b), s)| Write::PutGrant(grant(a, b, s))),
+        pair.clone()
+            .prop_map(|(a, b)| Write::DeleteGrant(agent(a), agent(b))),
+        index.clone().prop_map(|a| Write::DeleteGrantsBy(agent(a))),
+        (pair.clone(), kind(), any::<u64>())
+            .prop_map(|((to, from), kind, id)| Write::PutPush(push(key(to, kind, from), id))),
+        (pair, kind()).prop_map(|((to, from), kind)| Write::DeletePush(key(to, kind, from))),
+        index.prop_map(|a| Write::DeletePushesTo(agent(a))),
+        any::<u64>().prop_map(|agents| Write::Totals(Totals {
+            agents,
+            ..Totals::default()
+        })),
+    ]
+}
+
+fn assert_same(memory: &MemoryStore, disk: &RegistryDb) {
+    assert_eq!(memory.totals(), disk.totals());
+    for limit in [0, 1, 100] {
+        assert_eq!(memory.due(limit), disk.due(limit));
+    }
+    for a in 0..4 {
+        assert_eq!(memory.agent(&agent(a)), disk.agent(&agent(a)));
+        assert_eq!(memory.hostname(&name(a)), disk.hostname(&name(a)));
+        assert_eq!(memory.node(agent(a).node()), disk.node(agent(a).node()));
+        assert_eq!(memory.key(&[a; 32]), disk.key(&[a; 32]));
+        assert_eq!(memory.grant_count(&agent(a)), disk.grant_count(&agent(a)));
+        assert_eq!(memory.grants_by(&agent(a)), disk.grants_by(&agent(a)));
+        for kind in [PushKind::Knock, PushKind::Grant] {
+            assert_eq!(memory.pushes(&agent(a), kind), disk.pushes(&agent(a), kind));
+            assert_eq!(memory.push(&key(a, kind, 1)), disk.push(&key(a, kind, 1)));
+        }
+        for b in 0..4 {
+            assert_eq!(
+                memory.grant(&agent(a), &agent(b)),
+                disk.grant(&agent(a), &agent(b))
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn disk_and_memory_agree_also_after_a_restart(
+        batches in prop::collection::vec(prop::collection::vec(write(), 0..12), 1..8)
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("registry.redb");
+        let mut memory = MemoryStore::new();
+        let mut disk = RegistryDb::open(&path).unwrap();
+        for writes in batches {
+            memory.apply(Batch { writes: writes.clone() }).unwrap();
+            disk.apply(Batch { writes }).unwrap();
+            assert_same(&memory, &disk);
+        }
+        drop(disk);
+        assert_same(&memory, &RegistryDb::open(&path).unwrap());
+    }
+}
