@@ -72,8 +72,7 @@ impl AckTracker {
         self.unacked += 1;
         // RFC 9000 §13.2.1: at once for a packet out of order, after a gap, or marked CE.
         let is_next = previous.is_none_or(|(largest, _)| number == largest + 1);
-        let is_urgent =
-            !is_next || arrival.ecn == Some(Ecn::Ce) || self.unacked >= self.threshold;
+        let is_urgent = !is_next || arrival.ecn == Some(Ecn::Ce) || self.unacked >= self.threshold;
         let due = if is_urgent { now } else { now + self.delay };
         self.due_at = Some(self.due_at.map_or(due, |at| at.min(due)));
     }

@@ -70,6 +70,10 @@ impl ControlQueue {
         }
     }
 
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.due.is_empty()
+    }
+
     pub(crate) fn on_acked(&mut self, key: u64) {
         self.waiting.remove(&key);
         self.due.remove(&key);
@@ -117,6 +121,10 @@ impl DatagramQueue {
             }
             self.waiting.pop_front();
         }
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Drops those that a smaller path cannot carry; they would hold up the others.

@@ -1,1 +1,38 @@
-//! Reliable streams and datagrams over any datagram path, without I/O.
+//! Reliable streams, datagrams and control frames over any path that carries datagrams, without I/O.
+//!
+//! One [`Transport`] per session. It knows no keys, sockets or clocks: the owner seals the packets it writes, opens
+//! those it is given, and says what time it is.
+
+mod ack;
+mod assembler;
+mod close;
+mod config;
+mod control;
+mod controller;
+mod cubic;
+mod error;
+mod event;
+mod flow;
+mod loss;
+mod migration;
+mod pacer;
+mod path;
+mod range_set;
+mod receive;
+mod recovery;
+mod rtt;
+mod send_buffer;
+mod sent;
+mod stats;
+mod streams;
+mod timer;
+mod transmit;
+mod transport;
+mod writer;
+
+pub use config::{Config, Side};
+pub use controller::{AckedPacket, Controller};
+pub use error::{ControlError, DatagramError, OpenError, PeerError, ReadError, WriteError};
+pub use event::Event;
+pub use stats::{ControlFrame, Read, SentPacket, Stats, StreamStats};
+pub use transport::Transport;

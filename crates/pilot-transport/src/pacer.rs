@@ -36,8 +36,7 @@ impl Pacer {
             .unwrap_or(u64::MAX)
             .max(BURST_PACKETS * self.mss);
         let elapsed = now.saturating_duration_since(self.updated).as_nanos();
-        let refill =
-            u64::try_from(u128::from(rate) * elapsed / 1_000_000_000).unwrap_or(u64::MAX);
+        let refill = u64::try_from(u128::from(rate) * elapsed / 1_000_000_000).unwrap_or(u64::MAX);
         // A refill of nothing keeps `updated`, so that many early calls do not lose fractions.
         if refill > 0 {
             self.tokens = self.tokens.saturating_add(refill).min(capacity);

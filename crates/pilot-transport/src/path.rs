@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use pilot_types::PathId;
+use pilot_wire::limits::BASE_DATAGRAM;
 
 use crate::controller::{AckedPacket, Controller};
 use crate::cubic::Cubic;
@@ -13,19 +14,21 @@ use crate::rtt::Rtt;
 const AMPLIFICATION: u64 = 3;
 /// Challenges before a path is given up: a probe timeout apart, doubled each time.
 const MAX_CHALLENGES: u32 = 5;
+/// What an unvalidated path may carry before anything came on it: three padded challenges.
+const UNASKED: u64 = 3 * BASE_DATAGRAM as u64;
 
 /// Which path a packet went on: counts the transport's paths up.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct PathKey(pub(crate) u32);
 
-/// A challenge on the way (RFC 9000 §8.2).
-#[derive(Clone, Copy, Debug, Default)]
+/// Challenges on the way (RFC 9000 §8.2).
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Validation {
-    /// The data of each challenge sent, all of them valid answers: bounded by `MAX_CHALLENGES`.
-    sent: [[u8; 8]; MAX_CHALLENGES as usize],
-    count: u32,
-    /// Whether another challenge is to be sent.
-    pub(crate) is_due: bool,
+    /// The data of each challenge sent, all of them valid answers; at most [`MAX_CHALLENGES`].
+    sent: Vec<[u8; 8]>,
+    attempts: u32,
+    /// Whether a challenge is to be sent.
+    is_due: bool,
 }
 
 /// One path.
@@ -39,7 +42,7 @@ pub(crate) struct PathState {
     pacer: Pacer,
     in_flight: u64,
     /// `None` once the path is validated.
-    pub(crate) validation: Option<Validation>,
+    validation: Option<Validation>,
     /// Bytes that may be sent before the path is validated.
     allowance: u64,
     /// Whether the application, and not the window, is what limits sending.
@@ -80,6 +83,7 @@ impl PathState {
 
     /// Starts validation: until it ends, the path carries little more than it brought.
     pub(crate) fn challenge(&mut self) {
+        self.allowance = UNASKED;
         self.validation = Some(Validation {
             is_due: true,
             ..Validation::default()
@@ -94,38 +98,36 @@ impl PathState {
     pub(crate) fn answer(&mut self, data: &[u8; 8]) -> bool {
         let is_answer = self
             .validation
-            .is_some_and(|v| v.sent[..v.count as usize].contains(data));
+            .as_ref()
+            .is_some_and(|validation| validation.sent.contains(data));
         if is_answer {
             self.validation = None;
         }
         is_answer
     }
 
-    /// Remembers a challenge that was written; gives how long to wait for its answer.
-    pub(crate) fn on_challenge_sent(
-        &mut self,
-        data: [u8; 8],
-        max_ack_delay: Duration,
-    ) -> Option<Duration> {
-        let timeout = self.rtt.probe_timeout(max_ack_delay);
-        let validation = self.validation.as_mut()?;
-        validation.is_due = false;
-        let count = validation.count.min(MAX_CHALLENGES - 1);
-        validation.sent[count as usize] = data;
-        validation.count = count + 1;
-        Some(timeout * (1 << count))
+    /// Whether a challenge is to be sent.
+    pub(crate) fn is_challenge_due(&self) -> bool {
+        self.validation.as_ref().is_some_and(|v| v.is_due)
     }
 
-    /// No answer came in time: challenges again, or says `false` if it did so often enough.
-    pub(crate) fn challenge_again(&mut self) -> bool {
-        match &mut self.validation {
-            Some(validation) if validation.count < MAX_CHALLENGES => {
-                validation.is_due = true;
-                true
-            }
-            Some(_) => false,
-            None => true,
+    /// Remembers a challenge that was written.
+    pub(crate) fn on_challenge_sent(&mut self, data: [u8; 8]) {
+        if let Some(validation) = &mut self.validation {
+            validation.is_due = false;
+            validation.sent.push(data);
         }
+    }
+
+    /// No answer came in time: challenges again and gives how long to wait, or `None` if it did so often enough.
+    pub(crate) fn challenge_again(&mut self, max_ack_delay: Duration) -> Option<Duration> {
+        let timeout = self.rtt.probe_timeout(max_ack_delay);
+        let validation = self.validation.as_mut()?;
+        validation.attempts += 1;
+        validation.is_due = validation.attempts < MAX_CHALLENGES;
+        validation
+            .is_due
+            .then(|| timeout * (1 << validation.attempts))
     }
 
     /// A datagram arrived on this path.
@@ -142,7 +144,7 @@ impl PathState {
         }
     }
 
-    /// A datagram left on this path; `true` for what is neither tracked nor paced.
+    /// A datagram left on this path that is neither tracked nor paced.
     pub(crate) const fn on_sent_untracked(&mut self, size: u64) {
         self.allowance = self.allowance.saturating_sub(size);
     }

@@ -64,6 +64,7 @@ pub(crate) struct Streams {
     window: u64,
     peer_window: u64,
     capacity: usize,
+    retransmitted: u64,
 }
 
 impl Streams {
@@ -77,6 +78,7 @@ impl Streams {
             window: ours.max_stream_data,
             peer_window: peer.max_stream_data,
             capacity: config.send_buffer,
+            retransmitted: 0,
         }
     }
 
@@ -86,6 +88,10 @@ impl Streams {
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = StreamId> {
         self.open.keys().copied()
+    }
+
+    pub(crate) const fn bytes_retransmitted(&self) -> u64 {
+        self.retransmitted
     }
 
     pub(crate) fn stats(&self, id: StreamId) -> Option<StreamStats> {

@@ -7,6 +7,15 @@ use super::{Streams, Turn};
 use crate::writer::{FrameWriter, SentFrame};
 
 impl Streams {
+    /// Whether a call of the `fill` methods may write something.
+    pub(crate) fn is_pending(&self) -> bool {
+        !self.schedule.data.is_empty()
+            || !self.schedule.control.is_empty()
+            || self.flow.is_max_due
+            || self.ids.is_max_due
+            || self.ids.is_blocked_due
+    }
+
     /// Limits of the session: MAX_DATA, MAX_STREAMS, STREAMS_BLOCKED.
     pub(crate) fn fill_limits(&mut self, writer: &mut FrameWriter<'_>) {
         if self.flow.is_max_due {
@@ -28,8 +37,8 @@ impl Streams {
     pub(crate) fn fill_control(&mut self, writer: &mut FrameWriter<'_>) {
         while let Some(&id) = self.schedule.control.front() {
             if let Some(stream) = self.open.get_mut(&id) {
-                let is_written = stream.send.fill_reset(id, writer)
-                    && stream.recv.fill_control(id, writer);
+                let is_written =
+                    stream.send.fill_reset(id, writer) && stream.recv.fill_control(id, writer);
                 if !is_written {
                     return;
                 }
@@ -48,8 +57,9 @@ impl Streams {
             stream.turn = Turn::Idle;
             match stream.send.fill(id, self.flow.room(), writer) {
                 Filled::Idle => {}
-                Filled::Wrote(new_bytes) => {
-                    self.flow.on_sent(new_bytes);
+                Filled::Wrote { new, repeated } => {
+                    self.flow.on_sent(new);
+                    self.retransmitted += repeated;
                     stream.queue_data(id, &mut self.schedule);
                 }
                 Filled::NoRoom => {

@@ -141,9 +141,7 @@ impl RecvSide {
     /// Whether a read would give something else than [`Read::Blocked`].
     pub(crate) fn is_readable(&self) -> bool {
         match self.phase {
-            Phase::Receiving => {
-                self.readable() > 0 || self.final_size == Some(self.position())
-            }
+            Phase::Receiving => self.readable() > 0 || self.final_size == Some(self.position()),
             Phase::Reset { is_read, .. } => !is_read,
             Phase::Ended | Phase::Stopped { .. } => false,
         }

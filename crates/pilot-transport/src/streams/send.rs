@@ -39,8 +39,8 @@ enum Phase {
 pub(crate) enum Filled {
     /// Nothing is pending, or the stream's own limit holds it.
     Idle,
-    /// A frame was written, with as many new bytes; perhaps there is more.
-    Wrote(u64),
+    /// A frame was written; perhaps there is more.
+    Wrote { new: u64, repeated: u64 },
     /// The packet has no room for it.
     NoRoom,
     /// The session's limit holds it.
@@ -208,9 +208,10 @@ impl SendSide {
         if is_fin && self.fin == Fin::Due {
             self.fin = Fin::Sent;
         }
-        let new_bytes = self.buffer.next() - next;
+        let new = self.buffer.next() - next;
+        let repeated = range.end - range.start - new;
         writer.put_stream(id, range, is_fin, &self.buffer);
-        Filled::Wrote(new_bytes)
+        Filled::Wrote { new, repeated }
     }
 
     /// Whether another frame could be written, the session's limit apart.
