@@ -148,6 +148,7 @@ mod tests {
                 agent: from,
                 hostname: None,
             },
+            terms: super::super::delivery::Terms::default(),
             head: pilot_wire::Message {
                 id: id(99),
                 kind: pilot_wire::MessageType::Text,

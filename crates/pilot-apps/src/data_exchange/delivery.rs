@@ -68,6 +68,8 @@ impl From<&Scope> for Terms {
 pub struct Delivery {
     /// Who brought it.
     pub sender: Sender,
+    /// What its grant allowed.
+    pub terms: Terms,
     /// Its head.
     pub head: Message,
     /// Its body, shared by the inbox and whoever waits for it.

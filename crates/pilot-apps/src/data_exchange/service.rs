@@ -230,7 +230,12 @@ impl<I: Inbox> DataExchange<I> {
             .await
             .expect("the budget is never closed");
         let body = read_body(reader, &head).await?.into();
-        let delivery = Delivery { sender, head, body };
+        let delivery = Delivery {
+            sender,
+            terms,
+            head,
+            body,
+        };
         let outcome = self.store(delivery.clone()).await?;
         if let (Outcome::Stored, Some(id)) = (outcome, delivery.head.reply_to) {
             lock(&self.answers).resolve(id, &delivery);
