@@ -1,1 +1,66 @@
-//! One agent's whole protocol state, without I/O; a rendezvous is a node with more services.
+//! One agent's whole protocol state, without I/O: sessions, streams, trust, registry and admission in one machine.
+//!
+//! A rendezvous is a node with a [`RendezvousRole`]. The driver calls a `handle_…` or a verb, then drains
+//! [`Node::poll_transmit`] and [`Node::poll_event`], then re-arms its timer with [`Node::poll_timeout`].
+//!
+//! ```text
+//!            Node ── drains ──► Endpoint (sessions)   Transport (one a session)
+//!   datagrams ▲ ▼ events        Trust                 Client (one a rendezvous)   RegistryHost (a rendezvous)
+//! ```
+//!
+//! ```no_run
+//! # fn drive(node: &mut pilot_node::Node, now: pilot_node::Now, socket: std::net::UdpSocket) -> std::io::Result<()> {
+//! let mut out = pilot_types::TransmitBuf::new(10, 1500);
+//! while let Some(transmit) = node.poll_transmit(now, &mut out) {
+//!     let segment = transmit.segment_size.unwrap_or(transmit.size);
+//!     if let Some(remote) = transmit.path.remote() {
+//!         for datagram in out.as_slice().chunks(segment) {
+//!             socket.send_to(datagram, remote)?;
+//!         }
+//!     }
+//! }
+//! while let Some(event) = node.poll_event() {
+//!     println!("{event:?}");
+//! }
+//! let wake = node.poll_timeout();
+//! # let _ = wake; Ok(()) }
+//! ```
+
+mod config;
+mod dialing;
+mod dials;
+mod directory;
+mod drops;
+mod event;
+mod exchange;
+mod freshness;
+mod handshakes;
+mod links;
+mod lives;
+mod log_cache;
+mod node;
+mod now;
+mod peer_session;
+mod rendezvous;
+mod session_table;
+mod status;
+mod streams;
+mod trust_port;
+mod trusting;
+mod written;
+
+pub use config::{Config, Pin, Profile, RendezvousConfig, RendezvousTarget};
+pub use dialing::DialOptions;
+pub use dials::Target;
+pub use directory::{KnownPeer, PeerEntry};
+pub use event::{
+    Answer, DialError, DialId, Event, LinkState, Persist, QueryError, QueryId, SessionKey,
+    StreamError, StreamHandle,
+};
+pub use node::{Node, Restored};
+pub use now::Now;
+pub use pilot_transport::Read;
+pub use rendezvous::{KeyAnswerBody, LogVerifier, RegistryHost, RendezvousRole};
+pub use status::{ConnectionStatus, PeerStatus, Status};
+pub use trust_port::{TrustAck, TrustMessage};
+pub use trusting::Knocked;

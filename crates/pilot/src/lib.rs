@@ -1,1 +1,59 @@
-//! The tokio shell and embedding API of Pilot: Node, Stream, Listener.
+//! The tokio shell and embedding API of Pilot: [`Node`], [`Stream`], [`Listener`].
+//!
+//! A node has a home directory with its key, finds other agents through a rendezvous, and exchanges streams with those
+//! that granted it trust. Everything between two agents is encrypted end to end.
+//!
+//! ```no_run
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = pilot::Node::builder().home("/var/lib/worker").rendezvous("pilot://KEY@host:9000").start().await?;
+//! node.registered().await?;
+//!
+//! let mut stream = node.dial("planner:1000").await?; // AsyncRead + AsyncWrite, half-close by shutdown
+//! stream.write_all(b"hello").await?;
+//! stream.shutdown().await?;
+//! let mut answer = vec![];
+//! stream.read_to_end(&mut answer).await?;
+//!
+//! let mut listener = node.listen(pilot::Port::STDIO).await?;
+//! let (stream, peer) = listener.accept().await?;
+//! println!("{} dialled", peer.agent.address());
+//! # drop(stream); Ok(()) }
+//! ```
+//!
+//! `examples/two_agents.rs` runs a rendezvous and two agents in one process.
+
+mod builder;
+mod clock;
+mod driver;
+mod error;
+mod listener;
+mod node;
+mod peers;
+mod persist;
+mod rendezvous;
+mod socket;
+mod state;
+mod stream;
+mod target;
+mod url;
+
+pub use builder::Builder;
+pub use error::{
+    AcceptError, DialError, ListenError, LookupError, ProfileError, RegisterError, StartError,
+    StreamError, TicketError, TrustError,
+};
+pub use listener::{Listener, Peer};
+pub use node::{DialOptions, Node};
+pub use peers::{
+    ConnectionStatus, Found, Knocked, NodeStatus, PathKind, PeerStatus, Pong, ProfileChange,
+    RendezvousStatus,
+};
+pub use pilot_trust::{LearntBy, PendingKnock, Terms, TrustedPeer};
+pub use pilot_types::{Address, AgentId, Hostname, NodeId, Port, Tag, UnixTime};
+pub use pilot_wire::{ErrorCode, Scope, TraceParent};
+pub use rendezvous::{Rendezvous, RendezvousBuilder};
+pub use stream::Stream;
+pub use target::{ParseTargetError, Target};
+pub use url::{ParseUrlError, RendezvousUrl};

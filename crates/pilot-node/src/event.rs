@@ -1,0 +1,262 @@
+//! What a node tells its shell.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pilot_trust::TrustChange;
+use pilot_types::{AgentId, Hostname, PathId, Port, StreamId};
+use pilot_wire::{ErrorCode, StreamHeader};
+use thiserror::Error;
+
+use crate::directory::{KnownPeer, PeerEntry};
+
+/// One life of a session between two boots; never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionKey(pub(crate) u64);
+
+/// A stream of one life of a session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamHandle {
+    /// The session.
+    pub session: SessionKey,
+    /// The stream in it.
+    pub id: StreamId,
+}
+
+/// A dial, ping or delivery under way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DialId(pub(crate) u64);
+
+/// A question to the registry under way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct QueryId(pub(crate) u64);
+
+/// Why a dial failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// Unknown, or not visible to us.
+    #[error("no such agent, or it is not visible to you")]
+    NotFound,
+    /// Visible, but it has not granted us anything.
+    #[error("the agent has not granted trust")]
+    NotTrusted {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// No candidate answered.
+    #[error("the agent did not answer")]
+    Unreachable,
+    /// The deadline passed.
+    #[error("the deadline passed")]
+    Timeout,
+    /// Trust was revoked, or the peer closed the session.
+    #[error("the session ended: {0}")]
+    Closed(ErrorCode),
+    /// No rendezvous answers, and nothing is cached.
+    #[error("no rendezvous answers")]
+    NoRendezvous,
+    /// The target is this agent.
+    #[error("the target is this agent itself")]
+    Own,
+    /// Too many dials or streams at a time.
+    #[error("too much at a time")]
+    Busy,
+}
+
+/// Why a stream gave an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("stream ended: {code}")]
+pub struct StreamError {
+    /// The code that the peer or the session ended it with.
+    pub code: ErrorCode,
+}
+
+/// Why the registry did not answer a question.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// Unknown, or not visible to us.
+    #[error("not found, or not visible to you")]
+    NotFound,
+    /// No rendezvous is connected, or it did not answer in time.
+    #[error("no rendezvous answers")]
+    Unreachable,
+    /// The rendezvous sent something that does not verify.
+    #[error("the rendezvous sent a wrong answer: {0}")]
+    Invalid(String),
+    /// It refused.
+    #[error("{message}")]
+    Refused {
+        /// Its code.
+        code: pilot_registry::RefusalCode,
+        /// In words.
+        message: String,
+        /// When to try again, 0 for never.
+        retry_after_ms: u64,
+    },
+}
+
+/// How far a rendezvous is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Not answered yet, or lost.
+    Connecting,
+    /// A session is open.
+    Connected,
+    /// It accepted our record.
+    Registered,
+    /// It has another key than the pinned one, or refused us for good.
+    Refused,
+}
+
+/// What must be written before it is relied upon.
+#[derive(Debug, Clone)]
+pub enum Persist {
+    /// A knock, grant or pin.
+    Trust(TrustChange),
+    /// A rendezvous was pinned.
+    Pinned {
+        /// Which.
+        url: String,
+        /// Its id.
+        agent: AgentId,
+        /// Its log.
+        entries: Vec<Vec<u8>>,
+        /// The work of its network.
+        work_bits: u8,
+    },
+    /// What is known of a trusted peer, for days without a rendezvous.
+    Peer(Box<KnownPeer>),
+    /// The newest freshness stamp of a trusted peer.
+    Freshness {
+        /// The peer.
+        agent: AgentId,
+        /// Its stamp.
+        stamp: u64,
+    },
+}
+
+/// What happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A dial opened its stream.
+    Dialed {
+        /// Which.
+        dial: DialId,
+        /// The stream.
+        stream: StreamHandle,
+        /// The other end.
+        agent: AgentId,
+        /// Our port.
+        local: Port,
+    },
+    /// A dial, ping or delivery failed.
+    DialFailed {
+        /// Which.
+        dial: DialId,
+        /// Why.
+        error: DialError,
+    },
+    /// A ping was answered.
+    Pong {
+        /// Which.
+        dial: DialId,
+        /// Who.
+        agent: AgentId,
+        /// Between sending and the answer.
+        rtt: Duration,
+        /// On which path.
+        path: PathId,
+    },
+    /// A trust message reached its peer.
+    Delivered {
+        /// Which.
+        dial: DialId,
+        /// Who took it.
+        agent: AgentId,
+    },
+    /// A peer opened a stream to a port that we listen on and it may use.
+    Incoming {
+        /// The stream.
+        stream: StreamHandle,
+        /// The other end.
+        agent: AgentId,
+        /// What it said.
+        header: StreamHeader,
+    },
+    /// A stream has bytes, its end or an error to read.
+    Readable(StreamHandle),
+    /// A stream takes bytes again.
+    Writable(StreamHandle),
+    /// All that was written, and its end, arrived.
+    Finished(StreamHandle),
+    /// A session and all its streams ended.
+    SessionClosed {
+        /// Which.
+        session: SessionKey,
+        /// With whom.
+        agent: AgentId,
+        /// Why.
+        code: ErrorCode,
+    },
+    /// A question to the registry was answered.
+    Answered {
+        /// Which.
+        query: QueryId,
+        /// How.
+        result: Result<Answer, QueryError>,
+    },
+    /// A rendezvous changed its state.
+    Link {
+        /// Which.
+        url: String,
+        /// To what.
+        state: LinkState,
+    },
+    /// A rendezvous has another key than the pinned one.
+    KeyMismatch {
+        /// Which.
+        url: String,
+        /// Hex of the pinned key or id.
+        expected: String,
+        /// Hex of the id that answered.
+        found: String,
+    },
+    /// The first registration of this profile ended.
+    Registered {
+        /// With whom.
+        url: String,
+        /// How.
+        result: Result<(), QueryError>,
+    },
+    /// Trust with an agent holds in both directions.
+    Trusted(AgentId),
+    /// Trust with an agent ended.
+    Untrusted(AgentId),
+    /// Somebody knocked.
+    Knocked {
+        /// Who.
+        agent: AgentId,
+        /// The name that it claims.
+        hostname: Option<Hostname>,
+    },
+    /// The same identity is in use elsewhere and fresher.
+    Superseded,
+    /// Write this.
+    Persist(Persist),
+    /// The block of freshness stamps nears its end: reserve another and call `extend_freshness`.
+    FreshnessLow,
+    /// The rendezvous sees us here.
+    Observed(SocketAddr),
+}
+
+/// What the registry answered.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// An agent's verified entry.
+    Entry(Box<PeerEntry>),
+    /// The request was carried out.
+    Done,
+}

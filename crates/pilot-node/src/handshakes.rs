@@ -1,0 +1,494 @@
+//! Handshakes: who is answered, what a hello says, and when a session begins.
+
+use std::sync::Arc;
+
+use pilot_session::{HelloToken, PeerKeys, Received};
+use pilot_transport::{Side, Transport};
+use pilot_trust::VerifiedLog;
+use pilot_types::{AgentId, BootId, Ecn, PathId};
+use pilot_wire::{ErrorCode, Hello, HelloAnswer, TransportParams, VERSION, limits};
+
+use crate::event::{Event, Persist, SessionKey};
+use crate::node::Node;
+use crate::now::Now;
+use crate::peer_session::{Class, Established, PeerSession};
+
+/// A handshake that we started.
+pub(crate) struct Connecting {
+    pub(crate) log: VerifiedLog,
+    pub(crate) class: Class,
+}
+
+/// What a completed handshake says of the peer.
+struct Arrival {
+    log: VerifiedLog,
+    class: Class,
+    boot: BootId,
+    params: TransportParams,
+    freshness: u64,
+    path: PathId,
+}
+
+impl Node {
+    /// Dials an agent whose key is known, on all `paths` at once.
+    pub(crate) fn start_handshake(
+        &mut self,
+        now: Now,
+        log: &VerifiedLog,
+        class: Class,
+        paths: &[PathId],
+    ) {
+        let agent = log.agent();
+        let hello = self.hello(now, &agent).encode();
+        let keys = PeerKeys {
+            agent,
+            dh_public: log.dh_key(),
+        };
+        match self.endpoint.connect(now.instant, keys, &hello, paths) {
+            Ok(()) => {
+                self.hellos.connecting.insert(
+                    agent,
+                    Connecting {
+                        log: log.clone(),
+                        class,
+                    },
+                );
+            }
+            Err(error) => {
+                tracing::debug!(%agent, %error, "handshake not started");
+                self.handshake_failed(now, agent);
+            }
+        }
+    }
+
+    fn hello(&mut self, now: Now, agent: &AgentId) -> Hello {
+        let log = self.identity.verified();
+        Hello {
+            agent: log.agent(),
+            generation: log.generation(),
+            sequence: log.sequence(),
+            head: log.head(),
+            entries: log.log().newest(limits::MAX_HELLO_ENTRIES).to_vec(),
+            boot: self.hellos.lives.boot(agent),
+            freshness: self.hellos.own.stamp(now.unix),
+            params: self.config.transport.params,
+            versions: vec![VERSION],
+            ticket: self.hellos.tickets.get(agent).copied(),
+        }
+    }
+
+    /// A handshake or data packet.
+    pub(crate) fn handle_session_packet(
+        &mut self,
+        now: Now,
+        path: PathId,
+        ecn: Option<Ecn>,
+        data: &mut [u8],
+    ) {
+        let size = data.len();
+        match self.endpoint.handle_datagram(now.instant, path, data) {
+            Ok(Received::Hello {
+                peer_static,
+                hello,
+                token,
+            }) => self.answer_hello(now, peer_static, &hello, token),
+            Ok(Received::Answered { peer, answer }) => {
+                self.handshake_answered(now, path, peer, &answer)
+            }
+            Ok(Received::Data {
+                peer,
+                number,
+                payload,
+                confirmed,
+            }) => {
+                if let Some(hello) = confirmed
+                    && !self.hello_confirmed(now, path, &hello)
+                {
+                    return;
+                }
+                let Some(key) = self.table.key_of(&peer) else {
+                    self.output.drops.count("no_transport");
+                    return;
+                };
+                self.output.dirty.insert(key);
+                let Some(session) = self.table.get_mut(key) else {
+                    return;
+                };
+                if let Err(error) =
+                    session
+                        .transport
+                        .handle_packet(now.instant, path, number, ecn, size, payload)
+                {
+                    tracing::debug!(%peer, %error, "peer broke the protocol");
+                }
+            }
+            Ok(Received::Handled) => {}
+            Err(reason) => self.output.drops.count(reason.name()),
+        }
+    }
+
+    /// Message 1: answered if its sender is who it says, is fresh, and may talk to us at all.
+    fn answer_hello(&mut self, now: Now, peer_static: [u8; 32], hello: &Hello, token: HelloToken) {
+        match self.judge_hello(now, peer_static, hello) {
+            Ok(()) => {
+                let answer = self.hello_answer(hello).encode();
+                if let Err(error) = self.endpoint.accept(now.instant, token, &answer) {
+                    tracing::debug!(agent = %hello.agent, %error, "handshake not answered");
+                }
+            }
+            Err(reason) => {
+                self.endpoint.ignore(token);
+                self.output.drops.count(reason);
+            }
+        }
+    }
+
+    fn judge_hello(
+        &mut self,
+        now: Now,
+        peer_static: [u8; 32],
+        hello: &Hello,
+    ) -> Result<(), &'static str> {
+        let known = self.known_log(&hello.agent).cloned();
+        let log = self
+            .hellos
+            .logs
+            .resolve(hello, known.as_ref(), self.config.min_work_bits)
+            .ok_or("hello_log")?;
+        if log.dh_key() != peer_static {
+            return Err("hello_key");
+        }
+        if !hello.versions.contains(&VERSION) {
+            return Err("hello_version");
+        }
+        let live = self
+            .table
+            .by_agent(&hello.agent)
+            .map_or(0, |session| session.freshness);
+        if !self.hellos.seen.is_fresh(&hello.agent, hello.freshness) || hello.freshness <= live {
+            return Err("hello_replayed");
+        }
+        self.classify(now, hello).map(|_| ())
+    }
+
+    /// What the sender of a hello is to us; an error is silence.
+    fn classify(&mut self, now: Now, hello: &Hello) -> Result<Class, &'static str> {
+        let agent = &hello.agent;
+        let is_live = self.table.by_agent(agent).is_some();
+        if !is_live && self.table.len() >= self.config.max_sessions {
+            return Err("sessions_full");
+        }
+        if self.role.is_some() {
+            return Ok(Class::Client);
+        }
+        if let Some(link) = self.links.find(agent) {
+            return Ok(Class::Rendezvous(link));
+        }
+        if self.trust.has_granted(now.unix, agent) {
+            return Ok(Class::Peer);
+        }
+        let has_ticket = hello
+            .ticket
+            .is_some_and(|secret| self.trust.check_ticket_secret(now.unix, &secret));
+        if !has_ticket && !self.profile.current.is_public {
+            return Err("hello_stranger");
+        }
+        let strangers = self
+            .table
+            .iter()
+            .filter(|session| session.class == Class::Stranger)
+            .count();
+        if is_live || strangers < self.config.max_strangers {
+            Ok(Class::Stranger)
+        } else {
+            Err("strangers_full")
+        }
+    }
+
+    fn hello_answer(&self, hello: &Hello) -> HelloAnswer {
+        let log = self.identity.verified();
+        HelloAnswer {
+            generation: log.generation(),
+            sequence: log.sequence(),
+            head: log.head(),
+            boot: self.hellos.lives.boot(&hello.agent),
+            params: self.config.transport.params,
+            versions: hello.versions.clone(),
+        }
+    }
+
+    /// The first packet under an epoch that we answered: only now its hello takes effect.
+    fn hello_confirmed(&mut self, now: Now, path: PathId, hello: &Hello) -> bool {
+        let Ok(class) = self.classify(now, hello) else {
+            return false;
+        };
+        let known = self.known_log(&hello.agent);
+        let log = known
+            .filter(|log| log.head() == hello.head)
+            .or_else(|| self.hellos.logs.get(&hello.agent, &hello.head));
+        let Some(log) = log.cloned() else {
+            return false;
+        };
+        self.arrived(
+            now,
+            Arrival {
+                log,
+                class,
+                boot: hello.boot,
+                params: hello.params,
+                freshness: hello.freshness,
+                path,
+            },
+        );
+        true
+    }
+
+    /// Message 2: the peer holds the key that we dialled.
+    fn handshake_answered(&mut self, now: Now, path: PathId, peer: AgentId, answer: &HelloAnswer) {
+        let Some(connecting) = self.hellos.connecting.remove(&peer) else {
+            return;
+        };
+        let Connecting { log, class } = connecting;
+        self.arrived(
+            now,
+            Arrival {
+                log,
+                class,
+                boot: answer.boot,
+                params: answer.params,
+                freshness: 0,
+                path,
+            },
+        );
+        if let Some(key) = self.table.key_of(&peer)
+            && let Some(session) = self.session_mut(key)
+        {
+            // The packet that confirms our epoch to the peer.
+            session.transport.ping(now.instant);
+        }
+        if let Some(addr) = path.remote()
+            && let Some(known) = self.directory.reached(&peer, addr)
+        {
+            let known = Box::new(known.clone());
+            self.output.event(Event::Persist(Persist::Peer(known)));
+        }
+    }
+
+    /// A handshake took effect: the session goes on, or a new one begins.
+    fn arrived(&mut self, now: Now, arrival: Arrival) {
+        let agent = arrival.log.agent();
+        if arrival.freshness > 0 && self.trust.has_granted(now.unix, &agent) {
+            self.hellos.seen.record(agent, arrival.freshness);
+            self.output.event(Event::Persist(Persist::Freshness {
+                agent,
+                stamp: arrival.freshness,
+            }));
+        }
+        if let Some(key) = self.table.key_of(&agent)
+            && let Some(session) = self.session_mut(key)
+        {
+            if session.boot == arrival.boot && !session.transport.is_closing() {
+                session.freshness = session.freshness.max(arrival.freshness);
+                session.is_reviving = false;
+                session.class = arrival.class;
+                if session.transport.path() != arrival.path {
+                    session.transport.migrate(now.instant, arrival.path);
+                }
+                return;
+            }
+            // The keys and our boot id belong to the session that begins: only the old streams go.
+            self.remove_session(now, key, ErrorCode::PEER_RESTARTED);
+        }
+        self.begin_session(now, arrival);
+    }
+
+    fn begin_session(&mut self, now: Now, arrival: Arrival) {
+        let agent = arrival.log.agent();
+        let side = if self.agent() < agent {
+            Side::Even
+        } else {
+            Side::Odd
+        };
+        let config = match arrival.class {
+            Class::Rendezvous(_) | Class::Client => &self.config.link_transport,
+            Class::Peer | Class::Stranger => &self.config.transport,
+        };
+        let config = Arc::clone(config);
+        let seed = self.child_seed();
+        let transport = Transport::new(
+            config,
+            side,
+            arrival.params,
+            arrival.path,
+            seed,
+            now.instant,
+        );
+        let key = self.table.next_key();
+        let parts = Established {
+            key,
+            log: arrival.log,
+            boot: arrival.boot,
+            class: arrival.class,
+            transport,
+            freshness: arrival.freshness,
+        };
+        self.table.insert(PeerSession::new(parts));
+        self.output.dirty.insert(key);
+        tracing::debug!(%agent, class = ?arrival.class, path = %arrival.path, "session began");
+        self.session_began(now, key, agent, arrival.class, arrival.path);
+    }
+
+    fn session_began(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        agent: AgentId,
+        class: Class,
+        path: PathId,
+    ) {
+        match class {
+            Class::Rendezvous(link) => self.link_connected(now, link),
+            Class::Client => {
+                if let (Some(role), Some(observed)) = (&mut self.role, path.remote()) {
+                    role.session_opened(now.unix, agent, observed);
+                }
+            }
+            Class::Peer | Class::Stranger => self.dials_connected(now, key, agent),
+        }
+    }
+
+    /// No candidate answered.
+    pub(crate) fn handshake_failed(&mut self, now: Now, agent: AgentId) {
+        self.hellos.connecting.remove(&agent);
+        if let Some(link) = self.links.find(&agent) {
+            self.links.retry_later(now.instant, link);
+        }
+        if let Some(key) = self.table.key_of(&agent)
+            && self
+                .table
+                .get(key)
+                .is_some_and(|session| session.is_reviving)
+        {
+            self.forget_session(now, key, ErrorCode::IDLE_TIMEOUT);
+        }
+        self.dials_unreachable(&agent);
+    }
+
+    pub(crate) fn handle_endpoint_event(&mut self, now: Now, event: pilot_session::Event) {
+        match event {
+            pilot_session::Event::RekeyDue { peer } => self.rehandshake(now, peer),
+            pilot_session::Event::HandshakeFailed { peer } => self.handshake_failed(now, peer),
+            pilot_session::Event::VersionRefused { peer, .. } => {
+                self.output.drops.count("version_refused");
+                self.handshake_failed(now, peer);
+            }
+            _ => {}
+        }
+    }
+
+    /// A fresh handshake with an agent that we have a session with, on its path and its known addresses.
+    pub(crate) fn rehandshake(&mut self, now: Now, agent: AgentId) {
+        let Some(session) = self.table.by_agent(&agent) else {
+            return;
+        };
+        if self.endpoint.is_connecting(&agent) {
+            return;
+        }
+        let (log, class, path) = (session.log.clone(), session.class, session.transport.path());
+        let mut paths = vec![path];
+        if let PathId::Udp(tuple) = path {
+            paths.extend(
+                self.candidate_paths(&agent, tuple.local)
+                    .into_iter()
+                    .filter(|candidate| *candidate != path),
+            );
+        }
+        paths.truncate(limits::MAX_CANDIDATES);
+        self.start_handshake(now, &log, class, &paths);
+    }
+
+    /// After three probe timeouts without an answer: is the peer restarted, moved, or gone?
+    pub(crate) fn revive_if_silent(&mut self, now: Now, key: SessionKey) {
+        /// Design §5: a node handshakes after three probe timeouts of silence.
+        const SILENT_PROBES: u32 = 3;
+        let Some(session) = self.table.get_mut(key) else {
+            return;
+        };
+        if session.transport.silence() < SILENT_PROBES
+            || session.is_reviving
+            || session.transport.is_closing()
+        {
+            return;
+        }
+        session.is_reviving = true;
+        let agent = session.agent;
+        self.rehandshake(now, agent);
+    }
+
+    /// The log of an agent that we knew before this packet.
+    pub(crate) fn known_log(&self, agent: &AgentId) -> Option<&VerifiedLog> {
+        let live = self.table.by_agent(agent).map(|session| &session.log);
+        live.or_else(|| self.trust.peer_log(agent))
+            .or_else(|| self.directory.log(agent))
+    }
+
+    /// Closes a session in order: the peer is told. From now on we show another boot id, so that a peer that
+    /// misses the CLOSE does not go on with streams that we forgot.
+    pub(crate) fn close_session(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        code: ErrorCode,
+        reason: &str,
+    ) {
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        if session.transport.is_closing() {
+            return;
+        }
+        session.transport.close(now.instant, code, reason);
+        let agent = session.agent;
+        self.hellos.lives.end(agent);
+    }
+
+    /// Ends a session and its keys at once.
+    pub(crate) fn forget_session(&mut self, now: Now, key: SessionKey, code: ErrorCode) {
+        let Some(session) = self.remove_session(now, key, code) else {
+            return;
+        };
+        if !session.transport.is_closing() {
+            self.hellos.lives.end(session.agent);
+        }
+        self.endpoint.close(&session.agent);
+    }
+
+    /// Takes a session out of the table; its streams end for the shell.
+    fn remove_session(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        code: ErrorCode,
+    ) -> Option<PeerSession> {
+        let session = self.table.remove(key, code)?;
+        let agent = session.agent;
+        self.output.dirty.remove(&key);
+        tracing::debug!(%agent, %code, "session ended");
+        self.streams_lost(now, &session, code);
+        match session.class {
+            Class::Rendezvous(link) => self.link_lost(now, link),
+            Class::Client => {
+                if let Some(role) = &mut self.role {
+                    role.session_closed(now.unix, &agent);
+                }
+            }
+            Class::Peer | Class::Stranger => {}
+        }
+        self.output.event(Event::SessionClosed {
+            session: key,
+            agent,
+            code,
+        });
+        Some(session)
+    }
+}

@@ -1,0 +1,620 @@
+//! Our rendezvous: finding out who they are, keeping a session with each, asking them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pilot_registry::{
+    Client, ClientConfig, ClientEvent, Request, RequestError, RequestId, RequestKind, Response,
+};
+use pilot_trust::{IdentityLog, VerifiedLog};
+use pilot_types::{AgentId, Deadline, FourTuple, PathId, PeerAddr, Port, StreamId, encode_hex};
+use pilot_wire::{
+    ErrorCode, KeyAnswer, KeyQuery, NetworkConfig, StreamHeader, decode_postcard, limits,
+};
+use rand_core::Rng;
+
+use crate::config::{Pin, RendezvousTarget};
+use crate::dialing::names;
+use crate::dials::Target;
+use crate::directory::{PeerEntry, verify_entry};
+use crate::event::{Answer, DialId, Event, LinkState, Persist, QueryError, QueryId};
+use crate::exchange::{Exchange, Purpose};
+use crate::node::Node;
+use crate::now::Now;
+use crate::peer_session::{Class, StreamUse};
+use crate::rendezvous::KeyAnswerBody;
+
+/// Rendezvous of one agent.
+const MAX_LINKS: usize = 8;
+/// First pause before a rendezvous is tried again; doubles up to [`MAX_REST`].
+const MIN_REST: Duration = Duration::from_millis(250);
+/// Longest pause: a daemon is back at most this long after its rendezvous.
+const MAX_REST: Duration = Duration::from_secs(4);
+
+/// Who waits for the answer to a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum QueryUse {
+    /// A dial that needs an address.
+    Dial(DialId),
+    /// The shell asked for an agent's entry.
+    Lookup(QueryId, Target),
+    /// The shell waits until it is done.
+    Request(QueryId),
+    /// Nobody.
+    Nobody,
+}
+
+/// One rendezvous.
+pub(crate) struct Link {
+    target: RendezvousTarget,
+    log: Option<VerifiedLog>,
+    state: LinkState,
+    client: Client,
+    query: Option<KeyQuery>,
+    next_try: Option<Instant>,
+    tries: u32,
+    observed: Option<SocketAddr>,
+}
+
+impl Link {
+    fn path(&self) -> PathId {
+        PathId::Udp(FourTuple {
+            local: self.target.local,
+            remote: PeerAddr(self.target.addr),
+        })
+    }
+
+    fn rest(&mut self, now: Instant) {
+        self.next_try = Some(now + (MIN_REST * 2_u32.pow(self.tries.min(8))).min(MAX_REST));
+        self.tries += 1;
+    }
+}
+
+/// All rendezvous, and the questions asked of them.
+#[derive(Default)]
+pub(crate) struct Links {
+    links: Vec<Link>,
+    /// Bounded by the clients' own bound on requests.
+    queries: BTreeMap<(usize, RequestId), QueryUse>,
+    last_query: u64,
+}
+
+impl Links {
+    pub(crate) fn find(&self, agent: &AgentId) -> Option<usize> {
+        self.links
+            .iter()
+            .position(|link| link.log.as_ref().is_some_and(|log| log.agent() == *agent))
+    }
+
+    pub(crate) fn has_addr(&self, addr: &SocketAddr) -> bool {
+        self.links.iter().any(|link| link.target.addr == *addr)
+    }
+
+    /// Whether a rendezvous is on this very machine: then its agents are too.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.links
+            .iter()
+            .any(|link| link.target.addr.ip().is_loopback())
+    }
+
+    /// The socket that agents are dialled from.
+    pub(crate) fn local(&self) -> Option<SocketAddr> {
+        self.links.first().map(|link| link.target.local)
+    }
+
+    pub(crate) fn retry_later(&mut self, now: Instant, index: usize) {
+        self.links[index].rest(now);
+    }
+
+    pub(crate) fn next_query(&mut self) -> QueryId {
+        self.last_query += 1;
+        QueryId(self.last_query)
+    }
+
+    /// Asks the best rendezvous there is; `false` if there is none that could answer.
+    pub(crate) fn ask(&mut self, now: Instant, request: Request, use_: QueryUse) -> bool {
+        let usable = |state: LinkState| self.links.iter().position(|link| link.state == state);
+        let index = usable(LinkState::Registered)
+            .or_else(|| usable(LinkState::Connected))
+            .or_else(|| usable(LinkState::Connecting));
+        let Some(index) = index else { return false };
+        let id = self.links[index].client.request(now, request);
+        self.queries.insert((index, id), use_);
+        true
+    }
+
+    /// Tells every rendezvous.
+    pub(crate) fn tell_all(&mut self, now: Instant, request: &Request) {
+        for index in 0..self.links.len() {
+            self.tell(now, index, request.clone());
+        }
+    }
+
+    /// Tells one rendezvous.
+    pub(crate) fn tell(&mut self, now: Instant, index: usize, request: Request) {
+        let id = self.links[index].client.request(now, request);
+        self.queries.insert((index, id), QueryUse::Nobody);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+        let tries = self.links.iter().filter_map(|link| {
+            link.next_try.map(|at| Deadline {
+                at,
+                timer: "rendezvous",
+            })
+        });
+        let clients = self
+            .links
+            .iter()
+            .filter_map(|link| link.client.poll_timeout());
+        tries.chain(clients).min_by_key(|deadline| deadline.at)
+    }
+
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&str, LinkState, Option<SocketAddr>)> {
+        self.links
+            .iter()
+            .map(|link| (link.target.url.as_str(), link.state, link.observed))
+    }
+}
+
+impl Node {
+    /// Adds a rendezvous to register with; a pin that is known from before carries its log.
+    pub fn add_rendezvous(
+        &mut self,
+        now: Now,
+        target: RendezvousTarget,
+        known: Option<Vec<Vec<u8>>>,
+    ) {
+        if self.links.links.len() >= MAX_LINKS {
+            return;
+        }
+        let log = known.and_then(|entries| {
+            IdentityLog::from_entries(entries)
+                .verify(self.config.min_work_bits)
+                .ok()
+        });
+        let log = log.filter(|log| pin_matches(&target.pin, log));
+        let client = Client::new(
+            Arc::new(ClientConfig::default()),
+            self.child_seed(),
+            now.instant,
+        );
+        self.links.links.push(Link {
+            target,
+            log,
+            state: LinkState::Connecting,
+            client,
+            query: None,
+            next_try: Some(now.instant),
+            tries: 0,
+            observed: None,
+        });
+        let index = self.links.links.len() - 1;
+        self.announce(now, index);
+        self.handle_link_timeouts(now);
+        self.drain(now);
+    }
+
+    /// A rendezvous has another address now.
+    pub fn move_rendezvous(&mut self, now: Now, url: &str, addr: SocketAddr) {
+        for link in self
+            .links
+            .links
+            .iter_mut()
+            .filter(|link| link.target.url == url && link.target.addr != addr)
+        {
+            link.target.addr = addr;
+            link.next_try = Some(now.instant);
+        }
+        self.drain(now);
+    }
+
+    pub(crate) fn handle_link_timeouts(&mut self, now: Now) {
+        for index in 0..self.links.links.len() {
+            let link = &mut self.links.links[index];
+            link.client.handle_timeout(now.instant);
+            if link.next_try.is_some_and(|at| at <= now.instant) {
+                link.next_try = None;
+                self.try_link(now, index);
+            }
+        }
+    }
+
+    /// Asks who is there, or shakes hands with who is known to be there.
+    fn try_link(&mut self, now: Now, index: usize) {
+        let link = &mut self.links.links[index];
+        if link.state != LinkState::Connecting {
+            return;
+        }
+        let path = link.path();
+        if let Some(log) = link.log.clone() {
+            if !self.endpoint.is_connecting(&log.agent()) {
+                self.start_handshake(now, &log, Class::Rendezvous(index), &[path]);
+            }
+            return;
+        }
+        let mut token = [0; 16];
+        self.rng.fill_bytes(&mut token);
+        let query = KeyQuery {
+            sender: self.rng.next_u32(),
+            token,
+        };
+        link.query = Some(query);
+        link.rest(now.instant);
+        self.output.datagram(path, query.encode());
+    }
+
+    /// A rendezvous says who it is; whether it may be believed depends on the pin.
+    pub(crate) fn handle_key_answer(&mut self, now: Now, path: PathId, data: &[u8]) {
+        let Ok(answer) = KeyAnswer::decode(data) else {
+            self.output.drops.count("key_answer_malformed");
+            return;
+        };
+        let asked = |link: &Link| {
+            link.query
+                .is_some_and(|query| query.sender == answer.receiver && query.token == answer.token)
+        };
+        let Some(index) = self
+            .links
+            .links
+            .iter()
+            .position(|link| asked(link) && Some(link.target.addr) == path.remote())
+        else {
+            self.output.drops.count("key_answer_unasked");
+            return;
+        };
+        match read_key_answer(answer.body, self.config.min_work_bits, now) {
+            Ok((log, network)) => self.rendezvous_found(now, index, log, network),
+            Err(reason) => self.output.drops.count(reason),
+        }
+    }
+
+    fn rendezvous_found(
+        &mut self,
+        now: Now,
+        index: usize,
+        log: VerifiedLog,
+        network: NetworkConfig,
+    ) {
+        let link = &mut self.links.links[index];
+        link.query = None;
+        let url = link.target.url.clone();
+        if !pin_matches(&link.target.pin, &log) {
+            link.state = LinkState::Refused;
+            link.next_try = None;
+            let expected = match &link.target.pin {
+                Pin::FirstUse => String::new(),
+                Pin::Key(key) => encode_hex(key),
+                Pin::Agent(agent) => agent.to_string(),
+            };
+            self.output.event(Event::KeyMismatch {
+                url: url.clone(),
+                expected,
+                found: log.agent().to_string(),
+            });
+            self.output.event(Event::Link {
+                url,
+                state: LinkState::Refused,
+            });
+            return;
+        }
+        link.tries = 0;
+        let (agent, entries) = (log.agent(), log.log().entries().to_vec());
+        link.target.pin = Pin::Agent(agent);
+        link.log = Some(log);
+        self.output.event(Event::Persist(Persist::Pinned {
+            url,
+            agent,
+            entries,
+            work_bits: network.work_bits,
+        }));
+        self.try_link(now, index);
+    }
+
+    pub(crate) fn link_connected(&mut self, now: Now, index: usize) {
+        let link = &mut self.links.links[index];
+        link.state = LinkState::Connected;
+        link.tries = 0;
+        link.next_try = None;
+        link.client.connected(now.instant);
+        let url = link.target.url.clone();
+        self.output.event(Event::Link {
+            url,
+            state: LinkState::Connected,
+        });
+    }
+
+    pub(crate) fn link_lost(&mut self, now: Now, index: usize) {
+        let link = &mut self.links.links[index];
+        link.client.disconnected(now.instant);
+        if link.state != LinkState::Refused {
+            link.state = LinkState::Connecting;
+            link.next_try = Some(now.instant + MIN_REST);
+            let url = link.target.url.clone();
+            self.output.event(Event::Link {
+                url,
+                state: LinkState::Connecting,
+            });
+        }
+    }
+
+    /// Signs our record anew and hands it to a rendezvous.
+    pub(crate) fn announce(&mut self, now: Now, index: usize) {
+        let not_after = now.unix.plus(limits::RECORD_LIFETIME);
+        let serial = self.hellos.own.stamp(now.unix);
+        let record =
+            self.identity
+                .sign(serial, now.unix, not_after, &self.profile.current.record());
+        let entries = self.identity.log().entries().to_vec();
+        self.links.links[index].client.set_record(entries, record);
+    }
+
+    pub(crate) fn announce_all(&mut self, now: Now) {
+        for index in 0..self.links.links.len() {
+            self.announce(now, index);
+        }
+    }
+
+    /// Carries requests to the rendezvous, and takes what their clients have to say.
+    pub(crate) fn drain_links(&mut self, now: Now) -> bool {
+        let mut has_work = false;
+        for index in 0..self.links.links.len() {
+            while let Some((id, request)) = self.links.links[index].client.poll_request() {
+                has_work = true;
+                self.call_registry(now, index, id, &request);
+            }
+            while let Some(event) = self.links.links[index].client.poll_event() {
+                has_work = true;
+                self.handle_client_event(now, index, event);
+            }
+        }
+        has_work
+    }
+
+    fn call_registry(&mut self, now: Now, index: usize, request_id: RequestId, request: &Request) {
+        match self.open_registry_stream(now, index) {
+            Some((key, stream)) => {
+                let purpose = Purpose::RegistryCall {
+                    link: index,
+                    request: request_id,
+                };
+                let exchange = Exchange::asking(purpose, request.encode());
+                if let Some(session) = self.session_mut(key) {
+                    session
+                        .streams
+                        .insert(stream, StreamUse::Internal(exchange));
+                }
+                self.advance_stream(now, key, stream);
+            }
+            None => self.links.links[index].client.handle_failure(request_id),
+        }
+    }
+
+    fn open_registry_stream(
+        &mut self,
+        now: Now,
+        index: usize,
+    ) -> Option<(crate::event::SessionKey, StreamId)> {
+        let agent = self.links.links[index].log.as_ref()?.agent();
+        let key = self.table.key_of(&agent)?;
+        let session = self.session_mut(key)?;
+        let header = StreamHeader::new(session.ephemeral_port(), Port::REGISTRY);
+        Some((key, session.open(now, &header)?))
+    }
+
+    pub(crate) fn registry_answered(
+        &mut self,
+        now: Now,
+        index: usize,
+        id: RequestId,
+        body: Option<Vec<u8>>,
+    ) {
+        let client = &mut self.links.links[index].client;
+        match body.and_then(|body| Response::decode(&body).ok()) {
+            Some(response) => client.handle_response(now.instant, id, response),
+            None => client.handle_failure(id),
+        }
+    }
+
+    fn handle_client_event(&mut self, now: Now, index: usize, event: ClientEvent) {
+        let url = self.links.links[index].target.url.clone();
+        match event {
+            ClientEvent::Registered { .. } => {
+                self.links.links[index].state = LinkState::Registered;
+                self.profile.previous = None;
+                self.output.event(Event::Link {
+                    url: url.clone(),
+                    state: LinkState::Registered,
+                });
+                self.output.event(Event::Registered {
+                    url,
+                    result: Ok(()),
+                });
+                self.reissue_grants(now, index);
+            }
+            ClientEvent::RecordDue => self.announce(now, index),
+            ClientEvent::NeedsLocator(observed) => self.locate(now, index, observed),
+            ClientEvent::Refused {
+                what: RequestKind::Register,
+                code,
+                message,
+            } => {
+                let error = QueryError::Refused {
+                    code,
+                    message,
+                    retry_after_ms: 0,
+                };
+                self.output.event(Event::Registered {
+                    url,
+                    result: Err(error),
+                });
+                if let Some(previous) = self.profile.previous.take() {
+                    self.profile.current = previous;
+                    self.announce_all(now);
+                }
+            }
+            ClientEvent::Refused {
+                what,
+                code,
+                message,
+            } => {
+                tracing::warn!(url, ?what, ?code, message, "the rendezvous refused");
+            }
+            ClientEvent::Answered { id, response } => {
+                if let Some(use_) = self.links.queries.remove(&(index, id)) {
+                    self.query_answered(now, use_, response);
+                }
+            }
+        }
+    }
+
+    /// Signs where we are seen.
+    fn locate(&mut self, now: Now, index: usize, observed: SocketAddr) {
+        let locator = pilot_wire::Locator {
+            boot_counter: self.profile.boot_counter,
+            reflexive: vec![observed],
+        };
+        let serial = self.hellos.own.stamp(now.unix);
+        let locator = self.identity.sign(
+            serial,
+            now.unix,
+            now.unix.plus(limits::LOCATOR_LIFETIME),
+            &locator,
+        );
+        let link = &mut self.links.links[index];
+        link.observed = Some(observed);
+        link.client.set_locator(locator);
+        self.output.event(Event::Observed(observed));
+    }
+
+    fn query_answered(
+        &mut self,
+        now: Now,
+        use_: QueryUse,
+        response: Result<Response, RequestError>,
+    ) {
+        match use_ {
+            QueryUse::Dial(dial) => {
+                let entry = self.read_entry(now, response);
+                self.dial_answered(now, dial, entry);
+            }
+            QueryUse::Lookup(query, target) => {
+                let result = self.read_entry(now, response).and_then(|entry| {
+                    if names(&target, &entry) {
+                        Ok(entry)
+                    } else {
+                        Err(QueryError::Invalid("another agent's entry".to_owned()))
+                    }
+                });
+                if let Ok(entry) = &result {
+                    self.learn(now, entry);
+                }
+                self.output.event(Event::Answered {
+                    query,
+                    result: result.map(|entry| Answer::Entry(Box::new(entry))),
+                });
+            }
+            QueryUse::Request(query) => {
+                let result = read_done(response).map(|()| Answer::Done);
+                self.output.event(Event::Answered { query, result });
+            }
+            QueryUse::Nobody => {}
+        }
+    }
+
+    fn read_entry(
+        &self,
+        now: Now,
+        response: Result<Response, RequestError>,
+    ) -> Result<PeerEntry, QueryError> {
+        match response {
+            Ok(Response::Found(entry)) => verify_entry(&entry, self.config.min_work_bits, now.unix)
+                .map_err(|error| QueryError::Invalid(error.to_string())),
+            Ok(Response::NotFound) => Err(QueryError::NotFound),
+            other => Err(read_done(other).err().unwrap_or(QueryError::Unreachable)),
+        }
+    }
+
+    /// Asks the registry for an agent's entry; [`Event::Answered`] follows.
+    pub fn lookup(&mut self, now: Now, target: Target) -> QueryId {
+        let query = self.links.next_query();
+        let request = Request::Lookup {
+            target: crate::dialing::lookup_target(&target),
+        };
+        self.ask_for(now, query, request, QueryUse::Lookup(query, target));
+        query
+    }
+
+    pub(crate) fn ask_for(&mut self, now: Now, query: QueryId, request: Request, use_: QueryUse) {
+        if !self.links.ask(now.instant, request, use_) {
+            self.output.event(Event::Answered {
+                query,
+                result: Err(QueryError::Unreachable),
+            });
+        }
+        self.drain(now);
+    }
+
+    /// Closes the session with a rendezvous that said that our identity is in use elsewhere.
+    pub(crate) fn superseded(&mut self, now: Now) {
+        for link in &mut self.links.links {
+            link.state = LinkState::Refused;
+            link.next_try = None;
+        }
+        for key in self.table.keys() {
+            self.close_session(
+                now,
+                key,
+                ErrorCode::SUPERSEDED,
+                "the identity is in use elsewhere",
+            );
+        }
+        self.output.event(Event::Superseded);
+    }
+}
+
+fn pin_matches(pin: &Pin, log: &VerifiedLog) -> bool {
+    match pin {
+        Pin::FirstUse => true,
+        Pin::Key(key) => log.agent().as_bytes() == key || log.sign_key() == *key,
+        Pin::Agent(agent) => log.agent() == *agent,
+    }
+}
+
+fn read_key_answer(
+    body: &[u8],
+    min_work_bits: u8,
+    now: Now,
+) -> Result<(VerifiedLog, NetworkConfig), &'static str> {
+    let body: KeyAnswerBody =
+        decode_postcard(body, "key answer").map_err(|_| "key_answer_malformed")?;
+    let log = IdentityLog::from_entries(body.entries)
+        .verify(min_work_bits)
+        .map_err(|_| "key_answer_log")?;
+    let network = log
+        .verify::<NetworkConfig>(&body.network, now.unix)
+        .map_err(|_| "key_answer_network")?;
+    if network.statement.work_bits < min_work_bits {
+        return Err("key_answer_work");
+    }
+    Ok((log, network.statement))
+}
+
+fn read_done(response: Result<Response, RequestError>) -> Result<(), QueryError> {
+    match response {
+        Ok(Response::Refused {
+            code,
+            message,
+            retry_after_ms,
+        }) => Err(QueryError::Refused {
+            code,
+            message,
+            retry_after_ms,
+        }),
+        Ok(Response::NotFound) => Err(QueryError::NotFound),
+        Ok(_) => Ok(()),
+        Err(_) => Err(QueryError::Unreachable),
+    }
+}

@@ -1,0 +1,334 @@
+//! The rendezvous' part: registry requests, pushes to agents, STUN answers, key answers.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use pilot_nat::{BindingRequest, BindingResponse};
+use pilot_registry::{
+    LogFacts, OutgoingPush, PushAck, PushId, Request, Response, Service, Stats, Store, Verify,
+};
+use pilot_trust::IdentityLog;
+use pilot_types::{AgentId, PathId, Port, UnixTime};
+use pilot_wire::{
+    EnvelopeHead, KeyAnswer, KeyQuery, NetworkConfig, SignedBytes, StreamHeader, decode_postcard,
+    encode_postcard,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::config::RendezvousConfig;
+use crate::event::SessionKey;
+use crate::exchange::{Exchange, Purpose};
+use crate::node::Node;
+use crate::now::Now;
+use crate::peer_session::{Class, StreamUse};
+
+/// Key answers a second, to all askers together: each costs one packet no longer than the query.
+const KEY_ANSWERS_PER_SECOND: u32 = 1000;
+
+/// Body of a key answer.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeyAnswerBody {
+    /// The rendezvous' identity log.
+    pub entries: Vec<Vec<u8>>,
+    /// Its network's configuration: a signed `pilot/network/1`.
+    pub network: SignedBytes,
+}
+
+/// A registry's service core, whatever store is behind it.
+pub trait RegistryHost: Send {
+    /// An agent's session opened.
+    fn session_opened(&mut self, now: UnixTime, agent: AgentId, observed: SocketAddr);
+    /// An agent's session ended.
+    fn session_closed(&mut self, now: UnixTime, agent: &AgentId);
+    /// Answers a request.
+    fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response;
+    /// The next push for an agent with a session.
+    fn poll_push(&mut self) -> Option<OutgoingPush>;
+    /// The agent took a push.
+    fn push_acked(&mut self, now: UnixTime, to: &AgentId, id: PushId);
+    /// The agent did not take a push: it comes again.
+    fn push_failed(&mut self, now: UnixTime, to: &AgentId, id: PushId);
+    /// Expires what is over and brings failed pushes again.
+    fn handle_time(&mut self, now: UnixTime);
+    /// When `handle_time` has work.
+    fn poll_timeout_unix(&self) -> Option<UnixTime>;
+    /// Counters.
+    fn stats(&self) -> Stats;
+}
+
+impl<S: Store + Send, V: Verify + Send> RegistryHost for Service<S, V> {
+    fn session_opened(&mut self, now: UnixTime, agent: AgentId, observed: SocketAddr) {
+        Self::session_opened(self, now, agent, observed);
+    }
+
+    fn session_closed(&mut self, now: UnixTime, agent: &AgentId) {
+        Self::session_closed(self, now, agent);
+    }
+
+    fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response {
+        Self::handle_request(self, now, from, request)
+    }
+
+    fn poll_push(&mut self) -> Option<OutgoingPush> {
+        Self::poll_push(self)
+    }
+
+    fn push_acked(&mut self, now: UnixTime, to: &AgentId, id: PushId) {
+        Self::push_acked(self, now, to, id);
+    }
+
+    fn push_failed(&mut self, now: UnixTime, to: &AgentId, id: PushId) {
+        Self::push_failed(self, now, to, id);
+    }
+
+    fn handle_time(&mut self, now: UnixTime) {
+        Self::handle_time(self, now);
+    }
+
+    fn poll_timeout_unix(&self) -> Option<UnixTime> {
+        Self::poll_timeout_unix(self)
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
+    }
+}
+
+/// Checks what agents send to a registry with their own keys.
+#[derive(Clone, Copy, Debug)]
+pub struct LogVerifier {
+    /// Zero bits of work that each inception needs.
+    pub work_bits: u8,
+}
+
+impl Verify for LogVerifier {
+    fn log(&self, entries: &[Vec<u8>]) -> Result<LogFacts, String> {
+        let log = IdentityLog::from_entries(entries.to_vec())
+            .verify(self.work_bits)
+            .map_err(|error| error.to_string())?;
+        Ok(LogFacts {
+            agent: log.agent(),
+            sign_key: log.sign_key(),
+            generation: log.generation(),
+            sequence: log.sequence(),
+            head: log.head(),
+        })
+    }
+
+    fn signed(
+        &self,
+        log: &[Vec<u8>],
+        raw: &SignedBytes,
+        now: UnixTime,
+    ) -> Result<EnvelopeHead, String> {
+        let log = IdentityLog::from_entries(log.to_vec())
+            .verify(self.work_bits)
+            .map_err(|error| error.to_string())?;
+        log.verify_envelope(raw, now)
+            .map(|envelope| envelope.head)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// What makes a node a rendezvous.
+pub struct RendezvousRole {
+    config: RendezvousConfig,
+    host: Box<dyn RegistryHost>,
+    bucket: KeyBucket,
+}
+
+/// Tokens for key answers, refilled each second.
+struct KeyBucket {
+    left: u32,
+    refilled: Option<Instant>,
+}
+
+impl KeyBucket {
+    fn take(&mut self, now: Instant) -> bool {
+        if self
+            .refilled
+            .is_none_or(|at| now.saturating_duration_since(at) >= Duration::from_secs(1))
+        {
+            self.left = KEY_ANSWERS_PER_SECOND;
+            self.refilled = Some(now);
+        }
+        let has_token = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        has_token
+    }
+}
+
+impl RendezvousRole {
+    /// A rendezvous for one network over one registry.
+    #[must_use]
+    pub fn new(config: RendezvousConfig, host: Box<dyn RegistryHost>) -> Self {
+        Self {
+            config,
+            host,
+            bucket: KeyBucket {
+                left: 0,
+                refilled: None,
+            },
+        }
+    }
+
+    /// The network that it serves.
+    #[must_use]
+    pub const fn network(&self) -> NetworkConfig {
+        self.config.network
+    }
+
+    /// Counters of the registry.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.host.stats()
+    }
+
+    pub(crate) fn session_opened(&mut self, now: UnixTime, agent: AgentId, observed: SocketAddr) {
+        self.host.session_opened(now, agent, observed);
+    }
+
+    pub(crate) fn session_closed(&mut self, now: UnixTime, agent: &AgentId) {
+        self.host.session_closed(now, agent);
+    }
+
+    pub(crate) fn handle_time(&mut self, now: UnixTime) {
+        self.host.handle_time(now);
+    }
+
+    pub(crate) fn poll_timeout_unix(&self) -> Option<UnixTime> {
+        self.host.poll_timeout_unix()
+    }
+}
+
+impl Node {
+    /// The rendezvous' part of this node, if it is one.
+    #[must_use]
+    pub const fn role(&self) -> Option<&RendezvousRole> {
+        self.role.as_ref()
+    }
+
+    /// A binding request is answered with where it came from; an answer is nobody's yet.
+    pub(crate) fn handle_stun(&mut self, path: PathId, data: &[u8]) {
+        let (Some(_), Some(mapped)) = (&self.role, path.remote()) else {
+            self.output.drops.count("stun_unexpected");
+            return;
+        };
+        match BindingRequest::decode(data) {
+            Ok(request) => {
+                let response = BindingResponse {
+                    transaction: request.transaction,
+                    mapped,
+                };
+                self.output.datagram(path, response.encode());
+            }
+            Err(_) => self.output.drops.count("stun_malformed"),
+        }
+    }
+
+    /// A rendezvous, never an agent, says who it is; the answer is no longer than the padded query.
+    pub(crate) fn handle_key_query(&mut self, now: Now, path: PathId, data: &[u8]) {
+        let Some(role) = &mut self.role else {
+            self.output.drops.count("key_query_to_agent");
+            return;
+        };
+        let Ok(query) = KeyQuery::decode(data) else {
+            self.output.drops.count("key_query_malformed");
+            return;
+        };
+        if !role.bucket.take(now.instant) {
+            self.output.drops.count("key_query_limited");
+            return;
+        }
+        let entries = self.identity.log().entries().to_vec();
+        let body = encode_postcard(&KeyAnswerBody {
+            entries,
+            network: role.config.signed_network.clone(),
+        });
+        match (KeyAnswer {
+            receiver: query.sender,
+            token: query.token,
+            body: &body,
+        })
+        .encode()
+        {
+            Some(answer) => self.output.datagram(path, answer),
+            None => self.output.drops.count("key_answer_too_long"),
+        }
+    }
+
+    pub(crate) fn serve_registry(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        body: &[u8],
+    ) -> Option<Vec<u8>> {
+        let from = self.table.get(key)?.agent;
+        let role = self.role.as_mut()?;
+        let response = match Request::decode(body) {
+            Ok(request) => role.host.handle_request(now.unix, from, request),
+            Err(error) => Response::Refused {
+                code: pilot_registry::RefusalCode::Invalid,
+                message: format!("malformed request: {error}"),
+                retry_after_ms: 0,
+            },
+        };
+        Some(response.encode())
+    }
+
+    /// Hands the registry's pushes to the sessions of their agents.
+    pub(crate) fn drain_role(&mut self, now: Now) -> bool {
+        let mut has_work = false;
+        while let Some(OutgoingPush { to, id, push }) =
+            self.role.as_mut().and_then(|role| role.host.poll_push())
+        {
+            has_work = true;
+            if !self.send_push(now, &to, id, push.encode()) {
+                self.push_lost(now, &to, id);
+            }
+        }
+        has_work
+    }
+
+    fn send_push(&mut self, now: Now, to: &AgentId, push: PushId, body: Vec<u8>) -> bool {
+        let Some(key) = self.table.key_of(to) else {
+            return false;
+        };
+        let Some(session) = self
+            .session_mut(key)
+            .filter(|session| session.class == Class::Client)
+        else {
+            return false;
+        };
+        let header = StreamHeader::new(session.ephemeral_port(), Port::REGISTRY);
+        let Some(stream) = session.open(now, &header) else {
+            return false;
+        };
+        session.streams.insert(
+            stream,
+            StreamUse::Internal(Exchange::asking(Purpose::PushSend { push }, body)),
+        );
+        self.advance_stream(now, key, stream);
+        true
+    }
+
+    pub(crate) fn push_answered(
+        &mut self,
+        now: Now,
+        agent: &AgentId,
+        push: PushId,
+        answer: Option<Vec<u8>>,
+    ) {
+        let ack = answer.and_then(|bytes| decode_postcard::<PushAck>(&bytes, "push ack").ok());
+        match (ack, &mut self.role) {
+            (Some(PushAck::Taken), Some(role)) => role.host.push_acked(now.unix, agent, push),
+            _ => self.push_lost(now, agent, push),
+        }
+    }
+
+    pub(crate) fn push_lost(&mut self, now: Now, agent: &AgentId, push: PushId) {
+        if let Some(role) = &mut self.role {
+            role.host.push_failed(now.unix, agent, push);
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! Streams: events of the transports, admission to ports, and the shell's calls.
+
+use std::time::Instant;
+
+use pilot_transport::{Event as TransportEvent, Read};
+use pilot_types::{AgentId, Port, StreamId};
+use pilot_wire::{ErrorCode, StreamHeader};
+
+use crate::event::{DialError, DialId, Event, SessionKey, StreamError, StreamHandle};
+use crate::exchange::{Exchange, Purpose};
+use crate::node::Node;
+use crate::now::Now;
+use crate::peer_session::{
+    Class, HeaderReader, PeerSession, Ports, StreamUse, read_code, write_code,
+};
+use crate::written::Held;
+
+/// What becomes of a stream that a peer opened.
+enum Admission {
+    /// The shell gets it.
+    Application,
+    /// The node serves it itself.
+    Serve(Purpose),
+    /// RESET and STOP with this code.
+    Refuse(ErrorCode),
+}
+
+impl Node {
+    /// Handles what one session's transport has to say.
+    pub(crate) fn drain_session(&mut self, now: Now, key: SessionKey) {
+        while let Some(event) = self
+            .table
+            .get_mut(key)
+            .and_then(|session| session.transport.poll_event())
+        {
+            self.handle_transport_event(now, key, event);
+        }
+    }
+
+    fn handle_transport_event(&mut self, now: Now, key: SessionKey, event: TransportEvent) {
+        let handle = |id| StreamHandle { session: key, id };
+        match event {
+            TransportEvent::StreamOpened(id) => {
+                if let Some(session) = self.session_mut(key) {
+                    session
+                        .streams
+                        .insert(id, StreamUse::Unread(HeaderReader::default()));
+                }
+                self.advance_stream(now, key, id);
+            }
+            TransportEvent::Readable(id) | TransportEvent::Writable(id) => {
+                if self.is_application(key, id) {
+                    let is_readable = matches!(event, TransportEvent::Readable(_));
+                    self.output.event(if is_readable {
+                        Event::Readable(handle(id))
+                    } else {
+                        Event::Writable(handle(id))
+                    });
+                } else {
+                    self.advance_stream(now, key, id);
+                }
+            }
+            TransportEvent::StreamFinished(id) => {
+                if self.is_application(key, id) {
+                    self.output.event(Event::Finished(handle(id)));
+                }
+            }
+            TransportEvent::StreamReset { id, .. } | TransportEvent::StreamStopped { id, .. } => {
+                if self.is_application(key, id) {
+                    self.output.event(Event::Readable(handle(id)));
+                    self.output.event(Event::Writable(handle(id)));
+                } else {
+                    self.advance_stream(now, key, id);
+                }
+            }
+            TransportEvent::StreamsAvailable => self.open_waiting(now, key),
+            TransportEvent::NewIndex { sequence, index } => {
+                if let Some(agent) = self.table.get(key).map(|session| session.agent) {
+                    self.endpoint.handle_new_index(&agent, sequence, index);
+                }
+            }
+            TransportEvent::RetireIndex { sequence } => {
+                if let Some(agent) = self.table.get(key).map(|session| session.agent) {
+                    self.endpoint.handle_retire_index(&agent, sequence);
+                }
+            }
+            TransportEvent::Closed {
+                code,
+                reason,
+                by_peer,
+            } => {
+                tracing::debug!(%code, reason, by_peer, "session closes");
+                if by_peer || code == ErrorCode::IDLE_TIMEOUT {
+                    self.forget_session(now, key, code);
+                } else {
+                    self.end_streams(now, key, code);
+                }
+            }
+            TransportEvent::Drained => {
+                let code = self.table.ended_code(key);
+                self.forget_session(now, key, code);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_application(&self, key: SessionKey, id: StreamId) -> bool {
+        let stream = self
+            .table
+            .get(key)
+            .and_then(|session| session.streams.get(&id));
+        matches!(stream, Some(StreamUse::Application(_)))
+    }
+
+    fn open_waiting(&mut self, now: Now, key: SessionKey) {
+        let waiting = self
+            .session_mut(key)
+            .map(|session| std::mem::take(&mut session.waiting))
+            .unwrap_or_default();
+        for dial in waiting {
+            self.open_for_dial(now, key, dial);
+        }
+    }
+
+    /// Moves a stream on that is not the shell's: its header or an exchange.
+    pub(crate) fn advance_stream(&mut self, now: Now, key: SessionKey, id: StreamId) {
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        match session.streams.get_mut(&id) {
+            Some(StreamUse::Unread(reader)) => {
+                match reader.advance(&mut session.transport, now, id) {
+                    Ok(Some(header)) => self.admit_stream(now, key, id, header),
+                    Ok(None) => {}
+                    Err(_) => session.refuse(now, id, ErrorCode::PROTOCOL_VIOLATION),
+                }
+            }
+            Some(StreamUse::Internal(_)) => {
+                if let Some(result) = session.advance_exchange(now, id) {
+                    self.exchange_ended(now, key, id, result);
+                }
+            }
+            Some(StreamUse::Application(_)) | None => {}
+        }
+    }
+
+    fn admit_stream(&mut self, now: Now, key: SessionKey, id: StreamId, header: StreamHeader) {
+        let Some(session) = self.table.get(key) else {
+            return;
+        };
+        let (agent, class) = (session.agent, session.class);
+        let admission = self.admission(now, session, header.destination);
+        if let Admission::Refuse(code) = admission {
+            tracing::debug!(%agent, ?class, port = %header.destination, %code, "stream refused");
+        }
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        match admission {
+            Admission::Application => {
+                session.streams.insert(
+                    id,
+                    StreamUse::Application(Ports {
+                        local: header.destination,
+                        remote: header.source,
+                    }),
+                );
+                self.output.event(Event::Incoming {
+                    stream: StreamHandle { session: key, id },
+                    agent,
+                    header,
+                });
+            }
+            Admission::Serve(purpose) => {
+                session
+                    .streams
+                    .insert(id, StreamUse::Internal(Exchange::serving(purpose)));
+                self.advance_stream(now, key, id);
+            }
+            Admission::Refuse(code) => session.refuse(now, id, code),
+        }
+    }
+
+    /// The one place that decides what a peer reaches (design §13, invariant 3).
+    fn admission(&self, now: Now, session: &PeerSession, port: Port) -> Admission {
+        match (session.class, port) {
+            (Class::Client, Port::REGISTRY) => Admission::Serve(Purpose::RegistryServe),
+            (Class::Rendezvous(_), Port::REGISTRY) => Admission::Serve(Purpose::PushServe),
+            (Class::Client | Class::Rendezvous(_), _) => Admission::Refuse(ErrorCode::NOT_TRUSTED),
+            (Class::Peer | Class::Stranger, Port::TRUST) => Admission::Serve(Purpose::TrustServe),
+            (Class::Peer | Class::Stranger, Port::LIVENESS)
+                if self.trust.has_granted(now.unix, &session.agent) =>
+            {
+                Admission::Serve(Purpose::PingServe)
+            }
+            (Class::Peer | Class::Stranger, port)
+                if !self.trust.admits(now.unix, &session.agent, port) =>
+            {
+                Admission::Refuse(ErrorCode::NOT_TRUSTED)
+            }
+            (Class::Peer | Class::Stranger, port) if self.ports.contains(&port) => {
+                Admission::Application
+            }
+            (Class::Peer | Class::Stranger, _) => Admission::Refuse(ErrorCode::REFUSED),
+        }
+    }
+
+    /// An exchange between nodes is over.
+    fn exchange_ended(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        id: StreamId,
+        result: Result<Vec<u8>, ErrorCode>,
+    ) {
+        let Some(session) = self.table.get_mut(key) else {
+            return;
+        };
+        let agent = session.agent;
+        let Some(StreamUse::Internal(exchange)) = session.streams.remove(&id) else {
+            return;
+        };
+        if result.is_err() {
+            session
+                .transport
+                .stop(now.instant, id, ErrorCode::CANCELLED);
+            session
+                .transport
+                .reset(now.instant, id, ErrorCode::CANCELLED);
+        }
+        match exchange.purpose {
+            Purpose::RegistryCall { link, request } => {
+                self.registry_answered(now, link, request, result.ok())
+            }
+            Purpose::PushSend { push } => self.push_answered(now, &agent, push, result.ok()),
+            Purpose::TrustSend { dial: Some(dial) } => match result {
+                Ok(_) => self.dial_delivered(dial, agent),
+                Err(code) => self.fail_dial(dial, DialError::Closed(code)),
+            },
+            Purpose::PingSend { dial, sent } => match result {
+                Ok(_) => self.ping_answered(now, key, dial, sent),
+                Err(code) => self.ping_refused(dial, agent, code),
+            },
+            Purpose::TrustSend { dial: None } | Purpose::Answering => {}
+            Purpose::RegistryServe
+            | Purpose::PushServe
+            | Purpose::TrustServe
+            | Purpose::PingServe => {
+                if let Ok(body) = result
+                    && let Some(answer) = self.serve(now, key, exchange.purpose, body)
+                {
+                    let held = Held::Answer {
+                        session: key,
+                        stream: id,
+                        body: answer,
+                    };
+                    // Changes that the answer acknowledges are emitted first, then it waits for them.
+                    self.drain_trust(now);
+                    self.output.written.hold(held);
+                    self.drain_trust(now);
+                }
+            }
+        }
+    }
+
+    fn serve(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        purpose: Purpose,
+        body: Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        match purpose {
+            Purpose::RegistryServe => self.serve_registry(now, key, &body),
+            Purpose::PushServe => self.serve_push(now, &body),
+            Purpose::TrustServe => self.serve_trust(now, key, &body),
+            Purpose::PingServe => Some(body),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn answer(&mut self, now: Now, key: SessionKey, id: StreamId, body: Vec<u8>) {
+        if let Some(session) = self.session_mut(key) {
+            session
+                .streams
+                .insert(id, StreamUse::Internal(Exchange::answering(body)));
+        }
+        self.advance_stream(now, key, id);
+    }
+
+    fn ping_answered(&mut self, now: Now, key: SessionKey, dial: DialId, sent: Instant) {
+        let Some(session) = self.table.get(key) else {
+            return;
+        };
+        let (agent, path) = (session.agent, session.transport.path());
+        if self.dials.remove(dial).is_some() {
+            let rtt = now.instant.saturating_duration_since(sent);
+            self.output.event(Event::Pong {
+                dial,
+                agent,
+                rtt,
+                path,
+            });
+        }
+    }
+
+    fn ping_refused(&mut self, dial: DialId, agent: AgentId, code: ErrorCode) {
+        let error = if code == ErrorCode::NOT_TRUSTED {
+            DialError::NotTrusted { agent }
+        } else {
+            DialError::Closed(code)
+        };
+        self.fail_dial(dial, error);
+    }
+
+    fn dial_delivered(&mut self, dial: DialId, agent: AgentId) {
+        if self.dials.remove(dial).is_some() {
+            self.output.event(Event::Delivered { dial, agent });
+        }
+    }
+
+    /// The session is closing: the shell learns it now, the transport drains by itself.
+    fn end_streams(&mut self, now: Now, key: SessionKey, code: ErrorCode) {
+        let Some(session) = self.table.get_mut(key) else {
+            return;
+        };
+        let agent = session.agent;
+        let streams = std::mem::take(&mut session.streams);
+        let waiting = std::mem::take(&mut session.waiting);
+        self.fail_exchanges(now, agent, streams.values(), &waiting, code);
+        self.output.event(Event::SessionClosed {
+            session: key,
+            agent,
+            code,
+        });
+    }
+
+    /// What a session's end means for the exchanges in it.
+    pub(crate) fn streams_lost(&mut self, now: Now, session: &PeerSession, code: ErrorCode) {
+        self.fail_exchanges(
+            now,
+            session.agent,
+            session.streams.values(),
+            &session.waiting,
+            code,
+        );
+    }
+
+    fn fail_exchanges<'a>(
+        &mut self,
+        now: Now,
+        agent: AgentId,
+        streams: impl Iterator<Item = &'a StreamUse>,
+        waiting: &[DialId],
+        code: ErrorCode,
+    ) {
+        for stream in streams {
+            let StreamUse::Internal(exchange) = stream else {
+                continue;
+            };
+            match exchange.purpose {
+                Purpose::RegistryCall { link, request } => {
+                    self.registry_answered(now, link, request, None)
+                }
+                Purpose::PushSend { push } => self.push_lost(now, &agent, push),
+                Purpose::TrustSend { dial: Some(dial) } | Purpose::PingSend { dial, .. } => {
+                    self.fail_dial(dial, DialError::Closed(code))
+                }
+                _ => {}
+            }
+        }
+        for dial in waiting {
+            self.fail_dial(*dial, DialError::Closed(code));
+        }
+    }
+
+    /// Lets peers that we trust open streams to `port`; `false` if somebody listens on it already.
+    pub fn listen(&mut self, port: Port) -> bool {
+        self.ports.insert(port)
+    }
+
+    /// Streams to `port` are refused from now on.
+    pub fn unlisten(&mut self, port: Port) {
+        self.ports.remove(&port);
+    }
+
+    /// Reads from a stream: bytes, nothing yet, or its end.
+    ///
+    /// # Errors
+    /// [`StreamError`] with the peer's or the session's code.
+    pub fn read(
+        &mut self,
+        now: Now,
+        stream: StreamHandle,
+        out: &mut [u8],
+    ) -> Result<Read, StreamError> {
+        let session = self.live(stream)?;
+        let result = session.transport.read(now.instant, stream.id, out);
+        self.output.dirty.insert(stream.session);
+        let result = result.map_err(|error| StreamError {
+            code: read_code(&error),
+        });
+        self.drain(now);
+        result
+    }
+
+    /// Writes to a stream; gives how many bytes were taken, 0 while its buffer is full.
+    ///
+    /// # Errors
+    /// [`StreamError`] with the peer's or the session's code.
+    pub fn write(
+        &mut self,
+        now: Now,
+        stream: StreamHandle,
+        data: &[u8],
+    ) -> Result<usize, StreamError> {
+        let session = self.live(stream)?;
+        session
+            .transport
+            .write(now.instant, stream.id, data)
+            .map_err(|error| StreamError {
+                code: write_code(&error),
+            })
+    }
+
+    /// Ends our direction of a stream.
+    ///
+    /// # Errors
+    /// [`StreamError`] if it is over already.
+    pub fn finish(&mut self, now: Now, stream: StreamHandle) -> Result<(), StreamError> {
+        let session = self.live(stream)?;
+        session
+            .transport
+            .finish(now.instant, stream.id)
+            .map_err(|error| StreamError {
+                code: write_code(&error),
+            })
+    }
+
+    /// The shell lets go of a stream: what was finished still arrives, all else is given up with `code`.
+    pub fn release_stream(
+        &mut self,
+        now: Now,
+        stream: StreamHandle,
+        is_finished: bool,
+        code: ErrorCode,
+    ) {
+        let Ok(session) = self.live(stream) else {
+            return;
+        };
+        session.transport.stop(now.instant, stream.id, code);
+        if !is_finished {
+            session.transport.reset(now.instant, stream.id, code);
+        }
+        session.streams.remove(&stream.id);
+        self.output.dirty.insert(stream.session);
+        self.drain(now);
+    }
+
+    /// Our port and the peer's of a stream in the shell's hands.
+    #[must_use]
+    pub fn ports(&self, stream: StreamHandle) -> Option<(Port, Port)> {
+        match self.table.get(stream.session)?.streams.get(&stream.id)? {
+            StreamUse::Application(ports) => Some((ports.local, ports.remote)),
+            StreamUse::Unread(_) | StreamUse::Internal(_) => None,
+        }
+    }
+
+    fn live(&mut self, stream: StreamHandle) -> Result<&mut PeerSession, StreamError> {
+        let code = self.table.ended_code(stream.session);
+        self.table
+            .get_mut(stream.session)
+            .ok_or(StreamError { code })
+    }
+}

@@ -1,0 +1,33 @@
+//! What agents tell each other on port 444 (`docs/trust.md`).
+
+use pilot_wire::SignedBytes;
+use serde::{Deserialize, Serialize};
+
+/// Body of a stream to port 444.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum TrustMessage {
+    /// A knock, from a holder of a ticket or to a public agent; the ticket's secret if it has one.
+    Knock {
+        /// A signed `pilot/knock/1`.
+        knock: SignedBytes,
+        /// The sender's own record, so that its name is signed.
+        record: Option<SignedBytes>,
+    },
+    /// A grant or revocation by the sender.
+    Grant {
+        /// A signed `pilot/grant/1`.
+        grant: SignedBytes,
+        /// The sender's own record, so that its name is signed.
+        record: Option<SignedBytes>,
+    },
+}
+
+/// The answer: it was read, whatever is made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum TrustAck {
+    /// Read.
+    Received,
+    /// A later version's word.
+    #[serde(other)]
+    Unknown,
+}

@@ -1,0 +1,413 @@
+//! A rendezvous and agents in virtual time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilot_node::{
+    Config, Event, LogVerifier, Node, Now, Persist, Pin, Profile, Read, RendezvousConfig,
+    RendezvousRole, RendezvousTarget, Restored, StreamHandle,
+};
+use pilot_registry::{MemoryStore, Service};
+use pilot_sim::{HostId, LinkConfig, Machine, Network, Sim};
+use pilot_trust::{Identity, TrustChange, TrustItem};
+use pilot_types::{
+    AgentId, Deadline, Ecn, FourTuple, Hostname, PathId, PeerAddr, Port, Seed, Transmit,
+    TransmitBuf, UnixTime,
+};
+use pilot_wire::{ErrorCode, NetworkConfig};
+
+pub const RENDEZVOUS_PORT: u16 = 9000;
+const AGENT_PORT: u16 = 4000;
+
+/// What an agent keeps over restarts.
+#[derive(Default)]
+pub struct Disk {
+    pub trust: BTreeMap<Vec<u8>, TrustItem>,
+    trust_changes: u64,
+    peers: BTreeMap<AgentId, pilot_node::KnownPeer>,
+    freshness: BTreeMap<AgentId, u64>,
+    stamp: u64,
+    boots: u64,
+}
+
+/// A node with the little that a shell does for it.
+pub struct Agent {
+    pub node: Node,
+    pub events: VecDeque<String>,
+    pub log: Vec<Event>,
+    pub disk: Disk,
+    /// Bytes still to be written to each stream, and whether its end follows.
+    pub outgoing: BTreeMap<StreamHandle, (VecDeque<u8>, bool)>,
+    pub incoming: BTreeMap<StreamHandle, Inbox>,
+    /// Streams to this port get back what they send.
+    pub echo: Option<Port>,
+}
+
+/// What came on a stream.
+#[derive(Default, Debug)]
+pub struct Inbox {
+    pub bytes: Vec<u8>,
+    pub is_ended: bool,
+    pub error: Option<ErrorCode>,
+}
+
+pub fn clocks(now: pilot_sim::Now) -> Now {
+    Now {
+        instant: now.instant,
+        unix: now.unix,
+    }
+}
+
+impl Agent {
+    /// Does what a shell does after each call.
+    pub fn settle(&mut self, now: Now) {
+        while let Some(event) = self.node.poll_event() {
+            self.handle(now, &event);
+            self.log.push(event);
+        }
+        self.node.trust_written(now, self.disk.trust_changes);
+        let streams: Vec<StreamHandle> = self.outgoing.keys().copied().collect();
+        for stream in streams {
+            self.write(now, stream);
+        }
+        if let Some(event) = self.node.poll_event() {
+            self.handle(now, &event);
+            self.log.push(event);
+            self.settle(now);
+        }
+    }
+
+    fn handle(&mut self, now: Now, event: &Event) {
+        match event {
+            Event::Persist(item) => self.persist(item),
+            Event::FreshnessLow => {
+                self.disk.stamp += 3_600_000_000_000;
+                self.node
+                    .extend_freshness(&(self.disk.stamp..self.disk.stamp + 3_600_000_000_000));
+            }
+            Event::Incoming { stream, header, .. } => {
+                self.incoming.insert(*stream, Inbox::default());
+                if self.echo == Some(header.destination) {
+                    self.outgoing.insert(*stream, (VecDeque::new(), false));
+                }
+                self.read(now, *stream);
+            }
+            Event::Dialed { stream, .. } => {
+                self.incoming.insert(*stream, Inbox::default());
+            }
+            Event::Readable(stream) => self.read(now, *stream),
+            Event::Writable(stream) => self.write(now, *stream),
+            Event::SessionClosed { session, code, .. } => {
+                for (stream, inbox) in &mut self.incoming {
+                    if stream.session == *session && !inbox.is_ended {
+                        inbox.error = Some(*code);
+                    }
+                }
+                self.outgoing.retain(|stream, _| stream.session != *session);
+            }
+            _ => {}
+        }
+    }
+
+    fn persist(&mut self, item: &Persist) {
+        match item {
+            Persist::Trust(change) => {
+                self.disk.trust_changes += 1;
+                match change {
+                    TrustChange::Put(key, item) => {
+                        drop(self.disk.trust.insert(key.clone(), item.clone()))
+                    }
+                    TrustChange::Delete(key) => drop(self.disk.trust.remove(key)),
+                }
+            }
+            Persist::Peer(peer) => drop(self.disk.peers.insert(peer.agent, (**peer).clone())),
+            Persist::Freshness { agent, stamp } => drop(self.disk.freshness.insert(*agent, *stamp)),
+            Persist::Pinned { .. } => {}
+        }
+    }
+
+    fn read(&mut self, now: Now, stream: StreamHandle) {
+        let Some(inbox) = self.incoming.get_mut(&stream) else {
+            return;
+        };
+        let mut chunk = [0; 4096];
+        loop {
+            match self.node.read(now, stream, &mut chunk) {
+                Ok(Read::Bytes(len)) => {
+                    inbox.bytes.extend_from_slice(&chunk[..len]);
+                    if let Some((echo, _)) = self
+                        .outgoing
+                        .get_mut(&stream)
+                        .filter(|_| self.echo.is_some())
+                    {
+                        echo.extend(&chunk[..len]);
+                    }
+                }
+                Ok(Read::Blocked) => break,
+                Ok(Read::End) => {
+                    inbox.is_ended = true;
+                    if let Some((_, is_last)) = self.outgoing.get_mut(&stream) {
+                        *is_last = true;
+                    }
+                    break;
+                }
+                Err(error) => {
+                    inbox.error.get_or_insert(error.code);
+                    break;
+                }
+            }
+        }
+        self.write(now, stream);
+    }
+
+    fn write(&mut self, now: Now, stream: StreamHandle) {
+        let Some((bytes, is_last)) = self.outgoing.get_mut(&stream) else {
+            return;
+        };
+        while !bytes.is_empty() {
+            match self.node.write(now, stream, bytes.make_contiguous()) {
+                Ok(0) => return,
+                Ok(len) => drop(bytes.drain(..len)),
+                Err(_) => {
+                    self.outgoing.remove(&stream);
+                    return;
+                }
+            }
+        }
+        if *is_last {
+            let _ = self.node.finish(now, stream);
+            self.outgoing.remove(&stream);
+        }
+    }
+
+    /// Writes `bytes` to a stream, then ends our direction.
+    pub fn send(&mut self, now: Now, stream: StreamHandle, bytes: &[u8]) {
+        self.outgoing
+            .insert(stream, (bytes.iter().copied().collect(), true));
+        self.write(now, stream);
+    }
+
+    pub fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
+        self.log.iter().filter(|event| matches(event)).count()
+    }
+
+    pub fn is_registered(&self) -> bool {
+        self.count(|event| matches!(event, Event::Registered { result: Ok(()), .. })) > 0
+    }
+}
+
+impl Machine for Agent {
+    fn handle_datagram(
+        &mut self,
+        now: pilot_sim::Now,
+        local: SocketAddr,
+        remote: SocketAddr,
+        ecn: Option<Ecn>,
+        data: &mut [u8],
+    ) {
+        let now = clocks(now);
+        // A shell knows its socket's address, not the interface's.
+        let local = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), local.port());
+        self.node.handle_datagram(
+            now,
+            PathId::Udp(FourTuple {
+                local,
+                remote: PeerAddr(remote),
+            }),
+            ecn,
+            data,
+        );
+        self.settle(now);
+    }
+
+    fn handle_timeout(&mut self, now: pilot_sim::Now) {
+        self.node.handle_timeout(clocks(now));
+        self.settle(clocks(now));
+    }
+
+    fn poll_transmit(&mut self, now: pilot_sim::Now, out: &mut TransmitBuf) -> Option<Transmit> {
+        let transmit = self.node.poll_transmit(clocks(now), out);
+        if transmit.is_none() {
+            self.settle(clocks(now));
+        }
+        transmit
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        self.node.poll_timeout()
+    }
+}
+
+/// The network, its rendezvous, and how to reach it.
+pub struct World {
+    pub sim: Sim<Agent>,
+    pub rendezvous: HostId,
+    pub rendezvous_agent: AgentId,
+    rendezvous_addr: SocketAddr,
+    seed: u64,
+    made: u8,
+}
+
+/// A seed of its own for each purpose.
+fn seed(world: u64, purpose: u8) -> Seed {
+    let mut bytes = [purpose; 32];
+    bytes[..8].copy_from_slice(&world.to_be_bytes());
+    Seed::new(bytes)
+}
+
+fn config() -> Arc<Config> {
+    Arc::new(Config {
+        min_work_bits: 0,
+        ..Config::default()
+    })
+}
+
+impl World {
+    /// A rendezvous with `delay` to everybody.
+    pub fn new(seed_number: u64, link: LinkConfig) -> Self {
+        let mut network = Network::new(seed_number);
+        let rendezvous = network.add_public_host("198.51.100.1".parse().unwrap());
+        network.set_link(rendezvous, link);
+        let rendezvous_addr = SocketAddr::new(network.address(rendezvous), RENDEZVOUS_PORT);
+        let mut sim = Sim::new(network);
+        let identity = Identity::generate(seed(seed_number, 200), 0);
+        let rendezvous_agent = identity.agent();
+        let network_config = NetworkConfig { work_bits: 0 };
+        let signed_network = identity.sign(
+            1,
+            UnixTime::default(),
+            UnixTime::FAR_FUTURE,
+            &network_config,
+        );
+        let service = Service::new(
+            Arc::default(),
+            MemoryStore::default(),
+            LogVerifier { work_bits: 0 },
+            seed(seed_number, 201),
+        );
+        let role = RendezvousRole::new(
+            RendezvousConfig {
+                network: network_config,
+                signed_network,
+            },
+            Box::new(service),
+        );
+        let now = clocks(sim.network.now());
+        let restored = Restored {
+            stamps: 1..u64::MAX,
+            ..Restored::default()
+        };
+        let node =
+            Node::new(config(), identity, restored, &seed(seed_number, 202), now).with_role(role);
+        sim.install(rendezvous, agent(node, Disk::default()));
+        Self {
+            sim,
+            rendezvous,
+            rendezvous_agent,
+            rendezvous_addr,
+            seed: seed_number,
+            made: 0,
+        }
+    }
+
+    /// An agent with this name, on a public address of its own.
+    pub fn add_agent(&mut self, name: &str, profile: Profile, link: LinkConfig) -> HostId {
+        self.made += 1;
+        let ip = IpAddr::from([203, 0, 113, self.made]);
+        let host = self.sim.network.add_public_host(ip);
+        self.sim.network.set_link(host, link);
+        let hostname = (!name.is_empty()).then(|| name.parse::<Hostname>().unwrap());
+        self.boot(
+            host,
+            self.made,
+            Profile {
+                hostname,
+                ..profile
+            },
+            Disk::default(),
+        );
+        host
+    }
+
+    fn boot(&mut self, host: HostId, number: u8, profile: Profile, mut disk: Disk) {
+        let now = clocks(self.sim.network.now_at(host));
+        let identity = Identity::generate(seed(self.seed, number), 0);
+        disk.boots += 1;
+        disk.stamp = disk.stamp.max(now.unix.as_millis() * 1_000_000) + 3_600_000_000_000;
+        let restored = Restored {
+            trust: disk.trust.values().cloned().collect(),
+            peers: disk.peers.values().cloned().collect(),
+            freshness: disk
+                .freshness
+                .iter()
+                .map(|(agent, stamp)| (*agent, *stamp))
+                .collect(),
+            stamps: disk.stamp - 3_600_000_000_000..disk.stamp,
+            boot_counter: disk.boots,
+        };
+        disk.trust_changes = 0;
+        let boot_seed = seed(
+            self.seed,
+            number.wrapping_mul(7).wrapping_add(disk.boots as u8),
+        );
+        let mut node = Node::new(config(), identity, restored, &boot_seed, now);
+        node.init_profile(profile);
+        let target = RendezvousTarget {
+            url: self.rendezvous_addr.to_string(),
+            addr: self.rendezvous_addr,
+            pin: Pin::Agent(self.rendezvous_agent),
+            local: SocketAddr::new(IpAddr::from([0, 0, 0, 0]), AGENT_PORT),
+        };
+        node.add_rendezvous(now, target, None);
+        self.sim.install(host, agent(node, disk));
+    }
+
+    /// Ends a process without a word and starts it again with what it wrote.
+    pub fn crash_and_restart(&mut self, host: HostId, number: u8) {
+        let old = self.sim.remove(host).expect("the agent runs");
+        self.boot(host, number, old.node.profile().clone(), old.disk);
+    }
+
+    pub fn with<T>(&mut self, host: HostId, call: impl FnOnce(&mut Agent, Now) -> T) -> T {
+        self.sim.with(host, |agent, now| {
+            let now = clocks(now);
+            let result = call(agent, now);
+            agent.settle(now);
+            result
+        })
+    }
+
+    pub fn id(&self, host: HostId) -> AgentId {
+        self.sim[host].node.agent()
+    }
+
+    /// Until `condition` holds; panics with the seed and the packet trace if it does not within `limit`.
+    pub fn until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        condition: impl FnMut(&mut Sim<Agent>) -> bool,
+    ) -> Duration {
+        let start = self.sim.network.elapsed();
+        assert!(
+            self.sim.run_until(condition, limit),
+            "seed {}: not within {limit:?}: {what}",
+            self.seed
+        );
+        self.sim.network.elapsed() - start
+    }
+}
+
+fn agent(node: Node, disk: Disk) -> Agent {
+    Agent {
+        node,
+        events: VecDeque::new(),
+        log: vec![],
+        disk,
+        outgoing: BTreeMap::new(),
+        incoming: BTreeMap::new(),
+        echo: None,
+    }
+}

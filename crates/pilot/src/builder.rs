@@ -1,0 +1,270 @@
+//! Starting a node: home, key, state, socket, rendezvous.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pilot_node::{KnownPeer, Pin, Profile, RendezvousTarget, Restored};
+use pilot_store::{Home, HomeLock, RendezvousPin, StateDb};
+use pilot_trust::Identity;
+use pilot_types::{Hostname, Tag};
+use pilot_wire::{decode_postcard, limits};
+
+use crate::clock;
+use crate::driver::drive;
+use crate::error::StartError;
+use crate::node::{Facts, Node};
+use crate::persist::Persister;
+use crate::socket::Udp;
+use crate::state::Shared;
+use crate::url::RendezvousUrl;
+
+/// Settings of a node to start; [`Builder::start`] starts it.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    home: Option<PathBuf>,
+    rendezvous: Vec<String>,
+    hostname: Option<Hostname>,
+    tags: Vec<Tag>,
+    is_public: bool,
+    auto_approve: bool,
+    listen: SocketAddr,
+    work_bits: u8,
+    min_work_bits: u8,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            home: None,
+            rendezvous: vec![],
+            hostname: None,
+            tags: vec![],
+            is_public: false,
+            auto_approve: false,
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            work_bits: limits::DEFAULT_WORK_BITS,
+            min_work_bits: limits::MIN_WORK_BITS,
+        }
+    }
+}
+
+/// What a home holds, read at the start.
+pub(crate) struct Opened {
+    pub(crate) home: Home,
+    pub(crate) lock: HomeLock,
+    pub(crate) identity: Identity,
+}
+
+/// Opens a home for one process and makes its key if it has none.
+pub(crate) fn open_home(dir: PathBuf, work_bits: u8) -> Result<Opened, StartError> {
+    let home = Home::open(dir)?;
+    let lock = home.lock()?;
+    let identity = match home.load_identity()? {
+        Some(identity) => identity,
+        None => {
+            let identity = Identity::generate(clock::seed(), work_bits);
+            home.save_new_identity(&identity)?;
+            identity
+        }
+    };
+    Ok(Opened {
+        home,
+        lock,
+        identity,
+    })
+}
+
+impl Builder {
+    /// The directory of key and state; it is made if it does not exist. Required.
+    #[must_use]
+    pub fn home(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.home = Some(dir.into());
+        self
+    }
+
+    /// A rendezvous to register with, `pilot://KEY@host:port` or `host:port`; may be called several times.
+    #[must_use]
+    pub fn rendezvous(mut self, url: impl Into<String>) -> Self {
+        self.rendezvous.push(url.into());
+        self
+    }
+
+    /// The name to claim.
+    #[must_use]
+    pub fn hostname(mut self, name: Hostname) -> Self {
+        self.hostname = Some(name);
+        self
+    }
+
+    /// Words to be found by, at most 16.
+    #[must_use]
+    pub fn tags(mut self, tags: Vec<Tag>) -> Self {
+        self.tags = tags;
+        self
+    }
+
+    /// Whether everybody is shown our record. Default: trusted agents only.
+    #[must_use]
+    pub const fn public(mut self, is_public: bool) -> Self {
+        self.is_public = is_public;
+        self
+    }
+
+    /// Whether every knock is approved with the default scope. Default: none is.
+    #[must_use]
+    pub const fn auto_approve(mut self, auto_approve: bool) -> Self {
+        self.auto_approve = auto_approve;
+        self
+    }
+
+    /// Where to listen. Default: any IPv4 address, a port of the system's choice.
+    #[must_use]
+    pub const fn listen(mut self, addr: SocketAddr) -> Self {
+        self.listen = addr;
+        self
+    }
+
+    /// Zero bits of work of a key to be made, for networks of one's own. Default: 20.
+    #[must_use]
+    pub const fn work_bits(mut self, bits: u8) -> Self {
+        self.work_bits = bits;
+        self
+    }
+
+    /// Zero bits of work that others' keys must have, for networks of one's own. Default: 16.
+    #[must_use]
+    pub const fn min_work_bits(mut self, bits: u8) -> Self {
+        self.min_work_bits = bits;
+        self
+    }
+
+    /// Opens the home, binds the socket and begins to register; [`Node::registered`] waits for that. Needs a tokio
+    /// runtime with I/O and time.
+    ///
+    /// # Errors
+    /// [`StartError`]. A damaged or foreign file in the home is never overwritten.
+    pub async fn start(self) -> Result<Node, StartError> {
+        let dir = self.home.clone().ok_or(StartError::NoHome)?;
+        let urls = self
+            .rendezvous
+            .iter()
+            .map(|url| url.parse())
+            .collect::<Result<Vec<RendezvousUrl>, _>>()?;
+        let work_bits = self.work_bits;
+        let opening = tokio::task::spawn_blocking(move || load(dir, work_bits));
+        let (opened, db, restored) = opening.await.expect("opening a home does not panic")?;
+        let udp = Udp::bind(self.listen).map_err(|source| StartError::Bind {
+            addr: self.listen,
+            source,
+        })?;
+        let (persister, notices) =
+            Persister::start(Arc::clone(&db)).map_err(|source| StartError::Thread {
+                home: opened.home.dir().to_owned(),
+                source,
+            })?;
+
+        let facts = Facts {
+            agent: opened.identity.agent(),
+            public_key: opened.identity.sign_public(),
+            min_work_bits: self.min_work_bits,
+        };
+        let config = pilot_node::Config {
+            min_work_bits: self.min_work_bits,
+            ..pilot_node::Config::default()
+        };
+        let mut node = pilot_node::Node::new(
+            Arc::new(config),
+            opened.identity,
+            restored,
+            &clock::seed(),
+            clock::now(),
+        );
+        node.init_profile(self.profile());
+        let shared = Shared::new(node, udp, Some(persister));
+        for url in &urls {
+            add_rendezvous(&shared, &db, url).await?;
+        }
+        let node = Node {
+            shared: Arc::clone(&shared),
+            home: Arc::new(opened.home),
+            facts: Arc::new(facts),
+        };
+        tokio::spawn(async move {
+            drive(shared, notices).await;
+            // Held while the loop runs: a second process on this home is refused.
+            drop(opened.lock);
+        });
+        Ok(node)
+    }
+
+    fn profile(&self) -> Profile {
+        Profile {
+            hostname: self.hostname.clone(),
+            tags: self.tags.clone(),
+            is_public: self.is_public,
+            auto_approve: self.auto_approve.then(pilot_node::Node::default_scope),
+        }
+    }
+}
+
+fn load(dir: PathBuf, work_bits: u8) -> Result<(Opened, Arc<StateDb>, Restored), StartError> {
+    let opened = open_home(dir, work_bits)?;
+    let db = opened.home.open_state()?;
+    let now_ns = clock::unix().as_millis().saturating_mul(1_000_000);
+    let peers = db.peers()?;
+    let restored = Restored {
+        trust: db.trust_items()?,
+        peers: peers
+            .iter()
+            .filter_map(|bytes| decode_postcard::<KnownPeer>(bytes, "a known peer").ok())
+            .collect(),
+        freshness: db.peer_freshness()?,
+        stamps: db.reserve_freshness(now_ns)?,
+        boot_counter: db.next_boot()?,
+    };
+    Ok((opened, Arc::new(db), restored))
+}
+
+async fn add_rendezvous(
+    shared: &Shared,
+    db: &StateDb,
+    url: &RendezvousUrl,
+) -> Result<(), StartError> {
+    let host_port = url.host_port();
+    let resolved = tokio::net::lookup_host(&host_port)
+        .await
+        .and_then(|mut addrs| {
+            let local = shared.udp.local();
+            let fitting = addrs.find(|addr| addr.is_ipv4() == local.is_ipv4());
+            fitting.ok_or_else(|| {
+                std::io::Error::new(
+                    std::io::ErrorKind::AddrNotAvailable,
+                    "no address of our socket's family",
+                )
+            })
+        });
+    let addr = resolved.map_err(|source| StartError::Resolve {
+        host_port: host_port.clone(),
+        source,
+    })?;
+    let pinned = db.pin(&host_port)?;
+    let (pin, known) = choose_pin(url, pinned);
+    let target = RendezvousTarget {
+        url: host_port,
+        addr,
+        pin,
+        local: shared.udp.local(),
+    };
+    shared.with(|state| state.node.add_rendezvous(clock::now(), target, known));
+    Ok(())
+}
+
+/// A key in the URL is what the user says now; without one, what was pinned before holds.
+fn choose_pin(url: &RendezvousUrl, pinned: Option<RendezvousPin>) -> (Pin, Option<Vec<Vec<u8>>>) {
+    match (url.key(), pinned) {
+        (Some(key), pinned) => (Pin::Key(key), pinned.map(|pinned| pinned.log)),
+        (None, Some(pinned)) => (Pin::Agent(pinned.agent), Some(pinned.log)),
+        (None, None) => (Pin::FirstUse, None),
+    }
+}

@@ -1,0 +1,216 @@
+//! A rendezvous to embed: registry, names, knocks and STUN on one UDP port.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pilot_node::{LogVerifier, RendezvousConfig, RendezvousRole, Restored};
+use pilot_registry::{Service, Stats};
+use pilot_store::RegistryDb;
+use pilot_types::{AgentId, UnixTime, encode_hex};
+use pilot_wire::{NetworkConfig, limits};
+use tokio::sync::mpsc;
+
+use crate::builder::{Opened, open_home};
+use crate::clock;
+use crate::driver::{LINGER, drive};
+use crate::error::StartError;
+use crate::socket::Udp;
+use crate::state::Shared;
+
+/// Settings of a rendezvous to start.
+#[derive(Clone, Debug)]
+pub struct RendezvousBuilder {
+    home: Option<PathBuf>,
+    listen: SocketAddr,
+    advertise: Option<String>,
+    work_bits: u8,
+}
+
+/// A running rendezvous.
+#[derive(Clone)]
+pub struct Rendezvous {
+    shared: Arc<Shared>,
+    agent: AgentId,
+    public_key: [u8; 32],
+    advertise: Option<String>,
+}
+
+impl Default for RendezvousBuilder {
+    fn default() -> Self {
+        Self {
+            home: None,
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9000)),
+            advertise: None,
+            work_bits: limits::DEFAULT_WORK_BITS,
+        }
+    }
+}
+
+impl RendezvousBuilder {
+    /// The directory of key and registry; it is made if it does not exist. Required.
+    #[must_use]
+    pub fn home(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.home = Some(dir.into());
+        self
+    }
+
+    /// Where to listen. Default: any IPv4 address, port 9000.
+    #[must_use]
+    pub const fn listen(mut self, addr: SocketAddr) -> Self {
+        self.listen = addr;
+        self
+    }
+
+    /// `host:port` for the URL, where agents reach it by another address than it listens on.
+    #[must_use]
+    pub fn advertise(mut self, host_port: Option<String>) -> Self {
+        self.advertise = host_port;
+        self
+    }
+
+    /// Zero bits of work of its network. Default: 20; fewer are for networks of one's own, such as tests.
+    #[must_use]
+    pub const fn work_bits(mut self, bits: u8) -> Self {
+        self.work_bits = bits;
+        self
+    }
+
+    /// Opens the home, binds the socket and serves. Needs a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// [`StartError`]. A damaged file in the home is never overwritten.
+    pub async fn start(self) -> Result<Rendezvous, StartError> {
+        let dir = self.home.clone().ok_or(StartError::NoHome)?;
+        let work_bits = self.work_bits;
+        let opening = tokio::task::spawn_blocking(move || load(dir, work_bits));
+        let (opened, db) = opening.await.expect("opening a home does not panic")?;
+        let udp = Udp::bind(self.listen).map_err(|source| StartError::Bind {
+            addr: self.listen,
+            source,
+        })?;
+        let Opened { lock, identity, .. } = opened;
+        let (agent, public_key) = (identity.agent(), identity.sign_public());
+        let network = NetworkConfig { work_bits };
+        let signed_network = identity.sign(1, UnixTime::default(), UnixTime::FAR_FUTURE, &network);
+        let service = Service::new(Arc::default(), db, LogVerifier { work_bits }, clock::seed());
+        let role = RendezvousRole::new(
+            RendezvousConfig {
+                network,
+                signed_network,
+            },
+            Box::new(service),
+        );
+        let now_ns = clock::unix().as_millis().saturating_mul(1_000_000);
+        // A rendezvous dials nobody: its stamps are never compared, so they need no disk.
+        let restored = Restored {
+            stamps: now_ns..u64::MAX,
+            ..Restored::default()
+        };
+        let config = pilot_node::Config {
+            min_work_bits: work_bits,
+            ..pilot_node::Config::default()
+        };
+        let node = pilot_node::Node::new(
+            Arc::new(config),
+            identity,
+            restored,
+            &clock::seed(),
+            clock::now(),
+        )
+        .with_role(role);
+        let shared = Shared::new(node, udp, None);
+        let rendezvous = Rendezvous {
+            shared: Arc::clone(&shared),
+            agent,
+            public_key,
+            advertise: self.advertise,
+        };
+        let (_, notices) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            drive(shared, notices).await;
+            drop(lock);
+        });
+        Ok(rendezvous)
+    }
+}
+
+fn load(dir: PathBuf, work_bits: u8) -> Result<(Opened, RegistryDb), StartError> {
+    let opened = open_home(dir, work_bits)?;
+    let db = RegistryDb::open(&opened.home.path("registry.redb"))?;
+    Ok((opened, db))
+}
+
+impl Rendezvous {
+    /// Settings of a rendezvous to start.
+    #[must_use]
+    pub fn builder() -> RendezvousBuilder {
+        RendezvousBuilder::default()
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn agent(&self) -> AgentId {
+        self.agent
+    }
+
+    /// Its current signing key.
+    #[must_use]
+    pub const fn public_key(&self) -> [u8; 32] {
+        self.public_key
+    }
+
+    /// The socket's address.
+    #[must_use]
+    pub fn listen(&self) -> SocketAddr {
+        self.shared.udp.local()
+    }
+
+    /// `pilot://KEY@host:port` for agents; the host is a loopback address where neither an advertised nor a listening
+    /// one is known.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let local = self.listen();
+        let host_port = self.advertise.clone().unwrap_or_else(|| {
+            let host = if local.ip().is_unspecified() {
+                SocketAddr::from((Ipv4Addr::LOCALHOST, local.port()))
+            } else {
+                local
+            };
+            host.to_string()
+        });
+        format!("pilot://{}@{host_port}", encode_hex(self.agent.as_bytes()))
+    }
+
+    /// Agents that are connected now.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.shared.lock().node.sessions()
+    }
+
+    /// Counters of the registry.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let state = self.shared.lock();
+        state
+            .node
+            .role()
+            .map(pilot_node::RendezvousRole::stats)
+            .expect("a rendezvous has its role")
+    }
+
+    /// Packets dropped, by reason.
+    #[must_use]
+    pub fn drops(&self) -> Vec<(&'static str, u64)> {
+        self.shared.lock().node.status().drops
+    }
+
+    /// Tells the agents, and stops serving.
+    pub async fn shutdown(&self) {
+        self.shared.with(crate::state::State::shutdown);
+        let until = tokio::time::Instant::now() + LINGER;
+        while self.sessions() > 0 && tokio::time::Instant::now() < until {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+}

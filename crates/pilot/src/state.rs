@@ -1,0 +1,434 @@
+//! What the event loop and the callers share, under one lock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use pilot_node::{Answer, DialId, Event, LinkState, QueryError, QueryId, StreamHandle};
+use pilot_registry::RefusalCode;
+use pilot_types::{AgentId, Port, Transmit, TransmitBuf};
+use pilot_wire::ErrorCode;
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+
+use crate::clock;
+use crate::error::RegisterError;
+use crate::listener::Incoming;
+use crate::persist::Persister;
+use crate::socket::Udp;
+
+/// Streams that wait for one listener's `accept`.
+pub(crate) const MAX_WAITING: usize = 64;
+/// Batches sent before the loop looks at the socket again.
+const MAX_BATCHES: usize = 64;
+
+/// How the first registration went.
+#[derive(Clone, Debug)]
+pub(crate) enum Registration {
+    Pending,
+    Done,
+    Failed(RegisterError),
+}
+
+/// How a dial ended.
+pub(crate) enum DialOutcome {
+    Opened {
+        stream: StreamHandle,
+        agent: AgentId,
+    },
+    Answered {
+        agent: AgentId,
+        rtt: std::time::Duration,
+        path: pilot_types::PathId,
+    },
+    Delivered,
+}
+
+/// Tasks that wait for a stream.
+#[derive(Default)]
+struct Waiting {
+    read: Option<Waker>,
+    write: Option<Waker>,
+}
+
+/// Who waits for what.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    streams: HashMap<StreamHandle, Waiting>,
+    pub(crate) dials: HashMap<DialId, oneshot::Sender<Result<DialOutcome, pilot_node::DialError>>>,
+    pub(crate) queries: HashMap<QueryId, oneshot::Sender<Result<Answer, QueryError>>>,
+    pub(crate) profile: Vec<oneshot::Sender<Result<(), QueryError>>>,
+    listeners: HashMap<Port, mpsc::Sender<Incoming>>,
+}
+
+/// The node and everything around it.
+pub(crate) struct State {
+    pub(crate) node: pilot_node::Node,
+    pub(crate) waiters: Waiters,
+    pub(crate) registration: watch::Sender<Registration>,
+    pub(crate) is_shutdown: bool,
+    persister: Option<Persister>,
+    out: TransmitBuf,
+    /// A batch that the socket did not take.
+    blocked: Option<(Transmit, Vec<u8>)>,
+}
+
+/// Shared by the loop and all handles.
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    pub(crate) udp: Udp,
+    /// Wakes the loop when a caller gave the node something to send.
+    pub(crate) wake: Notify,
+    /// Trust changed: whoever waits looks again.
+    pub(crate) changes: broadcast::Sender<()>,
+    pub(crate) persister: Option<Persister>,
+    pub(crate) started: Instant,
+}
+
+/// What the loop waits for next.
+pub(crate) struct Next {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) is_blocked: bool,
+    pub(crate) has_more: bool,
+    pub(crate) is_done: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(node: pilot_node::Node, udp: Udp, persister: Option<Persister>) -> Arc<Self> {
+        let out = TransmitBuf::new(udp.max_segments().min(32), 1500);
+        let state = State {
+            node,
+            waiters: Waiters::default(),
+            registration: watch::Sender::new(Registration::Pending),
+            is_shutdown: false,
+            persister: persister.clone(),
+            out,
+            blocked: None,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            udp,
+            wake: Notify::new(),
+            changes: broadcast::Sender::new(16),
+            persister,
+            started: Instant::now(),
+        })
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock was held is a bug that was reported; the node's own state is consistent between calls.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `call` on the node, then wakes the loop if there is something to send or tell.
+    pub(crate) fn with<T>(&self, call: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = call(&mut state);
+        drop(state);
+        self.wake.notify_one();
+        result
+    }
+
+    /// Passes the node's events on and sends what waits.
+    pub(crate) fn pump(&self) -> Next {
+        let mut state = self.lock();
+        let mut has_changes = false;
+        while let Some(event) = state.node.poll_event() {
+            has_changes |= matches!(
+                event,
+                Event::Trusted(_) | Event::Untrusted(_) | Event::Knocked { .. }
+            );
+            state.handle_event(event);
+        }
+        if has_changes {
+            let _ = self.changes.send(());
+        }
+        let has_more = state.send_batches(&self.udp);
+        Next {
+            deadline: state.node.poll_timeout().map(|deadline| deadline.at),
+            is_blocked: state.blocked.is_some(),
+            has_more,
+            is_done: state.is_shutdown && state.node.sessions() == 0,
+        }
+    }
+}
+
+impl State {
+    /// Sends until nothing is left, the socket is full, or others had better get their turn; `true` if more waits.
+    fn send_batches(&mut self, udp: &Udp) -> bool {
+        if let Some((transmit, bytes)) = self.blocked.take()
+            && let Ok(false) = udp.send(&transmit, &bytes)
+        {
+            self.blocked = Some((transmit, bytes));
+            return false;
+        }
+        for _ in 0..MAX_BATCHES {
+            let Some(transmit) = self.node.poll_transmit(clock::now(), &mut self.out) else {
+                return false;
+            };
+            if let Ok(false) = udp.send(&transmit, self.out.as_slice()) {
+                self.blocked = Some((transmit, self.out.as_slice().to_vec()));
+                return false;
+            }
+        }
+        true
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Readable(stream) => self.waiters.wake_read(stream),
+            Event::Writable(stream) => self.waiters.wake_write(stream),
+            Event::Finished(stream) => self.waiters.wake_write(stream),
+            Event::SessionClosed { session, .. } => self.waiters.wake_session(session),
+            Event::Dialed {
+                dial,
+                stream,
+                agent,
+                ..
+            } => self.dialed(dial, stream, agent),
+            Event::DialFailed { dial, error } => self.waiters.end_dial(dial, Err(error)),
+            Event::Pong {
+                dial,
+                agent,
+                rtt,
+                path,
+            } => self
+                .waiters
+                .end_dial(dial, Ok(DialOutcome::Answered { agent, rtt, path })),
+            Event::Delivered { dial, .. } => {
+                self.waiters.end_dial(dial, Ok(DialOutcome::Delivered))
+            }
+            Event::Incoming {
+                stream,
+                agent,
+                header,
+            } => self.incoming(Incoming {
+                stream,
+                agent,
+                header,
+            }),
+            Event::Answered { query, result } => {
+                if let Some(waiter) = self.waiters.queries.remove(&query) {
+                    let _ = waiter.send(result);
+                }
+            }
+            Event::Registered { url, result } => self.registered(&url, result),
+            Event::KeyMismatch {
+                url,
+                expected,
+                found,
+            } => {
+                tracing::error!(
+                    url,
+                    expected,
+                    found,
+                    "the rendezvous has another key than the pinned one"
+                );
+                self.registration
+                    .send_replace(Registration::Failed(RegisterError::KeyMismatch {
+                        url,
+                        expected,
+                        found,
+                    }));
+            }
+            Event::Superseded => {
+                tracing::error!("superseded: the same identity is in use elsewhere");
+                let message = "superseded: the same identity is in use elsewhere".to_owned();
+                self.registration
+                    .send_replace(Registration::Failed(RegisterError::Refused { message }));
+            }
+            Event::Persist(item) => {
+                if let Some(persister) = &self.persister {
+                    persister.write(item);
+                }
+            }
+            Event::FreshnessLow => {
+                if let Some(persister) = &self.persister {
+                    persister
+                        .reserve_freshness(clock::unix().as_millis().saturating_mul(1_000_000));
+                }
+            }
+            Event::Link { url, state } => tracing::info!(url, ?state, "rendezvous"),
+            Event::Observed(addr) => tracing::info!(%addr, "seen from outside"),
+            Event::Trusted(agent) => tracing::info!(agent = %agent.address(), "trusted"),
+            Event::Untrusted(agent) => {
+                tracing::info!(agent = %agent.address(), "no longer trusted")
+            }
+            Event::Knocked { agent, .. } => tracing::info!(agent = %agent.address(), "knocked"),
+            _ => {}
+        }
+    }
+
+    fn dialed(&mut self, dial: DialId, stream: StreamHandle, agent: AgentId) {
+        let outcome = Ok(DialOutcome::Opened { stream, agent });
+        match self.waiters.dials.remove(&dial) {
+            // The caller gave up in the meantime.
+            Some(waiter) if waiter.is_closed() => {
+                self.node
+                    .release_stream(clock::now(), stream, false, ErrorCode::CANCELLED)
+            }
+            Some(waiter) => drop(waiter.send(outcome)),
+            None => self
+                .node
+                .release_stream(clock::now(), stream, false, ErrorCode::CANCELLED),
+        }
+    }
+
+    fn incoming(&mut self, incoming: Incoming) {
+        let stream = incoming.stream;
+        let code = match self.waiters.listeners.get(&incoming.header.destination) {
+            Some(listener) => match listener.try_send(incoming) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(_)) => ErrorCode::BUSY,
+                Err(mpsc::error::TrySendError::Closed(_)) => ErrorCode::REFUSED,
+            },
+            None => ErrorCode::REFUSED,
+        };
+        self.node.release_stream(clock::now(), stream, false, code);
+    }
+
+    fn registered(&mut self, url: &str, result: Result<(), QueryError>) {
+        for waiter in self.waiters.profile.drain(..) {
+            let _ = waiter.send(result.clone());
+        }
+        let is_done = matches!(*self.registration.borrow(), Registration::Done);
+        match result {
+            Ok(()) => {
+                self.registration.send_replace(Registration::Done);
+            }
+            Err(error) => {
+                tracing::warn!(url, %error, "registration refused");
+                if !is_done {
+                    self.registration
+                        .send_replace(Registration::Failed(self.register_error(error)));
+                }
+            }
+        }
+    }
+
+    fn register_error(&self, error: QueryError) -> RegisterError {
+        match error {
+            QueryError::Refused {
+                code: RefusalCode::AlreadyExists,
+                message,
+                ..
+            } => match &self.node.profile().hostname {
+                Some(name) => RegisterError::HostnameTaken {
+                    name: name.to_string(),
+                },
+                None => RegisterError::Refused { message },
+            },
+            QueryError::Refused {
+                code: RefusalCode::AddressTaken,
+                ..
+            } => RegisterError::AddressTaken,
+            other => RegisterError::Refused {
+                message: other.to_string(),
+            },
+        }
+    }
+
+    /// Takes a port for a listener; `None` if it is taken.
+    pub(crate) fn listen(&mut self, port: Port) -> Option<mpsc::Receiver<Incoming>> {
+        if !self.node.listen(port) {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(MAX_WAITING);
+        self.waiters.listeners.insert(port, sender);
+        Some(receiver)
+    }
+
+    /// Gives a port back; streams that wait for it are refused.
+    pub(crate) fn unlisten(&mut self, port: Port, waiting: &mut mpsc::Receiver<Incoming>) {
+        self.node.unlisten(port);
+        self.waiters.listeners.remove(&port);
+        while let Ok(incoming) = waiting.try_recv() {
+            self.node
+                .release_stream(clock::now(), incoming.stream, false, ErrorCode::REFUSED);
+        }
+    }
+
+    /// Ends all that waits: the node stops.
+    pub(crate) fn shutdown(&mut self) {
+        self.is_shutdown = true;
+        self.node.shutdown(clock::now());
+        self.waiters.dials.clear();
+        self.waiters.queries.clear();
+        self.waiters.profile.clear();
+        self.waiters.listeners.clear();
+        self.waiters.wake_all();
+    }
+}
+
+impl Waiters {
+    pub(crate) fn wait_read(&mut self, stream: StreamHandle, waker: &Waker) {
+        self.streams.entry(stream).or_default().read = Some(waker.clone());
+    }
+
+    pub(crate) fn wait_write(&mut self, stream: StreamHandle, waker: &Waker) {
+        self.streams.entry(stream).or_default().write = Some(waker.clone());
+    }
+
+    pub(crate) fn forget(&mut self, stream: StreamHandle) {
+        self.streams.remove(&stream);
+    }
+
+    fn wake_read(&mut self, stream: StreamHandle) {
+        if let Some(waker) = self
+            .streams
+            .get_mut(&stream)
+            .and_then(|waiting| waiting.read.take())
+        {
+            waker.wake();
+        }
+    }
+
+    fn wake_write(&mut self, stream: StreamHandle) {
+        if let Some(waker) = self
+            .streams
+            .get_mut(&stream)
+            .and_then(|waiting| waiting.write.take())
+        {
+            waker.wake();
+        }
+    }
+
+    fn wake_session(&mut self, session: pilot_node::SessionKey) {
+        let streams: Vec<StreamHandle> = self
+            .streams
+            .keys()
+            .filter(|stream| stream.session == session)
+            .copied()
+            .collect();
+        for stream in streams {
+            self.wake_read(stream);
+            self.wake_write(stream);
+        }
+    }
+
+    fn wake_all(&mut self) {
+        for (_, waiting) in self.streams.drain() {
+            waiting
+                .read
+                .into_iter()
+                .chain(waiting.write)
+                .for_each(Waker::wake);
+        }
+    }
+
+    fn end_dial(&mut self, dial: DialId, outcome: Result<DialOutcome, pilot_node::DialError>) {
+        if let Some(waiter) = self.dials.remove(&dial) {
+            let _ = waiter.send(outcome);
+        }
+    }
+}
+
+/// Whether a link counts as connected for people.
+pub(crate) const fn link_word(state: LinkState) -> &'static str {
+    match state {
+        LinkState::Connecting => "connecting",
+        LinkState::Connected => "connected",
+        LinkState::Registered => "registered",
+        LinkState::Refused => "refused",
+    }
+}

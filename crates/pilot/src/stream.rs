@@ -1,0 +1,140 @@
+//! A stream to another agent: an ordinary `AsyncRead + AsyncWrite` with half-close.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pilot_node::{Read, StreamHandle};
+use pilot_wire::ErrorCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::clock;
+use crate::error::StreamError;
+use crate::listener::Peer;
+use crate::state::Shared;
+
+/// A reliable, ordered, encrypted stream.
+///
+/// `shutdown` ends our direction, the other stays open. Dropping a stream gives up what was not shut down before: the
+/// peer sees an error rather than a short stream that looks whole.
+pub struct Stream {
+    shared: Arc<Shared>,
+    handle: StreamHandle,
+    peer: Peer,
+    is_finished: bool,
+}
+
+impl Stream {
+    pub(crate) const fn new(shared: Arc<Shared>, handle: StreamHandle, peer: Peer) -> Self {
+        Self {
+            shared,
+            handle,
+            peer,
+            is_finished: false,
+        }
+    }
+
+    /// The other end.
+    #[must_use]
+    pub const fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Gives both directions up; the peer sees `code`.
+    pub fn reset(self, code: ErrorCode) {
+        self.shared.with(|state| {
+            state
+                .node
+                .release_stream(clock::now(), self.handle, false, code)
+        });
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let mut state = self.shared.lock();
+        let result = state
+            .node
+            .read(clock::now(), self.handle, out.initialize_unfilled());
+        match result {
+            Ok(Read::Bytes(len)) => {
+                let wakes = state.node.has_output();
+                drop(state);
+                out.advance(len);
+                if wakes {
+                    self.shared.wake.notify_one();
+                }
+                Poll::Ready(Ok(()))
+            }
+            Ok(Read::End) => Poll::Ready(Ok(())),
+            Ok(Read::Blocked) => {
+                state.waiters.wait_read(self.handle, context.waker());
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(StreamError { code: error.code }.into())),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if data.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let mut state = self.shared.lock();
+        match state.node.write(clock::now(), self.handle, data) {
+            Ok(0) => {
+                state.waiters.wait_write(self.handle, context.waker());
+                Poll::Pending
+            }
+            Ok(len) => {
+                drop(state);
+                self.shared.wake.notify_one();
+                Poll::Ready(Ok(len))
+            }
+            Err(error) => Poll::Ready(Err(StreamError { code: error.code }.into())),
+        }
+    }
+
+    /// Written bytes are on their way already.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_finished {
+            return Poll::Ready(Ok(()));
+        }
+        let result = self
+            .shared
+            .with(|state| state.node.finish(clock::now(), self.handle));
+        self.is_finished = result.is_ok();
+        Poll::Ready(result.map_err(|error| StreamError { code: error.code }.into()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.shared.with(|state| {
+            state.waiters.forget(self.handle);
+            state.node.release_stream(
+                clock::now(),
+                self.handle,
+                self.is_finished,
+                ErrorCode::CANCELLED,
+            );
+        });
+    }
+}
