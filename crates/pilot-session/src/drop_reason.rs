@@ -1,9 +1,10 @@
 //! Why a packet was dropped.
 
-use std::fmt;
+use thiserror::Error;
 
 /// Why a packet was dropped: to be counted and traced, never answered.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Error)]
+#[error("{}", self.name())]
 #[non_exhaustive]
 pub enum DropReason {
     /// Not the shape of any packet.
@@ -44,11 +45,5 @@ impl DropReason {
             Self::Stale => "stale",
             Self::TableFull => "table_full",
         }
-    }
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
