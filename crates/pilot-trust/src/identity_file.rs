@@ -134,3 +134,89 @@ fn secret(text: &str, field: &'static str) -> Result<Zeroizing<[u8; 32]>, Identi
 fn decode_entry(text: &str) -> Option<Vec<u8>> {
     data_encoding::HEXLOWER.decode(text.as_bytes()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{agent, recovered, rotated};
+
+    fn with(text: &str, field: &str, value: &str) -> String {
+        let mut file: serde_json::Value = serde_json::from_str(text).unwrap();
+        file[field] = serde_json::from_str(value).unwrap();
+        file.to_string()
+    }
+
+    fn read(text: &str) -> Result<AgentId, IdentityFileError> {
+        Identity::from_json(text).map(|identity| identity.agent())
+    }
+
+    #[test]
+    fn a_file_is_read_back_with_its_whole_log() {
+        for identity in [agent(1), rotated(&recovered(&agent(1), 1, 50), 51)] {
+            let again = Identity::from_json(&identity.to_json()).unwrap();
+            assert_eq!(again.verified(), identity.verified());
+            assert_eq!(again.dh_secret(), identity.dh_secret());
+            assert_eq!(again.to_json(), identity.to_json());
+        }
+    }
+
+    #[test]
+    fn people_find_their_address_in_it() {
+        let identity = agent(1);
+        let address = format!("\"address\": \"{}\"", identity.agent().address());
+        assert!(identity.to_json().contains(&address));
+    }
+
+    #[test]
+    fn a_damaged_file_is_refused_with_its_place_and_no_secret() {
+        let text = agent(1).to_json();
+        for len in 0..text.len() - 2 {
+            let refused = read(&text[..len]).unwrap_err();
+            assert!(
+                matches!(refused, IdentityFileError::Json { .. }),
+                "{len}: {refused}"
+            );
+        }
+        let unknown = with(&text, "sign_secrets", "\"00\"");
+        assert!(matches!(
+            read(&unknown),
+            Err(IdentityFileError::Json { .. })
+        ));
+        let number = with(&text, "sign_secret", "17");
+        let Err(error) = read(&number) else {
+            panic!("a number is no secret")
+        };
+        assert!(!error.to_string().contains("17"), "{error}");
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused() {
+        let (text, other) = (agent(1).to_json(), agent(2));
+        let later = read(&with(&text, "version", "2"));
+        assert_eq!(later, Err(IdentityFileError::Version(2)));
+        let id = read(&with(&text, "agent_id", &format!("\"{}\"", other.agent())));
+        assert_eq!(id, Err(IdentityFileError::Mismatch("agent_id")));
+        let address = read(&with(&text, "address", "\"0:0000.0000.0001\""));
+        assert_eq!(address, Err(IdentityFileError::Mismatch("address")));
+        let secret = encode_hex(other.secrets().sign.as_bytes());
+        for field in ["sign_secret", "dh_secret"] {
+            let foreign = read(&with(&text, field, &format!("\"{secret}\"")));
+            assert_eq!(foreign, Err(IdentityFileError::Keys));
+            let short = read(&with(&text, field, "\"00\""));
+            assert_eq!(short, Err(IdentityFileError::Hex(field)));
+        }
+        let log = read(&with(&text, "log", "[\"zz\"]"));
+        assert_eq!(log, Err(IdentityFileError::Hex("log")));
+        let empty = read(&with(&text, "log", "[]"));
+        assert_eq!(empty, Err(IdentityFileError::Log(LogError::Empty)));
+    }
+
+    #[test]
+    fn the_keys_before_a_rotation_are_not_the_current_ones() {
+        let old = agent(1);
+        let new = rotated(&old, 50);
+        let secret = format!("\"{}\"", encode_hex(old.secrets().sign.as_bytes()));
+        let mixed = with(&new.to_json(), "sign_secret", &secret);
+        assert_eq!(read(&mixed), Err(IdentityFileError::Keys));
+    }
+}

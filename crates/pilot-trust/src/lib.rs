@@ -51,9 +51,14 @@ mod identity_file;
 mod item;
 mod keys;
 mod knock;
+mod knocked;
 mod log;
 mod machine;
 mod peer;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod scenarios;
 mod statement;
 #[cfg(test)]
 mod testing;
@@ -68,7 +73,8 @@ pub use identity::Identity;
 pub use identity_file::IdentityFileError;
 pub use item::{TrustChange, TrustItem};
 pub use keys::{KeyError, fingerprint};
-pub use knock::{KnockError, KnockOutcome, KnockReceived, KnockRefused, KnockRequest, Policy};
+pub use knock::{KnockError, KnockOutcome, KnockRequest};
+pub use knocked::{KnockReceived, KnockRefused, Policy};
 pub use log::{IdentityLog, LogError, VerifiedLog, recovery_commitment};
 pub use machine::{PinError, Terms, Trust};
 pub use peer::LearntBy;

@@ -123,3 +123,101 @@ impl VerifiedLog {
         is_signed_by(&self.sign_key(), envelope.signed, envelope.signature)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pilot_wire::{Locator, NetworkConfig, Record};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{NOW, agent, rotated};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn config() -> NetworkConfig {
+        NetworkConfig { work_bits: 20 }
+    }
+
+    #[test]
+    fn a_statement_of_the_current_key_is_read_back() {
+        let identity = agent(1);
+        let raw = identity.sign(5, NOW, NOW.plus(HOUR), &config());
+        let verified = identity
+            .verified()
+            .verify::<NetworkConfig>(&raw, NOW)
+            .unwrap();
+        assert_eq!(verified.statement, config());
+        assert_eq!(
+            (verified.head.serial, verified.head.agent),
+            (5, identity.agent())
+        );
+    }
+
+    #[test]
+    fn a_statement_counts_from_a_little_before_it_was_made_to_its_end() {
+        let log = agent(1).verified().clone();
+        let raw = agent(1).sign(1, NOW, NOW.plus(HOUR), &config());
+        let at = |now| log.verify::<NetworkConfig>(&raw, now).map(|_| ());
+        let millisecond = Duration::from_millis(1);
+        assert_eq!(at(NOW.plus(HOUR)), Ok(()));
+        let end = NOW.plus(HOUR);
+        assert_eq!(at(end.plus(millisecond)), Err(EnvelopeError::Expired(end)));
+        let early = UnixTime::from_secs(NOW.as_secs() - MAX_CLOCK_SKEW.as_secs());
+        assert_eq!(at(early), Ok(()));
+        let too_early = UnixTime::from_millis(early.as_millis() - 1);
+        assert_eq!(at(too_early), Err(EnvelopeError::Future(NOW)));
+    }
+
+    #[test]
+    fn a_signature_for_one_type_is_none_for_another() {
+        let identity = agent(1);
+        let raw = identity.sign(1, NOW, NOW.plus(HOUR), &Record::default());
+        let other = identity.verified().verify::<Locator>(&raw, NOW);
+        assert!(matches!(other, Err(EnvelopeError::Malformed(_))));
+    }
+
+    #[test]
+    fn another_agent_or_a_replaced_key_signs_for_nobody() {
+        let (one, two) = (agent(1), agent(2));
+        let raw = one.sign(1, NOW, NOW.plus(HOUR), &config());
+        let verify = |log: &VerifiedLog| log.verify::<NetworkConfig>(&raw, NOW).map(|_| ());
+        assert_eq!(verify(two.verified()), Err(EnvelopeError::Agent));
+        let key = EnvelopeError::Key {
+            generation: 0,
+            sequence: 0,
+        };
+        assert_eq!(verify(rotated(&one, 50).verified()), Err(key));
+    }
+
+    #[test]
+    fn a_body_of_a_later_version_is_read_and_its_end_is_signed() {
+        let identity = agent(1);
+        let head = identity.sign(1, NOW, NOW.plus(HOUR), &config());
+        let head = head.envelope().unwrap().head;
+        let mut signed = SignedBytes::to_sign(&head, &config());
+        signed.extend_from_slice(b"later");
+        let signature = identity.secrets().sign(&signed);
+        let raw = SignedBytes::new(signed.clone(), &signature);
+        let verified = identity.verified().verify::<NetworkConfig>(&raw, NOW);
+        assert_eq!(verified.unwrap().statement, config());
+        *signed.last_mut().unwrap() ^= 1;
+        let changed = SignedBytes::new(signed, &signature);
+        let refused = identity.verified().verify::<NetworkConfig>(&changed, NOW);
+        assert_eq!(refused, Err(EnvelopeError::Signature));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_changed_bit_is_noticed(at: prop::sample::Index, bit in 0u8..8) {
+            let identity = agent(1);
+            let raw = identity.sign(1, NOW, NOW.plus(HOUR), &config());
+            let mut bytes = raw.as_bytes().to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            let changed = SignedBytes::from_bytes(bytes);
+            prop_assert!(identity.verified().verify::<NetworkConfig>(&changed, NOW).is_err());
+        }
+    }
+}

@@ -219,3 +219,143 @@ impl Trust {
 fn secret_hash(secret: &[u8; 16]) -> [u8; 32] {
     hash("pilot/ticket-secret/1", secret)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{NOW, agent, rotated};
+
+    fn terms() -> TicketTerms {
+        TicketTerms {
+            endpoints: vec![
+                "192.0.2.1:4000".parse().unwrap(),
+                "[2001:db8::1]:4000".parse().unwrap(),
+            ],
+            rendezvous: Some("pilot://00@host:9000".to_owned()),
+            secret: [7; 16],
+            issued: NOW,
+            not_after: NOW.plus(Duration::from_secs(60)),
+        }
+    }
+
+    fn text(identity: &Identity, terms: TicketTerms) -> String {
+        Ticket::issue(identity, terms)
+            .map(|t| t.to_string())
+            .unwrap()
+    }
+
+    #[test]
+    fn a_ticket_is_read_back_from_its_text() {
+        for identity in [agent(1), rotated(&agent(1), 50)] {
+            let text = text(&identity, terms());
+            assert!(text.starts_with("pilot-ticket:"));
+            let Ok(ticket) = text.parse::<Ticket>() else {
+                panic!("our own ticket parses")
+            };
+            assert_eq!(ticket.agent, identity.agent());
+            assert_eq!(ticket.log, *identity.verified());
+            assert_eq!(
+                (ticket.endpoints.clone(), ticket.secret),
+                (terms().endpoints, [7; 16])
+            );
+            assert_eq!(
+                (ticket.rendezvous.clone(), ticket.not_after),
+                (terms().rendezvous, terms().not_after)
+            );
+            assert_eq!(ticket.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        let good = text(&agent(1), terms());
+        let refused = |text: &str| text.parse::<Ticket>().map(|t| t.agent).unwrap_err();
+        for bad in [
+            "",
+            "pilot-ticket:!",
+            &good[1..],
+            &good.to_uppercase(),
+            &format!("{good}="),
+            &format!(" {good}"),
+        ] {
+            assert_eq!(refused(bad), ParseTicketError::Text, "{bad:?}");
+        }
+        let long = format!("pilot-ticket:{}", "A".repeat(MAX_TEXT));
+        assert_eq!(refused(&long), ParseTicketError::TooLong(long.len()));
+        assert!(matches!(
+            refused("pilot-ticket:"),
+            ParseTicketError::Envelope(_)
+        ));
+        let other = agent(1).sign(1, NOW, NOW, &pilot_wire::Record::default());
+        let other = format!("pilot-ticket:{}", BASE64URL_NOPAD.encode(other.as_bytes()));
+        assert!(matches!(refused(&other), ParseTicketError::Envelope(_)));
+    }
+
+    #[test]
+    fn a_ticket_signed_by_another_is_refused() {
+        let (one, two) = (agent(1), agent(2));
+        let body = TicketBody {
+            entries: one.log().entries().to_vec(),
+            endpoints: vec![],
+            rendezvous: None,
+            secret: [0; 16],
+        };
+        let raw = two.sign(1, NOW, NOW, &body);
+        let text = format!("pilot-ticket:{}", BASE64URL_NOPAD.encode(raw.as_bytes()));
+        let refused = text.parse::<Ticket>().map(|t| t.agent);
+        assert_eq!(
+            refused,
+            Err(ParseTicketError::Envelope(EnvelopeError::Agent))
+        );
+    }
+
+    #[test]
+    fn parts_beyond_their_bounds_are_not_issued() {
+        let issue = |terms| Ticket::issue(&agent(1), terms).map(|t| t.agent);
+        let endpoints = vec![terms().endpoints[0]; MAX_CANDIDATES + 1];
+        assert_eq!(
+            issue(TicketTerms {
+                endpoints,
+                ..terms()
+            }),
+            Err(TicketError::Bounds)
+        );
+        let rendezvous = Some("x".repeat(MAX_RENDEZVOUS + 1));
+        assert_eq!(
+            issue(TicketTerms {
+                rendezvous,
+                ..terms()
+            }),
+            Err(TicketError::Bounds)
+        );
+        let over = TicketTerms {
+            not_after: NOW,
+            ..terms()
+        };
+        assert_eq!(issue(over), Err(TicketError::Expired));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_changed_character_is_noticed(at: prop::sample::Index, other in "[A-Za-z0-9_-]") {
+            let good = text(&agent(1), terms());
+            let at = PREFIX.len() + at.index(good.len() - PREFIX.len());
+            prop_assume!(good[at..=at] != *other);
+            let mut changed = good;
+            changed.replace_range(at..=at, &other);
+            prop_assert!(changed.parse::<Ticket>().is_err());
+        }
+
+        #[test]
+        fn parsing_never_panics(tail in "[A-Za-z0-9_-]{0,400}") {
+            let text = format!("{PREFIX}{tail}");
+            prop_assert!(text.parse::<Ticket>().is_err());
+        }
+    }
+}
