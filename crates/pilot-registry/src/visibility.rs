@@ -50,24 +50,25 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         Ok(self.unchanged(Response::Observed(observed)))
     }
 
-    /// The row that a target names, whoever may see it. Without one, the asker's own row is read in its place.
+    /// The row that a target names, whoever may see it. An index says who it is; then exactly one row is read, the
+    /// asker's own where there is no other.
     pub(crate) fn find(&self, target: &LookupTarget) -> Result<Option<AgentRow>, StoreError> {
         let agent = match target {
             LookupTarget::Hostname(name) => self.store.hostname(name)?,
             LookupTarget::Node(node) => self.store.node(*node)?,
-            LookupTarget::Agent(agent) => Some(*agent),
+            LookupTarget::Agent(agent) => self.known(agent)?,
             LookupTarget::Key(key) => {
-                Some(self.store.key(key)?.unwrap_or_else(|| AgentId::new(*key)))
+                let by_id = self.known(&AgentId::new(*key))?;
+                self.store.key(key)?.or(by_id)
             }
         };
-        let row = match agent {
-            Some(agent) => self.store.agent(&agent)?,
-            None => None,
-        };
-        if row.is_none() {
-            self.store.agent(&self.from)?;
-        }
-        Ok(row)
+        let row = self.store.agent(&agent.unwrap_or(self.from))?;
+        Ok(row.filter(|row| Some(row.agent()) == agent))
+    }
+
+    fn known(&self, agent: &AgentId) -> Result<Option<AgentId>, StoreError> {
+        let first = self.store.node(agent.node())?;
+        Ok(first.filter(|first| first == agent))
     }
 }
 

@@ -84,10 +84,13 @@ fn a_knock_costs_the_same_whether_or_not_the_target_exists_or_has_room() {
     let present = cost(&mut world, KnockTarget::Node(target.node()));
     let absent = cost(&mut world, KnockTarget::Node(nobody.node()));
     assert_eq!(present, absent);
+    let present = cost(&mut world, KnockTarget::Agent(target.id));
+    let absent = cost(&mut world, KnockTarget::Agent(nobody.id));
+    assert_eq!(present, absent);
     let present = cost(&mut world, KnockTarget::Hostname(name("worker")));
     let absent = cost(&mut world, KnockTarget::Hostname(name("nobody")));
     assert_eq!(present, absent);
-    assert_eq!(world.service.stats().knocks_lost, 2);
+    assert_eq!(world.service.stats().knocks_lost, 3);
 
     world.pass(8 * DAY);
     for index in 10..13 {
