@@ -191,7 +191,8 @@ mod tests {
     fn after_a_reduction_it_returns_to_the_old_maximum_in_k_seconds_and_then_passes_it() {
         let (mut cubic, start) = (Cubic::new(1200), Instant::now());
         let before = 1200 * 200;
-        ack(&mut cubic, start + RTT, before - cubic.window());
+        let missing = before - cubic.window();
+        ack(&mut cubic, start + RTT, missing);
         let loss = start + 2 * RTT;
         cubic.on_congestion(loss, loss - RTT);
         // RFC 9438 §4.2: K = cbrt(200 * 0.3 / 0.4) = 5.3 s.

@@ -1,0 +1,84 @@
+//! Scenarios and properties of two transports in virtual time.
+
+mod loss;
+mod paths;
+mod peer_errors;
+mod streams;
+mod transfer;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pilot_types::{PacketNumber, StreamId};
+use pilot_wire::Frame;
+
+use crate::pair::{Link, Pair, path};
+use crate::{Config, Event, PeerError, Read};
+
+/// A pair with the default configuration.
+fn pair(link: Link) -> Pair {
+    pair_with(Config::default(), link, 1)
+}
+
+fn pair_with(config: Config, link: Link, seed: u64) -> Pair {
+    Pair::new(Instant::now(), &Arc::new(config), link, seed)
+}
+
+impl Pair {
+    /// Opens a stream at `end`, writes `data`, and finishes it.
+    fn say(&mut self, end: usize, data: &[u8]) -> StreamId {
+        let id = self.ends[end].open_stream(self.now).unwrap();
+        assert_eq!(
+            self.ends[end].write(self.now, id, data),
+            Ok(data.len()),
+            "it fits"
+        );
+        self.ends[end].finish(self.now, id).unwrap();
+        id
+    }
+
+    /// Reads what is there; `true` at the end of the stream.
+    fn read(&mut self, end: usize, id: StreamId, data: &mut Vec<u8>) -> bool {
+        let mut chunk = [0; 4096];
+        loop {
+            match self.ends[end].read(self.now, id, &mut chunk).unwrap() {
+                Read::Bytes(len) => data.extend_from_slice(&chunk[..len]),
+                Read::Blocked => return false,
+                Read::End => return true,
+            }
+        }
+    }
+
+    fn take_events(&mut self, end: usize) -> Vec<Event> {
+        std::mem::take(&mut self.events[end])
+    }
+
+    /// A packet of these frames arrives at `end`, as if its peer had written it.
+    fn inject(&mut self, end: usize, frames: &[Frame<'_>]) -> Result<(), PeerError> {
+        let mut payload = vec![];
+        for frame in frames {
+            frame.encode(&mut payload);
+        }
+        self.inject_bytes(end, &payload)
+    }
+
+    fn inject_bytes(&mut self, end: usize, payload: &[u8]) -> Result<(), PeerError> {
+        let number = PacketNumber::new(1 << 40 | self.ends[end].stats().packets_received);
+        let from = path(end, [1000, 2000]);
+        self.ends[end].handle_packet(self.now, from, number, None, payload.len() + 25, payload)
+    }
+
+    /// The names of the timers that run at `end`.
+    fn next_timer(&self, end: usize) -> Option<&'static str> {
+        self.ends[end].poll_timeout().map(|deadline| deadline.timer)
+    }
+}
+
+/// Bytes that differ from place to place and from stream to stream.
+fn pattern(len: usize, seed: u64) -> Vec<u8> {
+    let byte = |i: usize| {
+        let mixed = (i as u64 ^ seed << 17).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 56) as u8
+    };
+    (0..len).map(byte).collect()
+}
