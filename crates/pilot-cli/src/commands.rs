@@ -1,0 +1,73 @@
+//! What each command does: one function each, which asks the daemon and gives data and words.
+
+mod config;
+mod daemon;
+mod discovery;
+mod inbox;
+mod message;
+mod ping;
+mod profile;
+mod recv;
+mod rendezvous;
+mod stream;
+mod trust;
+
+use crate::args::{Command, DaemonCommand, RendezvousCommand};
+use crate::context::Context;
+use crate::output::{Failure, Reply};
+use crate::{demo, launch};
+
+pub(crate) use rendezvous::home as embedded_home;
+
+/// Runs a command to its end.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Failure> {
+    match command {
+        Command::Daemon(command) => run_daemon(context, command).await,
+        Command::Rendezvous(command) => run_rendezvous(context, command).await,
+        Command::Info => profile::info(context).await,
+        Command::Init(args) => config::init(context, args),
+        Command::Config(args) => config::config(context, &args),
+        Command::SetHostname { name } => profile::set_hostname(context, Some(name)).await,
+        Command::ClearHostname => profile::set_hostname(context, None).await,
+        Command::SetTags { tags } => profile::set_tags(context, tags).await,
+        Command::ClearTags => profile::set_tags(context, vec![]).await,
+        Command::SetPublic => profile::set_visibility(context, true).await,
+        Command::SetPrivate => profile::set_visibility(context, false).await,
+        Command::Ticket { expires } => profile::ticket(context, expires).await,
+        Command::Find { name } => discovery::find(context, name).await,
+        Command::Lookup { peer } => discovery::lookup(context, peer).await,
+        Command::Peers(args) => discovery::peers(context, args.search).await,
+        Command::Connections => discovery::connections(context).await,
+        Command::Handshake(args) => trust::handshake(context, args).await,
+        Command::Pending => trust::pending(context).await,
+        Command::Approve(args) => trust::approve(context, args).await,
+        Command::Reject { peer, reason } => trust::reject(context, peer, &reason).await,
+        Command::Untrust { peer } => trust::untrust(context, peer).await,
+        Command::Trust(args) => trust::trust(context, args.search).await,
+        Command::Ping(args) => ping::ping(context, args).await,
+        Command::Connect(args) => stream::connect(context, args).await,
+        Command::Send(args) => stream::send(context, args).await,
+        Command::Recv(args) => recv::recv(context, &args).await,
+        Command::SendMessage(args) => message::send_message(context, args).await,
+        Command::Inbox(args) => inbox::inbox(context, args).await,
+        Command::Version => profile::version(),
+        Command::Demo { keep } => demo::run(context, keep).await,
+    }
+}
+
+async fn run_daemon(context: &Context, command: DaemonCommand) -> Result<Reply, Failure> {
+    match command {
+        DaemonCommand::Start(args) if args.foreground => launch::foreground(context, &args).await,
+        DaemonCommand::Start(args) => daemon::start(context, &args).await,
+        DaemonCommand::Stop => daemon::stop(context).await,
+        DaemonCommand::Status { check } => daemon::status(context, check).await,
+    }
+}
+
+async fn run_rendezvous(context: &Context, command: RendezvousCommand) -> Result<Reply, Failure> {
+    match command {
+        RendezvousCommand::Status => rendezvous::status(context),
+        RendezvousCommand::Stop => rendezvous::stop(context).await,
+        RendezvousCommand::Run(args) => launch::rendezvous(context, args).await,
+    }
+}

@@ -1,0 +1,125 @@
+//! This agent: what it is, and what it shows of itself.
+
+use pilot_api::types::{
+    Info, InfoRequest, RendezvousInfo, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
+    TicketRequest,
+};
+use pilot_types::{Hostname, Tag};
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::duration::Span;
+use crate::output::{Failure, Reply};
+use crate::style::{self, Style};
+
+pub(crate) async fn info(context: &Context) -> Result<Reply, Failure> {
+    let info = context.client()?.call(&InfoRequest {}).await?;
+    Reply::new(&info, info_words(&info, context.output.style))
+}
+
+fn info_words(info: &Info, style: Style) -> String {
+    let rendezvous: Vec<String> = info.rendezvous.iter().map(rendezvous_words).collect();
+    style.facts(&[
+        ("address", info.agent.address.to_string()),
+        ("hostname", style::or_dash(info.agent.hostname.as_ref())),
+        ("node id", info.agent.node_id.to_u64().to_string()),
+        ("public key", info.public_key.to_string()),
+        ("version", style::clean(&info.version)),
+        ("uptime", style::uptime(info.uptime_secs)),
+        ("visible to", visibility_words(info.public).to_owned()),
+        ("tags", listed(&info.tags)),
+        ("peers", info.peers.to_string()),
+        ("connections", info.connections.to_string()),
+        ("ports", listed(&info.ports)),
+        ("rendezvous", joined(&rendezvous)),
+        (
+            "nat",
+            format!(
+                "mapping {}, filtering {}",
+                info.nat.mapping, info.nat.filtering
+            ),
+        ),
+        ("endpoints", joined(&info.endpoints)),
+        ("sent", style::bytes(info.bytes_sent)),
+        ("received", style::bytes(info.bytes_recv)),
+    ])
+}
+
+/// A rendezvous with its state.
+pub(crate) fn rendezvous_words(rendezvous: &RendezvousInfo) -> String {
+    let kind = if rendezvous.embedded {
+        ", embedded: this machine only"
+    } else {
+        ""
+    };
+    format!("{} ({}{kind})", rendezvous.url, rendezvous.state)
+}
+
+const fn visibility_words(public: bool) -> &'static str {
+    if public {
+        "everybody"
+    } else {
+        "trusted agents only"
+    }
+}
+
+fn listed<T: ToString>(items: &[T]) -> String {
+    let texts: Vec<String> = items.iter().map(T::to_string).collect();
+    joined(&texts)
+}
+
+fn joined(texts: &[String]) -> String {
+    if texts.is_empty() {
+        "–".to_owned()
+    } else {
+        texts.join(", ")
+    }
+}
+
+pub(crate) async fn set_hostname(
+    context: &Context,
+    hostname: Option<Hostname>,
+) -> Result<Reply, Failure> {
+    let request = SetHostnameRequest { hostname };
+    let set = context.client()?.call(&request).await?;
+    let words = match &set.hostname {
+        Some(name) => format!("this agent is {name}"),
+        None => "this agent has no name".to_owned(),
+    };
+    Reply::new(&set, context.output.style.done(&words))
+}
+
+pub(crate) async fn set_tags(context: &Context, tags: Vec<Tag>) -> Result<Reply, Failure> {
+    let set = context.client()?.call(&SetTagsRequest { tags }).await?;
+    let words = format!("tags: {}", listed(&set.tags));
+    Reply::new(&set, context.output.style.done(&words))
+}
+
+pub(crate) async fn set_visibility(context: &Context, public: bool) -> Result<Reply, Failure> {
+    let request = SetVisibilityRequest { public };
+    let set = context.client()?.call(&request).await?;
+    let words = format!("visible to {}", visibility_words(set.public));
+    Reply::new(&set, context.output.style.done(&words))
+}
+
+pub(crate) async fn ticket(context: &Context, expires: Option<Span>) -> Result<Reply, Failure> {
+    let request = TicketRequest {
+        expires_ms: expires.map(Span::as_millis),
+    };
+    let issued = context.client()?.call(&request).await?;
+    Reply::new(&issued, issued.ticket.clone())
+}
+
+#[derive(Serialize)]
+struct Version {
+    version: &'static str,
+    api: &'static str,
+}
+
+pub(crate) fn version() -> Result<Reply, Failure> {
+    let version = Version {
+        version: env!("CARGO_PKG_VERSION"),
+        api: "v1",
+    };
+    Reply::new(&version, format!("pilotctl {}", version.version))
+}
