@@ -23,6 +23,14 @@ pub struct StreamHandle {
     pub id: StreamId,
 }
 
+impl StreamHandle {
+    /// One number for people, below 2^53: 2^24 streams in each of 2^29 sessions.
+    #[must_use]
+    pub const fn to_u64(&self) -> u64 {
+        ((self.session.0 & 0x1FFF_FFFF) << 24) | (self.id.to_u64() & 0xFF_FFFF)
+    }
+}
+
 /// A dial, ping or delivery under way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct DialId(pub(crate) u64);

@@ -5,12 +5,19 @@ use std::ops::Range;
 
 use pilot_types::{AgentId, UnixTime};
 
-/// Our own stamps: the shell persisted the block's end before we use any of it, so no stamp is ever repeated.
+/// Left unused at a block's end: so many stamps can be drawn while the shell persists the next block.
+const RESERVE: u64 = 1_000_000;
+/// Another block is asked for when the stamps come this near to the end: a slow disk has time.
+const MARGIN: u64 = 10 * 1_000_000_000;
+
+/// Our own stamps, nanoseconds of wall time as far as that grows: the shell persisted the block's end before we use any
+/// of it, so no stamp is ever repeated.
 #[derive(Debug)]
 pub(crate) struct OwnFreshness {
     next: u64,
     end: u64,
     is_low: bool,
+    was_told: bool,
 }
 
 impl OwnFreshness {
@@ -19,6 +26,7 @@ impl OwnFreshness {
             next: block.start,
             end: block.end,
             is_low: false,
+            was_told: false,
         }
     }
 
@@ -27,24 +35,23 @@ impl OwnFreshness {
         self.next = self.next.max(block.start);
         self.end = self.end.max(block.end);
         self.is_low = false;
+        self.was_told = false;
     }
 
     /// max(last + 1, now), held inside the persisted block.
     pub(crate) fn stamp(&mut self, unix: UnixTime) -> u64 {
         let wall = unix.as_millis().saturating_mul(1_000_000);
-        let stamp = self.next.max(wall.min(self.end.saturating_sub(1)));
+        let stamp = self.next.max(wall.min(self.end.saturating_sub(RESERVE)));
         self.next = stamp + 1;
+        self.is_low |= self.next.saturating_add(MARGIN) > self.end;
         stamp
     }
 
-    /// Whether the shell should persist another block; says so once.
-    pub(crate) fn take_low(&mut self, unix: UnixTime) -> bool {
-        /// Ask ten minutes ahead: a slow disk has time.
-        const MARGIN: u64 = 600 * 1_000_000_000;
-        let wall = unix.as_millis().saturating_mul(1_000_000);
-        let is_low = !self.is_low && self.next.max(wall).saturating_add(MARGIN) > self.end;
-        self.is_low |= is_low;
-        is_low
+    /// Whether the shell should persist another block; says so once. A node that draws no stamps never asks.
+    pub(crate) const fn take_low(&mut self) -> bool {
+        let is_news = self.is_low && !self.was_told;
+        self.was_told |= self.is_low;
+        is_news
     }
 }
 
@@ -91,11 +98,21 @@ mod tests {
     fn a_clock_that_jumps_ahead_stays_inside_the_persisted_block() {
         let mut own = OwnFreshness::new(&(1_000..2_000_000_000));
         assert!(own.stamp(UnixTime::from_millis(90_000_000)) < 2_000_000_000);
-        assert!(own.take_low(UnixTime::from_millis(90_000_000)));
-        assert!(
-            !own.take_low(UnixTime::from_millis(90_000_000)),
-            "it is asked for once"
+        assert!(own.take_low());
+        assert!(!own.take_low(), "it is asked for once");
+        own.extend(&(90_000_000_000_000..90_060_000_000_000));
+        assert_eq!(
+            own.stamp(UnixTime::from_millis(90_000_001)),
+            90_000_001_000_000
         );
+    }
+
+    #[test]
+    fn an_idle_node_asks_for_nothing() {
+        let mut own = OwnFreshness::new(&(1_000..1_000_000_000_000));
+        assert!(!own.take_low());
+        own.stamp(UnixTime::from_millis(1));
+        assert!(!own.take_low());
     }
 
     #[test]

@@ -238,9 +238,6 @@ impl Node {
         if let Some(role) = &mut self.role {
             role.handle_time(now.unix);
         }
-        if self.hellos.own.take_low(now.unix) {
-            self.output.event(Event::FreshnessLow);
-        }
         self.drain(now);
     }
 
@@ -385,8 +382,11 @@ impl Node {
             is_quiet &= !self.drain_links(now);
             is_quiet &= !self.drain_role(now);
             if is_quiet {
-                return;
+                break;
             }
+        }
+        if self.hellos.own.take_low() {
+            self.output.event(Event::FreshnessLow);
         }
     }
 

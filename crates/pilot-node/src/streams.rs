@@ -6,6 +6,7 @@ use pilot_transport::{Event as TransportEvent, Read};
 use pilot_types::{AgentId, Port, StreamId};
 use pilot_wire::{ErrorCode, StreamHeader};
 
+use crate::dials::Stage;
 use crate::event::{DialError, DialId, Event, SessionKey, StreamError, StreamHandle};
 use crate::exchange::{Exchange, Purpose};
 use crate::node::Node;
@@ -360,17 +361,27 @@ impl Node {
             };
             match exchange.purpose {
                 Purpose::RegistryCall { link, request } => {
-                    self.registry_answered(now, link, request, None)
+                    self.registry_answered(now, link, request, None);
                 }
                 Purpose::PushSend { push } => self.push_lost(now, &agent, push),
                 Purpose::TrustSend { dial: Some(dial) } | Purpose::PingSend { dial, .. } => {
-                    self.fail_dial(dial, DialError::Closed(code))
+                    self.dial_interrupted(dial, agent, code);
                 }
                 _ => {}
             }
         }
         for dial in waiting {
-            self.fail_dial(*dial, DialError::Closed(code));
+            self.dial_interrupted(*dial, agent, code);
+        }
+    }
+
+    /// A dial whose session ended. What may be repeated goes on in the session that takes the old one's place.
+    fn dial_interrupted(&mut self, dial: DialId, agent: AgentId, code: ErrorCode) {
+        match self.dials.get_mut(dial) {
+            Some(dial) if code == ErrorCode::PEER_RESTARTED => {
+                dial.stage = Stage::Connecting(agent)
+            }
+            _ => self.fail_dial(dial, DialError::Closed(code)),
         }
     }
 

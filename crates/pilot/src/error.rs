@@ -7,7 +7,7 @@ use pilot_types::{AgentId, Hostname};
 use pilot_wire::ErrorCode;
 use thiserror::Error;
 
-pub use crate::target::ParseTargetError;
+use crate::target::ParseTargetError;
 use crate::url::ParseUrlError;
 
 /// Why a node does not start.
@@ -20,6 +20,9 @@ pub enum StartError {
     /// The home cannot be used.
     #[error(transparent)]
     Home(#[from] pilot_store::HomeError),
+    /// The identity in the home cannot be used; it is never overwritten.
+    #[error(transparent)]
+    Identity(#[from] pilot_store::IdentityError),
     /// The state in the home cannot be used.
     #[error(transparent)]
     State(#[from] pilot_store::OpenDbError),

@@ -195,7 +195,7 @@ impl Rendezvous {
         state
             .node
             .role()
-            .map(pilot_node::RendezvousRole::stats)
+            .map(RendezvousRole::stats)
             .expect("a rendezvous has its role")
     }
 

@@ -1,13 +1,14 @@
 //! Whom a call is for.
 
+use std::fmt;
 use std::str::FromStr;
 
 use pilot_trust::Ticket;
-use pilot_types::{Address, AgentId, Hostname, NodeId, Port, decode_hex};
+use pilot_types::{Address, AgentId, Hostname, NodeId, Port, decode_hex, encode_hex};
 use thiserror::Error;
 
 /// An agent, as a caller names it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Target {
     /// By claimed name.
     Hostname(Hostname),
@@ -19,6 +20,19 @@ pub enum Target {
     Key([u8; 32]),
     /// By ticket, which carries key and addresses.
     Ticket(Box<Ticket>),
+}
+
+/// Without a ticket's secret.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hostname(name) => write!(f, "Hostname({name})"),
+            Self::Node(node) => write!(f, "Node({node})"),
+            Self::Agent(agent) => write!(f, "{agent:?}"),
+            Self::Key(key) => write!(f, "Key({})", encode_hex(key)),
+            Self::Ticket(ticket) => write!(f, "Ticket({:?})", ticket.agent),
+        }
+    }
 }
 
 /// Why a text names no agent.
