@@ -38,9 +38,12 @@ impl Assembler {
             .map_or(0, |run| run.end - run.start)
     }
 
-    /// Whether `range` could be taken: `false` only beyond [`MAX_RUNS`] separate runs.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Whether a segment can be taken: beyond [`MAX_RUNS`] only one that makes no run of its own, or that the reader
+    /// waits for, so that there is always one that moves the stream on.
+    pub(crate) fn has_room(&self, offset: u64, len: u64) -> bool {
         self.received.len() < MAX_RUNS
+            || offset <= self.base
+            || self.received.touches(&(offset..offset + len))
     }
 
     /// Takes a segment; the caller has checked it against flow control.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pilot_types::{PacketNumber, StreamId};
+use pilot_types::StreamId;
 use pilot_wire::{ErrorCode, TransportParams};
 
 use crate::pair::{Link, Pair, path};
@@ -37,18 +37,13 @@ pub fn operations(start: Instant, data: &[u8]) {
     };
     let mut pair = Pair::new(start, &config(), link, data.len() as u64);
     let mut rest = data.get(1..).unwrap_or_default();
-    let mut injected = PacketNumber::new(1 << 40);
     while let [operation, argument, tail @ ..] = rest {
         rest = tail;
         let end = usize::from(operation & 1);
         if operation & 0x80 != 0 {
             let (frames, tail) = rest.split_at(rest.len().min(usize::from(*argument)));
             rest = tail;
-            let from = path(end, [1000, 2000]);
-            // A number of its own: what is injected was never sent, and is acknowledged all the same.
-            let size = frames.len() + 25;
-            let _ = pair.ends[end].handle_packet(pair.now, from, injected, None, size, frames);
-            injected = injected.next();
+            let _ = pair.inject(end, frames);
         } else {
             operate(&mut pair.ends[end], pair.now, operation >> 1, *argument);
         }

@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pilot_types::{FourTuple, Overhead, PathId, PeerAddr, Seed, TransmitBuf};
+use pilot_types::{FourTuple, Overhead, PacketNumber, PathId, PeerAddr, Seed, TransmitBuf};
 use pilot_wire::limits::{DATA_HEAD, TAG};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 
-use crate::{Config, Event, SentPacket, Side, Transport};
+use crate::{Config, Event, PeerError, SentPacket, Side, Transport};
 
 /// Turns without a packet after which a pair is broken.
 const MAX_IDLE_TURNS: u32 = 10_000;
@@ -195,9 +195,17 @@ impl Pair {
             let path = mirrored(flying.packet.path);
             let (size, payload) = (flying.size, &flying.payload);
             // What a peer did wrong shows in the events.
-            let _ =
-                self.ends[flying.to].handle_packet(self.now, path, number, None, size, payload);
+            let _ = self.ends[flying.to].handle_packet(self.now, path, number, None, size, payload);
         }
+    }
+
+    /// A packet with this payload arrives at `end`, under a number that its peer will know as its own.
+    pub(crate) fn inject(&mut self, end: usize, payload: &[u8]) -> Result<(), PeerError> {
+        let peer = &mut self.ends[1 - end];
+        let number = PacketNumber::new(peer.loss.next_number());
+        peer.loss.advance_number();
+        let (from, size) = (path(end, [1000, 2000]), payload.len() + DATA_HEAD + TAG);
+        self.ends[end].handle_packet(self.now, from, number, None, size, payload)
     }
 
     /// When something happens next, and whether it is more than a session that idles.
@@ -212,7 +220,10 @@ impl Pair {
             let idles = |timer: &str| matches!(timer, "idle" | "keep_alive");
             end.poll_timeout().is_some_and(|d| !idles(d.timer))
         });
-        let next = arrival.into_iter().chain(timers).min_by_key(|(at, _)| *at)?;
+        let next = arrival
+            .into_iter()
+            .chain(timers)
+            .min_by_key(|(at, _)| *at)?;
         Some((next.0, busy || arrival.is_some()))
     }
 

@@ -54,6 +54,12 @@ impl RangeSet {
         }
     }
 
+    /// Whether `range` overlaps a run or is next to one.
+    pub(crate) fn touches(&self, range: &Range<u64>) -> bool {
+        let at = self.runs.partition_point(|run| run.end < range.start);
+        self.runs.get(at).is_some_and(|run| run.start <= range.end)
+    }
+
     /// Takes `range` out; runs that it cuts are split.
     pub(crate) fn remove(&mut self, range: Range<u64>) {
         if range.is_empty() {
@@ -138,6 +144,8 @@ mod tests {
             let (mut set, mut model) = (RangeSet::default(), BTreeSet::new());
             for (is_insert, start, len) in operations {
                 let range = start..start + len;
+                let is_near = model.range(start.saturating_sub(1)..start + len + 1).next().is_some();
+                prop_assert_eq!(set.touches(&range), is_near);
                 if is_insert {
                     set.insert(range.clone());
                     model.extend(range);

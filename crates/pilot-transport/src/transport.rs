@@ -258,12 +258,22 @@ impl Transport {
         if !self.is_open() {
             return Err(ReadError::Closed);
         }
-        self.streams.read(id, out)
+        let result = self.streams.read(id, out);
+        self.rest_without_streams();
+        result
     }
 
     /// Asks the peer to stop sending on a stream; nothing more can be read from it.
     pub fn stop(&mut self, _now: Instant, id: StreamId, code: ErrorCode) {
         self.streams.stop(id, code);
+        self.rest_without_streams();
+    }
+
+    /// The last stream may be over: nothing needs to be kept alive for it.
+    fn rest_without_streams(&mut self) {
+        if self.keep_alive().is_none() {
+            self.timers.stop(Timer::KeepAlive as usize);
+        }
     }
 
     /// Bytes of frames that fit into one packet of the path in use.

@@ -37,7 +37,7 @@ impl Streams {
             return Ok(true);
         };
         let grown = stream.recv.check(end, frame.is_fin)?;
-        if !stream.recv.has_room() {
+        if !stream.recv.has_room(frame) {
             return Ok(false);
         }
         self.flow.on_received(grown)?;

@@ -85,9 +85,10 @@ impl RecvSide {
         Ok(end.saturating_sub(self.highest))
     }
 
-    /// Whether another segment can be kept.
-    pub(crate) fn has_room(&self) -> bool {
-        self.assembler.has_room()
+    /// Whether a segment can be kept.
+    pub(crate) fn has_room(&self, frame: &StreamFrame<'_>) -> bool {
+        self.assembler
+            .has_room(frame.offset, frame.data.len() as u64)
     }
 
     /// Takes a checked segment; gives the bytes that nobody will read.

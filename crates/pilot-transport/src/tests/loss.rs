@@ -1,0 +1,257 @@
+//! Losses, probes, silence, the end.
+
+use std::time::Duration;
+
+use pilot_wire::{ErrorCode, Frame, TransportParams};
+
+use super::{pair, pair_with, pattern};
+use crate::pair::Link;
+use crate::{Config, Event};
+
+const DEAD: Link = Link {
+    delay: Duration::from_millis(5),
+    jitter: Duration::ZERO,
+    loss: 1000,
+    duplication: 0,
+    rate: 0,
+};
+
+#[test]
+fn a_lost_packet_in_a_flight_is_repaired_without_a_timeout() {
+    let mut pair = pair(Link::default());
+    let warm_up = pair.say(0, b"a round trip sample");
+    pair.settle();
+    pair.read(1, warm_up, &mut vec![]);
+    pair.link.loss = 1000;
+    let id = pair.ends[0].open_stream(pair.now).unwrap();
+    pair.ends[0].write(pair.now, id, &[1; 1000]).unwrap();
+    pair.drain();
+    pair.link.loss = 0;
+    let start = pair.now;
+    pair.ends[0]
+        .write(pair.now, id, &pattern(8_000, 1))
+        .unwrap();
+    pair.settle();
+    let mut data = vec![];
+    pair.read(1, id, &mut data);
+    assert_eq!(data.len(), 9_000);
+    assert_eq!(pair.ends[0].stats().probe_timeouts, 0);
+    assert!(pair.ends[0].stats().packets_lost > 0);
+    assert!(pair.now - start < Duration::from_millis(60));
+}
+
+#[test]
+fn a_lost_tail_is_repaired_by_a_probe() {
+    let mut pair = pair(Link::default());
+    let warm_up = pair.say(0, b"a round trip sample");
+    pair.settle();
+    pair.read(1, warm_up, &mut vec![]);
+    pair.link.loss = 1000;
+    let id = pair.say(0, b"the end");
+    pair.drain();
+    pair.link.loss = 0;
+    let start = pair.now;
+    pair.settle();
+    assert!(pair.read(1, id, &mut vec![]));
+    assert_eq!(pair.ends[0].stats().probe_timeouts, 1);
+    assert_eq!(pair.ends[0].silence(), 0, "answered");
+    assert!(pair.now - start < Duration::from_millis(150));
+}
+
+#[test]
+fn packets_that_overtake_each_other_a_little_are_not_lost() {
+    let mut pair = pair(Link {
+        jitter: Duration::from_micros(1_200),
+        delay: Duration::from_millis(20),
+        rate: 2_000_000,
+        ..Link::default()
+    });
+    let id = pair.ends[0].open_stream(pair.now).unwrap();
+    pair.ends[0]
+        .write(pair.now, id, &pattern(100_000, 1))
+        .unwrap();
+    pair.settle();
+    assert_eq!(pair.ends[0].stats().packets_lost, 0);
+}
+
+#[test]
+fn a_silent_peer_is_probed_ever_more_rarely_and_then_given_up() {
+    let mut pair = pair(Link::default());
+    pair.say(0, b"hello");
+    pair.settle();
+    pair.take_events(0);
+    pair.link = DEAD;
+    pair.say(0, b"anybody there?");
+    let start = pair.now;
+    let mut probes = vec![];
+    while !pair.ends[0].is_drained() {
+        pair.turn();
+        let count = pair.ends[0].silence();
+        if count as usize > probes.len() {
+            probes.push(pair.now - start);
+        }
+    }
+    assert!((8..=14).contains(&probes.len()), "{probes:?}");
+    assert!(probes[0] < Duration::from_millis(100), "{probes:?}");
+    for times in probes.windows(3) {
+        let (before, after) = (times[1] - times[0], times[2] - times[1]);
+        assert_eq!(after.as_millis() / before.as_millis(), 2, "{probes:?}");
+    }
+    let events = pair.take_events(0);
+    let closed = events.iter().any(|event| {
+        matches!(event, Event::Closed { code, by_peer: false, .. } if *code == ErrorCode::IDLE_TIMEOUT)
+    });
+    assert!(closed, "{events:?}");
+    assert_eq!(events.last(), Some(&Event::Drained));
+    assert_eq!(pair.ends[0].poll_timeout(), None);
+}
+
+#[test]
+fn a_session_without_streams_ends_after_the_idle_timeout_unless_it_keeps_alive() {
+    for (keep_alive, survives) in [(None, false), (Some(Duration::from_secs(20)), true)] {
+        let config = Config {
+            keep_alive,
+            ..Config::default()
+        };
+        let mut pair = pair_with(config, Link::default(), 1);
+        let start = pair.now;
+        while pair.now < start + Duration::from_secs(300) && pair.turn() {}
+        assert_eq!(!pair.ends[0].is_drained(), survives);
+        let sent = pair.ends[0].stats().packets_sent + pair.ends[1].stats().packets_sent;
+        assert_eq!(sent > 0, survives);
+        assert!(sent <= 4 * 15, "{sent} packets to keep alive");
+    }
+}
+
+#[test]
+fn an_open_stream_keeps_its_session_alive() {
+    let mut pair = pair(Link::default());
+    let id = pair.ends[0].open_stream(pair.now).unwrap();
+    pair.ends[0].write(pair.now, id, b"wait for me").unwrap();
+    let start = pair.now;
+    while pair.now < start + Duration::from_secs(600) {
+        assert!(pair.turn());
+    }
+    assert!(!pair.ends[0].is_closing() && !pair.ends[1].is_closing());
+    pair.ends[0].finish(pair.now, id).unwrap();
+    pair.settle();
+    assert!(pair.read(1, id, &mut vec![]));
+}
+
+#[test]
+fn the_shorter_idle_timeout_counts_and_zero_is_never() {
+    let mut config = Config::default();
+    config.params.idle_timeout_ms = 0;
+    let mut pair = pair_with(config, Link::default(), 1);
+    pair.ends[0].ping(pair.now);
+    pair.settle();
+    assert_eq!(pair.next_timer(0), None);
+    assert!(!pair.turn(), "no timer at all");
+}
+
+#[test]
+fn after_a_transfer_only_the_idle_timer_is_left() {
+    let mut pair = pair(Link::default());
+    let id = pair.say(0, &pattern(100_000, 1));
+    pair.settle();
+    pair.read(1, id, &mut vec![]);
+    pair.ends[1].finish(pair.now, id).unwrap();
+    pair.settle();
+    pair.read(0, id, &mut vec![]);
+    pair.settle();
+    assert_eq!(
+        (pair.next_timer(0), pair.next_timer(1)),
+        (Some("idle"), Some("idle"))
+    );
+    let before = pair.now;
+    pair.turn();
+    assert!(pair.now - before > Duration::from_secs(50));
+}
+
+#[test]
+fn a_close_is_repeated_to_who_did_not_hear_it_and_both_drain() {
+    let mut pair = pair(Link::default());
+    pair.ends[0].ping(pair.now);
+    pair.settle();
+    pair.link.loss = 1000;
+    pair.ends[0].close(pair.now, ErrorCode::SHUTDOWN, "going home");
+    pair.drain();
+    pair.link.loss = 0;
+    pair.ends[1].ping(pair.now);
+    pair.settle();
+    let closed = Event::Closed {
+        code: ErrorCode::SHUTDOWN,
+        reason: "going home".to_owned(),
+        by_peer: true,
+    };
+    assert_eq!(pair.take_events(1), [closed, Event::Drained]);
+    assert!(pair.ends.iter().all(crate::Transport::is_drained));
+}
+
+#[test]
+fn closes_are_not_answered_one_by_one() {
+    let mut pair = pair(Link::default());
+    pair.ends[0].close(pair.now, ErrorCode::SHUTDOWN, "");
+    pair.drain();
+    let before = pair.ends[0].stats().packets_sent;
+    for _ in 0..1_000 {
+        pair.inject_frames(0, &[Frame::Ping]).unwrap();
+        pair.drain();
+    }
+    assert!(pair.ends[0].stats().packets_sent - before <= 10);
+}
+
+/// Who only receives learns, by a PING now and then, what its peer knows: neither side's state grows.
+#[test]
+fn a_receiver_forgets_ranges_that_its_peer_knows() {
+    let mut config = Config::default();
+    config.params = TransportParams {
+        max_data: 64 << 20,
+        ..config.params
+    };
+    let mut pair = pair_with(
+        config,
+        Link {
+            loss: 50,
+            ..Link::default()
+        },
+        4,
+    );
+    let id = pair.ends[0].open_stream(pair.now).unwrap();
+    let mut sink = vec![];
+    for _ in 0..40 {
+        pair.ends[0]
+            .write(pair.now, id, &pattern(50_000, 1))
+            .unwrap();
+        pair.settle();
+        pair.read(1, id, &mut sink);
+    }
+    assert!(pair.ends[1].acks.ranges().count() < 40);
+    assert!(pair.ends[1].loss.sent.is_empty());
+}
+
+#[test]
+fn everything_lost_for_long_shrinks_the_window_to_its_minimum() {
+    let mut pair = pair(Link::default());
+    let id = pair.ends[0].open_stream(pair.now).unwrap();
+    pair.ends[0]
+        .write(pair.now, id, &pattern(500_000, 1))
+        .unwrap();
+    for _ in 0..20 {
+        pair.turn();
+    }
+    let before = pair.ends[0].stats().cwnd;
+    pair.link.loss = 1000;
+    let cut = pair.now;
+    while pair.now < cut + Duration::from_secs(3) {
+        pair.turn();
+    }
+    pair.link.loss = 0;
+    let mut smallest = before;
+    while pair.ends[0].stats().in_flight > 0 {
+        pair.turn();
+        smallest = smallest.min(pair.ends[0].stats().cwnd);
+    }
+    assert!(before > 12_000);
+    assert_eq!(smallest, 2_400);
+}

@@ -9,10 +9,10 @@ mod transfer;
 use std::sync::Arc;
 use std::time::Instant;
 
-use pilot_types::{PacketNumber, StreamId};
+use pilot_types::StreamId;
 use pilot_wire::Frame;
 
-use crate::pair::{Link, Pair, path};
+use crate::pair::{Link, Pair};
 use crate::{Config, Event, PeerError, Read};
 
 /// A pair with the default configuration.
@@ -54,21 +54,15 @@ impl Pair {
     }
 
     /// A packet of these frames arrives at `end`, as if its peer had written it.
-    fn inject(&mut self, end: usize, frames: &[Frame<'_>]) -> Result<(), PeerError> {
+    fn inject_frames(&mut self, end: usize, frames: &[Frame<'_>]) -> Result<(), PeerError> {
         let mut payload = vec![];
         for frame in frames {
             frame.encode(&mut payload);
         }
-        self.inject_bytes(end, &payload)
+        self.inject(end, &payload)
     }
 
-    fn inject_bytes(&mut self, end: usize, payload: &[u8]) -> Result<(), PeerError> {
-        let number = PacketNumber::new(1 << 40 | self.ends[end].stats().packets_received);
-        let from = path(end, [1000, 2000]);
-        self.ends[end].handle_packet(self.now, from, number, None, payload.len() + 25, payload)
-    }
-
-    /// The names of the timers that run at `end`.
+    /// The name of the timer that is next at `end`.
     fn next_timer(&self, end: usize) -> Option<&'static str> {
         self.ends[end].poll_timeout().map(|deadline| deadline.timer)
     }

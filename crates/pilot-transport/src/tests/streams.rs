@@ -117,7 +117,9 @@ fn a_reset_after_all_bytes_arrived_is_still_a_reset() {
 fn a_stop_is_answered_with_a_reset_of_the_same_code() {
     let mut pair = pair(Link::default());
     let id = pair.ends[0].open_stream(pair.now).unwrap();
-    pair.ends[0].write(pair.now, id, &pattern(300_000, 1)).unwrap();
+    pair.ends[0]
+        .write(pair.now, id, &pattern(300_000, 1))
+        .unwrap();
     pair.turn();
     pair.turn();
     pair.ends[1].stop(pair.now, id, CODE);
@@ -125,7 +127,11 @@ fn a_stop_is_answered_with_a_reset_of_the_same_code() {
     pair.settle();
     let events = pair.take_events(0);
     assert!(events.contains(&Event::StreamStopped { id, code: CODE }));
-    assert_eq!(pair.ends[1].stream_ids().count(), 0, "refused and forgotten");
+    assert_eq!(
+        pair.ends[1].stream_ids().count(),
+        0,
+        "refused and forgotten"
+    );
     assert_eq!(
         pair.ends[0].write(pair.now, id, b"more"),
         Err(WriteError::Stopped(CODE))
@@ -196,7 +202,10 @@ fn the_sessions_limit_holds_all_streams_and_lets_go_of_all() {
     let data = pattern(15_000, 4);
     let ids: Vec<StreamId> = (0..4).map(|_| pair.say(0, &data)).collect();
     pair.settle();
-    let sent: u64 = ids.iter().map(|id| pair.ends[0].stream_stats(*id).unwrap().sent).sum();
+    let sent: u64 = ids
+        .iter()
+        .map(|id| pair.ends[0].stream_stats(*id).unwrap().sent)
+        .sum();
     assert_eq!(sent, 20_000);
     let mut received = vec![vec![]; ids.len()];
     let mut ended = [false; 4];
@@ -245,7 +254,9 @@ fn a_small_stream_is_not_stuck_behind_a_large_one() {
         ..Link::default()
     });
     let bulk = pair.ends[0].open_stream(pair.now).unwrap();
-    pair.ends[0].write(pair.now, bulk, &pattern(1 << 20, 6)).unwrap();
+    pair.ends[0]
+        .write(pair.now, bulk, &pattern(1 << 20, 6))
+        .unwrap();
     for _ in 0..200 {
         pair.turn();
     }
@@ -256,7 +267,10 @@ fn a_small_stream_is_not_stuck_behind_a_large_one() {
     }
     let waited = pair.now - asked_at;
     let queue = std::time::Duration::from_millis(100 + 5 + 10);
-    assert!(waited <= queue, "{waited:?}, and the rest of the bulk takes a second");
+    assert!(
+        waited <= queue,
+        "{waited:?}, and the rest of the bulk takes a second"
+    );
 }
 
 #[test]
