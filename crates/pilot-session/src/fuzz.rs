@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(300))]
+        #![proptest_config(ProptestConfig::with_cases(100))]
 
         #[test]
         fn nothing_changes_a_live_session(data in prop::collection::vec(any::<u8>(), 0..300)) {

@@ -102,7 +102,7 @@ fn run(pair: &mut Pair, tally: &mut Tally, operation: Operation) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
 
     // No nonce twice (checked in `Pair::seal`), no packet twice, no panic, bounded tables; and when the link is good
     // again, one handshake makes both ends talk, after which they go quiet.
