@@ -165,7 +165,7 @@ fn bench_acks(c: &mut Criterion) {
         });
     });
     group.bench_function("decode", |b| {
-        b.iter(|| Frames::new(black_box(&payload)).count())
+        b.iter(|| Frames::new(black_box(&payload)).count());
     });
     let now = Instant::now();
     group.bench_function("insert of 128 packets with gaps", |b| {

@@ -14,7 +14,8 @@ pub struct Config {
     pub keep_alive: Option<Duration>,
     /// Round trip that a fresh path is taken to have before its first sample.
     pub initial_rtt: Duration,
-    /// Largest datagram on a fresh path, in bytes, the session's overhead included.
+    /// Largest datagram on a fresh path, in bytes, the session's overhead included; less than [`BASE_DATAGRAM`] counts
+    /// as that.
     pub max_datagram: usize,
     /// Bytes that one stream keeps until they are acknowledged; at least a stream header's worth.
     pub send_buffer: usize,

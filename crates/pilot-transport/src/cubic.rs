@@ -109,8 +109,12 @@ impl Controller for Cubic {
         let is_recovering = self
             .recovery_start
             .is_some_and(|start| packet.sent_at <= start);
-        // RFC 9002 §7.8: the window does not grow while it is underutilized.
-        if is_recovering || packet.is_app_limited {
+        // RFC 9002 §7.8: the window does not grow while it is underutilized; RFC 9438 §5.8: nor does that time count.
+        if packet.is_app_limited {
+            self.epoch = None;
+            return;
+        }
+        if is_recovering {
             return;
         }
         if self.is_in_slow_start() {
@@ -224,6 +228,26 @@ mod tests {
         };
         cubic.on_ack(now, packet, RTT);
         assert_eq!(cubic.window(), before);
+    }
+
+    /// Time in which nothing tried the window says nothing of what the path carries.
+    #[test]
+    fn a_pause_does_not_open_the_window() {
+        let (mut cubic, start) = (Cubic::new(1200), Instant::now() + RTT);
+        ack(&mut cubic, start, 240_000);
+        cubic.on_congestion(start + RTT, start);
+        let mut now = start + 3 * RTT;
+        ack(&mut cubic, now, 1200);
+        let before = cubic.window();
+        now += Duration::from_secs(30);
+        let packet = AckedPacket {
+            sent_at: now - RTT,
+            size: 1200,
+            is_app_limited: true,
+        };
+        cubic.on_ack(now, packet, RTT);
+        ack(&mut cubic, now + RTT, 1200);
+        assert!(cubic.window() - before < 1200, "{}", cubic.window());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use pilot_types::PathId;
+use pilot_wire::limits::BASE_DATAGRAM;
 
 use crate::config::Config;
 use crate::event::Event;
@@ -39,7 +40,7 @@ impl Paths {
     pub(crate) fn new(id: PathId, config: &Config, now: Instant) -> Self {
         let key = PathKey(0);
         Self {
-            current: PathState::new(id, key, config.max_datagram, config.initial_rtt, now),
+            current: unknown(id, key, config, now),
             previous: None,
             challenges: VecDeque::new(),
             next_key: PathKey(1),
@@ -86,8 +87,7 @@ impl Paths {
     fn fresh(&mut self, id: PathId, config: &Config, now: Instant) -> PathState {
         let key = self.next_key;
         self.next_key = PathKey(key.0 + 1);
-        let (mtu, rtt) = (config.max_datagram, config.initial_rtt);
-        let mut path = PathState::new(id, key, mtu, rtt, now);
+        let mut path = unknown(id, key, config, now);
         if is_port_change(&self.current.id, &id) {
             path.inherit(&mut self.current);
         }
@@ -97,6 +97,12 @@ impl Paths {
         }
         path
     }
+}
+
+/// A path that nothing is known of; every path carries the base datagram (RFC 9000 §14.2).
+fn unknown(id: PathId, key: PathKey, config: &Config, now: Instant) -> PathState {
+    let mtu = config.max_datagram.max(BASE_DATAGRAM);
+    PathState::new(id, key, mtu, config.initial_rtt, now)
 }
 
 impl Transport {
@@ -112,12 +118,9 @@ impl Transport {
         if is_return {
             self.swap_paths();
         } else {
-            if let Some(dropped) = self.paths.previous.take() {
-                self.lose_path(dropped);
-            }
             let fresh = self.paths.fresh(path, &self.config, now);
             let before = std::mem::replace(&mut self.paths.current, fresh);
-            self.paths.previous = Some(before);
+            self.leave(before);
         }
         let delay = self.peer.max_ack_delay;
         let current = self.paths.current.rtt.probe_timeout(delay);
@@ -132,7 +135,22 @@ impl Transport {
         }
         let max = self.max_datagram();
         self.datagrams.shrink(max);
-        self.arm_recovery(now);
+        self.arm_recovery();
+    }
+
+    /// The path that is left becomes the one to revert to, unless it never answered and another one did.
+    fn leave(&mut self, path: PathState) {
+        let dropped = if path.is_validated() {
+            self.paths.previous.replace(path)
+        } else if self.paths.previous.is_none() {
+            self.paths.previous = Some(path);
+            None
+        } else {
+            Some(path)
+        };
+        if let Some(dropped) = dropped {
+            self.lose_path(dropped);
+        }
     }
 
     fn swap_paths(&mut self) {
@@ -157,12 +175,12 @@ impl Transport {
     pub(crate) fn handle_path_timeout(&mut self, now: Instant) {
         if self.timers.take_if_due(Timer::Retire as usize, now) {
             self.retire();
-            self.arm_recovery(now);
+            self.arm_recovery();
         }
         if self.timers.take_if_due(Timer::Validation as usize, now) {
             match self.paths.current.challenge_again(self.peer.max_ack_delay) {
                 Some(wait) => self.timers.set(Timer::Validation as usize, now + wait),
-                None => self.validation_failed(now),
+                None => self.validation_failed(),
             }
         }
     }
@@ -178,14 +196,14 @@ impl Transport {
     }
 
     /// RFC 9000 §9.3.2: "revert to the last validated peer address".
-    fn validation_failed(&mut self, now: Instant) {
+    fn validation_failed(&mut self) {
         self.events.push(Event::PathFailed(self.paths.current.id));
         if let Some(before) = self.paths.previous.take() {
             let failed = std::mem::replace(&mut self.paths.current, before);
             self.lose_path(failed);
             self.timers.stop(Timer::Retire as usize);
         }
-        self.arm_recovery(now);
+        self.arm_recovery();
     }
 
     /// Everything in flight on a path is to be sent again; that is no sign of congestion.

@@ -143,7 +143,7 @@ impl Pair {
                     let payload = out.payload().to_vec();
                     out.put_tail(&[0; TAG]);
                     out.finish();
-                    self.carry(from, packet, payload);
+                    self.carry(from, packet, &payload);
                 }
                 if out.is_empty() {
                     break;
@@ -157,17 +157,15 @@ impl Pair {
         }
     }
 
-    fn carry(&mut self, from: usize, packet: SentPacket, payload: Vec<u8>) {
+    fn carry(&mut self, from: usize, packet: SentPacket, payload: &[u8]) {
         self.idle_turns = 0;
         let size = payload.len() + DATA_HEAD + TAG;
         let is_dead = |port: u16| self.dead_ports.contains(&port);
         let is_dead = packet.path.remote().is_some_and(|r| is_dead(r.port()));
-        let sent_at = if self.link.rate == 0 {
-            self.now
-        } else {
-            let nanos = size as u64 * 1_000_000_000 / self.link.rate;
+        let nanos = (size as u64 * 1_000_000_000).checked_div(self.link.rate);
+        let sent_at = nanos.map_or(self.now, |nanos| {
             self.busy_until[from].max(self.now) + Duration::from_nanos(nanos)
-        };
+        });
         let is_over = sent_at > self.now + Duration::from_millis(100);
         if is_dead || is_over || self.chance(self.link.loss) {
             return;
@@ -182,7 +180,7 @@ impl Pair {
                 to: 1 - from,
                 packet,
                 size,
-                payload: payload.clone(),
+                payload: payload.to_vec(),
             };
             self.flying.insert((at, self.next_flying), flying);
             self.next_flying += 1;
@@ -210,21 +208,15 @@ impl Pair {
 
     /// When something happens next, and whether it is more than a session that idles.
     fn next_turn(&self) -> Option<(Instant, bool)> {
-        let arrival = self.flying.keys().next().map(|(at, _)| (*at, true));
-        let timers = self.ends.iter().filter_map(|end| {
-            let deadline = end.poll_timeout()?;
-            let is_idle = matches!(deadline.timer, "idle" | "keep_alive");
-            Some((deadline.at, !is_idle))
-        });
-        let busy = self.ends.iter().any(|end| {
-            let idles = |timer: &str| matches!(timer, "idle" | "keep_alive");
-            end.poll_timeout().is_some_and(|d| !idles(d.timer))
-        });
-        let next = arrival
-            .into_iter()
-            .chain(timers)
-            .min_by_key(|(at, _)| *at)?;
-        Some((next.0, busy || arrival.is_some()))
+        let arrival = self.flying.keys().next().map(|(at, _)| *at);
+        let deadlines = self.ends.iter().filter_map(Transport::poll_timeout);
+        let is_busy = arrival.is_some()
+            || deadlines
+                .clone()
+                .any(|deadline| !matches!(deadline.timer, "idle" | "keep_alive"));
+        let timers = deadlines.map(|deadline| deadline.at);
+        let next = arrival.into_iter().chain(timers).min()?;
+        Some((next, is_busy))
     }
 
     /// One jump to the next arrival or deadline; `false` when there is none.

@@ -74,7 +74,7 @@ impl Transport {
         }
         self.activity.has_sent = false;
         self.arm_idle(now);
-        self.arm_recovery(now);
+        self.arm_recovery();
         Ok(())
     }
 

@@ -126,7 +126,7 @@ impl Transport {
     }
 
     /// Sets the timers of RFC 9002 §6: the loss timer where packets are suspected, else the probe timer.
-    pub(crate) fn arm_recovery(&mut self, _now: Instant) {
+    pub(crate) fn arm_recovery(&mut self) {
         let before = self.paths.previous.as_ref().and_then(|path| path.loss_at);
         let loss_at = self.paths.current.loss_at.into_iter().chain(before).min();
         // RFC 9002 §6.2.1: the probe timer is not set while the loss timer is.
@@ -145,7 +145,7 @@ impl Transport {
     pub(crate) fn handle_recovery_timeout(&mut self, now: Instant) {
         if self.timers.take_if_due(Timer::Loss as usize, now) {
             self.detect_losses(now);
-            self.arm_recovery(now);
+            self.arm_recovery();
         }
         if self.timers.take_if_due(Timer::Probe as usize, now) {
             self.totals.probe_timeouts += 1;
@@ -153,7 +153,7 @@ impl Transport {
             // RFC 9002 §6.2.4: a probe carries what most likely was lost; the packets themselves are not lost yet.
             let frames = self.loss.sent.oldest(probes);
             self.frames_lost(frames);
-            self.arm_recovery(now);
+            self.arm_recovery();
         }
     }
 }

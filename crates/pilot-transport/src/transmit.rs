@@ -36,7 +36,7 @@ impl Transport {
     pub fn poll_transmit(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<SentPacket> {
         match self.state {
             State::Open => self
-                .transmit_response(now, out)
+                .transmit_response(out)
                 .or_else(|| self.transmit_packet(now, out)),
             State::Closing(_) => self.transmit_close(out),
             State::Draining | State::Drained => None,
@@ -203,7 +203,7 @@ impl Transport {
             self.activity.has_sent = true;
             self.arm_idle(now);
         }
-        self.arm_recovery(now);
+        self.arm_recovery();
     }
 
     fn track_ack_only(
@@ -236,7 +236,7 @@ impl Transport {
     }
 
     /// A response to a challenge on a path that we do not use: by itself, and no larger than the challenge.
-    fn transmit_response(&mut self, _now: Instant, out: &mut TransmitBuf) -> Option<SentPacket> {
+    fn transmit_response(&mut self, out: &mut TransmitBuf) -> Option<SentPacket> {
         let challenge = self.paths.take_challenge(false)?;
         let size = challenge.size.min(BASE_DATAGRAM);
         let mut bytes = std::mem::take(&mut self.scratch.bytes);

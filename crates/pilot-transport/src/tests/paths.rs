@@ -68,6 +68,22 @@ fn a_path_that_does_not_answer_is_left_again() {
 }
 
 #[test]
+fn after_two_paths_that_do_not_answer_the_last_one_that_did_is_in_use() {
+    let mut pair = pair(Link::default());
+    pair.ends[0].ping(pair.now);
+    pair.settle();
+    pair.dead_ports.extend([2001, 2002]);
+    pair.ends[0].migrate(pair.now, path(0, NEW));
+    pair.turn();
+    pair.ends[0].migrate(pair.now, path(0, [1000, 2002]));
+    let id = pair.say(0, b"neither way");
+    pair.settle();
+    assert_eq!(pair.ends[0].path(), path(0, OLD));
+    assert!(pair.read(1, id, &mut vec![]));
+    assert_eq!(pair.ends[0].stats().in_flight, 0);
+}
+
+#[test]
 fn an_unvalidated_path_carries_little_more_than_it_brought() {
     let mut pair = pair(Link::default());
     pair.ends[0].ping(pair.now);

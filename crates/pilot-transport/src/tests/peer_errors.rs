@@ -44,11 +44,12 @@ fn refuses(frames: &[Frame<'_>], error: PeerError) {
     }
     assert_eq!(pair.inject_frames(0, &[*last]), Err(error));
     pair.settle();
-    let closed = |event: &Event| match event {
-        Event::Closed { code, by_peer, .. } => Some((*code, *by_peer)),
-        _ => None,
-    };
-    let told = pair.take_events(1).iter().find_map(closed);
+    let mut told = None;
+    for event in pair.take_events(1) {
+        if let Event::Closed { code, by_peer, .. } = event {
+            told = Some((code, by_peer));
+        }
+    }
     assert_eq!(told, Some((error.code(), true)));
     assert!(pair.ends.iter().all(crate::Transport::is_drained));
 }

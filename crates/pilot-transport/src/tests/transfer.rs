@@ -97,12 +97,14 @@ impl Talk {
     fn handle_events(&mut self) {
         for end in 0..2 {
             for event in std::mem::take(&mut self.pair.events[end]) {
-                match event {
-                    Event::StreamOpened(id) => self.begin(end, id),
-                    Event::Readable(id) => self.read(end, id),
-                    Event::Writable(id) => self.write(end, id),
-                    Event::StreamFinished(_) => {}
-                    other => panic!("{other:?}"),
+                if let Event::StreamOpened(id) = event {
+                    self.begin(end, id);
+                } else if let Event::Readable(id) = event {
+                    self.read(end, id);
+                } else if let Event::Writable(id) = event {
+                    self.write(end, id);
+                } else {
+                    assert!(matches!(event, Event::StreamFinished(_)), "{event:?}");
                 }
             }
         }
