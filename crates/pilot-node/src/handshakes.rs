@@ -229,6 +229,10 @@ impl Node {
         let Some(log) = log.cloned() else {
             return false;
         };
+        // Our own handshake with it, if one was under way, is settled by this one.
+        if !self.endpoint.is_connecting(&hello.agent) {
+            self.hellos.connecting.remove(&hello.agent);
+        }
         self.arrived(
             now,
             Arrival {
@@ -378,9 +382,14 @@ impl Node {
         match event {
             pilot_session::Event::RekeyDue { peer } => self.rehandshake(now, peer),
             pilot_session::Event::HandshakeFailed { peer } => self.handshake_failed(now, peer),
-            pilot_session::Event::VersionRefused { peer, .. } => {
-                self.output.drops.count("version_refused");
-                self.handshake_failed(now, peer);
+            // A hint that anybody can forge: the handshake goes on.
+            pilot_session::Event::VersionRefused { .. } => {
+                self.output.drops.count("version_refused")
+            }
+            pilot_session::Event::SessionExpired { peer } => {
+                if let Some(key) = self.table.key_of(&peer) {
+                    self.forget_session(now, key, ErrorCode::IDLE_TIMEOUT);
+                }
             }
             _ => {}
         }

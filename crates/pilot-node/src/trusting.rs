@@ -343,6 +343,14 @@ impl Node {
             }
             TrustEvent::Untrusted { agent, by_peer } => {
                 self.hellos.seen.forget(&agent);
+                for dial in self
+                    .dials
+                    .connecting_to(&agent)
+                    .into_iter()
+                    .filter(|_| by_peer)
+                {
+                    self.fail_dial(dial, DialError::NotTrusted { agent });
+                }
                 if let Some(key) = self.table.key_of(&agent).filter(|_| !by_peer) {
                     self.close_session(now, key, ErrorCode::REVOKED, "trust was revoked");
                 }

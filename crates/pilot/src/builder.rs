@@ -9,12 +9,13 @@ use pilot_store::{Home, HomeLock, RendezvousPin, StateDb};
 use pilot_trust::Identity;
 use pilot_types::{Hostname, Tag};
 use pilot_wire::{decode_postcard, limits};
+use tokio::sync::mpsc;
 
 use crate::clock;
 use crate::driver::drive;
 use crate::error::StartError;
 use crate::node::{Facts, Node};
-use crate::persist::Persister;
+use crate::persist::{Notice, Persister};
 use crate::socket::Udp;
 use crate::state::Shared;
 use crate::url::RendezvousUrl;
@@ -190,11 +191,7 @@ impl Builder {
             home: Arc::new(opened.home),
             facts: Arc::new(facts),
         };
-        tokio::spawn(async move {
-            drive(shared, notices).await;
-            // Held while the loop runs: a second process on this home is refused.
-            drop(opened.lock);
-        });
+        tokio::spawn(run(shared, notices, opened.lock));
         Ok(node)
     }
 
@@ -206,6 +203,21 @@ impl Builder {
             auto_approve: self.auto_approve.then(pilot_node::Node::default_scope),
         }
     }
+}
+
+/// The event loop, and then the home given back.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    lock: HomeLock,
+) {
+    drive(Arc::clone(&shared), notices).await;
+    if let Some(persister) = &shared.persister {
+        persister.stop().await;
+    }
+    // Held until here: a second process on this home is refused.
+    drop(lock);
+    shared.ended.send_replace(true);
 }
 
 fn load(dir: PathBuf, work_bits: u8) -> Result<(Opened, Arc<StateDb>, Restored), StartError> {

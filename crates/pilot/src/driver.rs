@@ -14,7 +14,7 @@ use crate::state::Shared;
 /// Receive calls before the loop sends.
 const MAX_RECEIVES: usize = 8;
 /// How long a shutdown waits for its CLOSE packets to be sent and acknowledged in silence.
-pub(crate) const LINGER: Duration = Duration::from_millis(500);
+const LINGER: Duration = Duration::from_millis(500);
 
 /// Runs until the node is shut down and its sessions are gone, or the linger is over.
 pub(crate) async fn drive(shared: Arc<Shared>, mut notices: mpsc::UnboundedReceiver<Notice>) {

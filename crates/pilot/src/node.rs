@@ -540,11 +540,7 @@ impl Node {
             state.shutdown();
         });
         let _ = self.shared.changes.send(());
-        let until = tokio::time::Instant::now() + crate::driver::LINGER;
-        while self.shared.lock().node.sessions() > 0 && tokio::time::Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        let _ = self.synced().await;
+        self.shared.wait_ended().await;
     }
 
     /// Resolves when everything that was decided so far is durable.

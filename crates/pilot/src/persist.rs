@@ -18,6 +18,8 @@ enum Job {
     Freshness(u64),
     /// Answered once all before it is durable, with the first error since the last one.
     Barrier(oneshot::Sender<Result<(), String>>),
+    /// The thread ends and closes the database; the sender is dropped after that.
+    Stop(oneshot::Sender<()>),
 }
 
 /// Sends jobs to the writer's thread; dropping the last clone ends it.
@@ -60,6 +62,15 @@ impl Persister {
     }
 }
 
+impl Persister {
+    /// Ends the thread; resolves when the database is closed.
+    pub(crate) async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        let _ = self.jobs.send(Job::Stop(done));
+        let _ = stopped.await;
+    }
+}
+
 /// What the writer tells the event loop.
 pub(crate) enum Notice {
     /// Another block of freshness stamps is persisted.
@@ -86,6 +97,12 @@ impl Writer {
             for job in std::iter::once(first).chain(queue.try_iter()) {
                 match job {
                     Job::Write(Persist::Trust(change)) => self.trust.push(change),
+                    Job::Stop(done) => {
+                        self.flush_trust();
+                        drop(self);
+                        drop(done);
+                        return;
+                    }
                     other => {
                         self.flush_trust();
                         let result = self.run_job(other);
@@ -122,6 +139,7 @@ impl Writer {
     fn run_job(&mut self, job: Job) -> Result<(), DbError> {
         match job {
             Job::Write(item) => self.write(item),
+            Job::Stop(_) => Ok(()),
             Job::Freshness(now_ns) => {
                 let block = self.db.reserve_freshness(now_ns)?;
                 let _ = self.notices.send(Notice::Freshness(block));

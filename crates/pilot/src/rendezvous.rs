@@ -11,9 +11,8 @@ use pilot_types::{AgentId, UnixTime, encode_hex};
 use pilot_wire::{NetworkConfig, limits};
 use tokio::sync::mpsc;
 
-use crate::builder::{Opened, open_home};
+use crate::builder::{Opened, open_home, run};
 use crate::clock;
-use crate::driver::{LINGER, drive};
 use crate::error::StartError;
 use crate::socket::Udp;
 use crate::state::Shared;
@@ -126,11 +125,9 @@ impl RendezvousBuilder {
             public_key,
             advertise: self.advertise,
         };
+        // Nothing is written by way of the event loop: the registry writes before it answers.
         let (_, notices) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            drive(shared, notices).await;
-            drop(lock);
-        });
+        tokio::spawn(run(shared, notices, lock));
         Ok(rendezvous)
     }
 }
@@ -208,9 +205,6 @@ impl Rendezvous {
     /// Tells the agents, and stops serving.
     pub async fn shutdown(&self) {
         self.shared.with(crate::state::State::shutdown);
-        let until = tokio::time::Instant::now() + LINGER;
-        while self.sessions() > 0 && tokio::time::Instant::now() < until {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        self.shared.wait_ended().await;
     }
 }

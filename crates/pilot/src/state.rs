@@ -83,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) changes: broadcast::Sender<()>,
     pub(crate) persister: Option<Persister>,
     pub(crate) started: Instant,
+    /// Turns `true` when the loop is over and the home is free.
+    pub(crate) ended: watch::Sender<bool>,
 }
 
 /// What the loop waits for next.
@@ -112,7 +114,14 @@ impl Shared {
             changes: broadcast::Sender::new(16),
             persister,
             started: Instant::now(),
+            ended: watch::Sender::new(false),
         })
+    }
+
+    /// Resolves when the loop is over and the home is free.
+    pub(crate) async fn wait_ended(&self) {
+        let mut ended = self.ended.subscribe();
+        let _ = ended.wait_for(|ended| *ended).await;
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
