@@ -51,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pilot-rendezvous",
         &[
             "pilot",
+            "pilot-api",
             "pilot-node",
             "pilot-registry",
             "pilot-store",
