@@ -1,1 +1,31 @@
-//! The Pilot daemon as a library: run(Config).
+//! The Pilot daemon as a library: [`run`] is one agent until the process is told to end.
+//!
+//! ```text
+//! pilotctl ── pilot.sock ──▶ Server ──▶ Daemon ──▶ pilot::Node ── UDP ──▶ other agents, rendezvous
+//!                                         └──▶ Services: echo 7, streams to user ports (1000 …), messages 1001 ──▶ inbox
+//! Keeper ──▶ the embedded rendezvous, where none is configured
+//! ```
+//!
+//! ```no_run
+//! use pilot_daemon::{Config, run};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config { rendezvous: vec!["rendezvous.example:9000".into()], ..Config::new("/var/lib/worker".into()) };
+//! run(config, |ready| println!("{}", ready.agent.address)).await?;
+//! # Ok(()) }
+//! ```
+
+mod config;
+mod daemon;
+mod embedded;
+mod error;
+mod inbox;
+mod log;
+mod peer_stream;
+mod run;
+mod services;
+
+pub use config::Config;
+pub use error::RunError;
+pub use log::LogFormat;
+pub use run::{Ready, run};

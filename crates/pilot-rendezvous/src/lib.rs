@@ -1,3 +1,28 @@
-//! The Pilot rendezvous as a library: run(Config).
+//! The Pilot rendezvous as a library: [`run`] serves until the process is told to end.
+//!
+//! ```text
+//! agents ── UDP ──▶ pilot::Rendezvous (registry, names, knocks, STUN)
+//! monitoring ── HTTP ──▶ /healthz, /metrics
+//! daemons of this machine ── files ──▶ embedded: lock, rendezvous.json
+//! ```
+//!
+//! ```no_run
+//! use pilot_rendezvous::{Config, run};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::new("/var/lib/pilot-rendezvous".into());
+//! run(config, |ready| println!("{}", ready.url)).await?;
+//! # Ok(()) }
+//! ```
 
+mod config;
 pub mod embedded;
+pub mod error;
+mod http;
+mod idle;
+mod metrics;
+mod run;
+
+pub use config::{Config, Ready};
+pub use error::RunError;
+pub use run::{run, url};

@@ -1,0 +1,165 @@
+//! What a daemon is told, and what `config.json` adds to it.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use pilot_api::ApiError;
+use pilot_rendezvous::embedded::EmbeddedHome;
+use pilot_store::FileConfig;
+use pilot_types::{Hostname, Tag};
+
+use crate::log::LogFormat;
+
+/// Settings of a daemon. What is given here goes before `HOME/config.json`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The agent's directory.
+    pub home: PathBuf,
+    /// Where the API listens.
+    pub socket: PathBuf,
+    /// The name to claim.
+    pub hostname: Option<Hostname>,
+    /// `pilot://KEY@host:port` or `host:port`; with none here or in the file, the embedded rendezvous.
+    pub rendezvous: Vec<String>,
+    /// Where it listens for UDP; any address and port by default.
+    pub listen: Option<SocketAddr>,
+    /// Whether everybody is shown the agent's record.
+    pub public: bool,
+    /// Whether every knock is approved.
+    pub auto_approve: bool,
+    /// Words to be found by.
+    pub tags: Vec<Tag>,
+    /// How a line of the log looks.
+    pub log_format: LogFormat,
+    /// Where it logs; standard error by default.
+    pub log_file: Option<PathBuf>,
+    /// Program and arguments that run the embedded rendezvous; without them one that runs already is used.
+    pub rendezvous_command: Option<Vec<OsString>>,
+    /// Where the embedded rendezvous lives; by default as [`EmbeddedHome::from_environment`] says.
+    pub embedded_home: Option<PathBuf>,
+    /// Zero bits of work of keys, for networks of one's own; the default network's otherwise.
+    pub work_bits: Option<u8>,
+}
+
+impl Config {
+    /// Everything else by default: the socket is `pilot.sock` in the home.
+    #[must_use]
+    pub fn new(home: PathBuf) -> Self {
+        Self {
+            socket: home.join("pilot.sock"),
+            home,
+            hostname: None,
+            rendezvous: vec![],
+            listen: None,
+            public: false,
+            auto_approve: false,
+            tags: vec![],
+            log_format: LogFormat::Text,
+            log_file: None,
+            rendezvous_command: None,
+            embedded_home: None,
+            work_bits: None,
+        }
+    }
+
+    /// This, with what the file says where this says nothing.
+    ///
+    /// # Errors
+    /// `invalid_argument` with the field that is wrong.
+    pub(crate) fn with_file(mut self, file: &FileConfig) -> Result<Self, ApiError> {
+        self.hostname = self.hostname.or_else(|| file.hostname.clone());
+        if let Some(name) = self.hostname.as_ref().filter(|name| name.is_reserved()) {
+            return Err(ApiError::invalid(format!(
+                "hostname {name} is reserved for a service"
+            )));
+        }
+        if self.rendezvous.is_empty() {
+            self.rendezvous.clone_from(&file.rendezvous);
+        }
+        if self.tags.is_empty() {
+            self.tags.clone_from(&file.tags);
+        }
+        let limit = pilot_wire::limits::MAX_TAGS;
+        if self.tags.len() > limit {
+            return Err(ApiError::invalid(format!(
+                "{} tags, at most {limit} are allowed",
+                self.tags.len()
+            )));
+        }
+        self.public |= file.public;
+        self.auto_approve |= file.auto_approve;
+        if let (None, Some(text)) = (self.listen, &file.listen) {
+            let addr = text.parse();
+            self.listen = Some(addr.map_err(|_| {
+                ApiError::invalid(format!(
+                    "config.json: field listen: expected ADDRESS:PORT, found {text:?}"
+                ))
+            })?);
+        }
+        Ok(self)
+    }
+
+    /// The embedded rendezvous' home.
+    ///
+    /// # Errors
+    /// `invalid_argument` if neither it nor `$HOME` is known.
+    pub(crate) fn embedded_home(&self) -> Result<EmbeddedHome, ApiError> {
+        let given = self.embedded_home.clone().map(EmbeddedHome::new);
+        given.or_else(EmbeddedHome::from_environment).ok_or_else(|| {
+            ApiError::invalid("no rendezvous is configured, and neither $PILOT_RENDEZVOUS_HOME nor $HOME says where the embedded one lives")
+                .with_hint("give one with --rendezvous, or set PILOT_RENDEZVOUS_HOME")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::new(PathBuf::from("/nonexistent"))
+    }
+
+    #[test]
+    fn flags_go_before_the_file_and_the_file_before_defaults() {
+        let file = FileConfig {
+            rendezvous: vec!["file:9000".to_owned()],
+            hostname: "from-file".parse().ok(),
+            public: true,
+            listen: Some("127.0.0.1:4000".to_owned()),
+            ..FileConfig::default()
+        };
+        let by_file = config().with_file(&file).unwrap();
+        assert_eq!(by_file.rendezvous, ["file:9000"]);
+        assert_eq!(by_file.hostname, "from-file".parse().ok());
+        assert_eq!(by_file.listen, "127.0.0.1:4000".parse().ok());
+        assert!(by_file.public && !by_file.auto_approve);
+        let flags = Config {
+            rendezvous: vec!["flag:9000".to_owned()],
+            hostname: "from-flag".parse().ok(),
+            listen: "127.0.0.1:5000".parse().ok(),
+            ..config()
+        };
+        let by_flags = flags.with_file(&file).unwrap();
+        assert_eq!(by_flags.rendezvous, ["flag:9000"]);
+        assert_eq!(by_flags.hostname, "from-flag".parse().ok());
+        assert_eq!(by_flags.listen, "127.0.0.1:5000".parse().ok());
+    }
+
+    #[test]
+    fn a_wrong_field_is_named() {
+        let file = FileConfig {
+            listen: Some("here".to_owned()),
+            ..FileConfig::default()
+        };
+        let error = config().with_file(&file).unwrap_err();
+        assert!(error.message.contains("field listen"), "{error}");
+        let reserved = Config {
+            hostname: "registry".parse().ok(),
+            ..config()
+        };
+        let error = reserved.with_file(&FileConfig::default()).unwrap_err();
+        assert_eq!(error.message, "hostname registry is reserved for a service");
+    }
+}

@@ -1,0 +1,80 @@
+//! The daemon as the API sees it: each command in terms of the node and its services.
+
+mod commands;
+mod messages;
+mod profile;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use pilot::{Node, Target};
+use pilot_api::{ApiError, PeerRef};
+use pilot_types::UnixTime;
+use tokio::sync::watch;
+
+use crate::services::Services;
+
+/// Where the agent's rendezvous are, and whether it is the embedded one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Links {
+    /// As configured.
+    pub(crate) urls: Vec<String>,
+    /// Whether the only one is the embedded one.
+    pub(crate) is_embedded: bool,
+}
+
+/// A running daemon.
+pub(crate) struct Daemon {
+    node: Node,
+    services: Services,
+    links: Links,
+    socket: PathBuf,
+    /// Held while `config.json` is changed.
+    config_file: Arc<Mutex<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Daemon {
+    /// A daemon over a started node.
+    pub(crate) fn new(node: Node, services: Services, links: Links, socket: PathBuf) -> Self {
+        Self {
+            node,
+            services,
+            links,
+            socket,
+            config_file: Arc::default(),
+            stop: watch::Sender::new(false),
+        }
+    }
+
+    /// Resolves when a command asked the daemon to end.
+    pub(crate) async fn stopped(&self) {
+        let mut stop = self.stop.subscribe();
+        // The sender lives as long as this borrow.
+        let _ = stop.wait_for(|is_stopped| *is_stopped).await;
+    }
+}
+
+/// What the node calls an agent.
+fn target(peer: &PeerRef) -> Result<Target, ApiError> {
+    Ok(match peer {
+        PeerRef::Ticket(text) => {
+            let ticket = text.parse();
+            Target::Ticket(Box::new(ticket.map_err(
+                |error: pilot_trust::ParseTicketError| {
+                    ApiError::invalid(format!("invalid ticket: {error}"))
+                },
+            )?))
+        }
+        PeerRef::Address(address) => Target::Node(address.node()),
+        PeerRef::Key(key) => Target::Key(*key),
+        PeerRef::Node(node) => Target::Node(*node),
+        PeerRef::Hostname(name) => Target::Hostname(name.clone()),
+    })
+}
+
+/// A moment that is never reached is no moment.
+fn end(time: UnixTime) -> Option<UnixTime> {
+    (time != UnixTime::FAR_FUTURE).then_some(time)
+}

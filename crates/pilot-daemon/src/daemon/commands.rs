@@ -1,0 +1,339 @@
+//! One method a command.
+
+use std::time::Duration;
+
+use pilot::{DialOptions, Knocked, ProfileChange, Scope, Target, Terms};
+use pilot_api::types::{
+    self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, Connections, ConnectionsRequest,
+    DaemonStatus, DialInfo, DialRequest, FindRequest, Found, HandshakeRequest, HandshakeStatus,
+    HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest, LookedUp, LookupRequest,
+    MessageSent, NatInfo, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
+    PublicKey, RejectRequest, Rejected, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
+    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued,
+    TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted, VisibilitySet,
+};
+use pilot_api::{ApiError, BoxStream, DaemonApi, PeerRef};
+use pilot_types::{NetworkId, Port, UnixTime};
+use pilot_wire::limits;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::{Daemon, target, view};
+use crate::error;
+use crate::inbox::now;
+use crate::peer_stream::PeerStream;
+
+impl DaemonApi for Daemon {
+    async fn status(&self, _: StatusRequest) -> Result<DaemonStatus, ApiError> {
+        let status = self.node.status();
+        Ok(DaemonStatus {
+            running: true,
+            responsive: true,
+            pid: Some(std::process::id()),
+            socket: self.socket.clone(),
+            node_id: Some(self.node.agent().node()),
+            address: Some(self.node.address()),
+            hostname: self.node.hostname(),
+            uptime_secs: Some(status.uptime.as_secs()),
+            peers: Some(status.peers as u64),
+            connections: Some(status.connections as u64),
+        })
+    }
+
+    async fn stop(&self, _: StopRequest) -> Result<Stopped, ApiError> {
+        self.stop.send_replace(true);
+        Ok(Stopped {
+            pid: std::process::id(),
+            forced: false,
+        })
+    }
+
+    async fn info(&self, _: InfoRequest) -> Result<Info, ApiError> {
+        let status = self.node.status();
+        Ok(Info {
+            agent: self.own_summary(),
+            public_key: PublicKey(self.node.public_key()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_secs: status.uptime.as_secs(),
+            public: status.public,
+            tags: status.tags,
+            peers: status.peers as u64,
+            connections: status.connections as u64,
+            ports: status.ports,
+            rendezvous: self.rendezvous(),
+            embedded: self.links.is_embedded,
+            nat: NatInfo::unknown(),
+            endpoints: status.endpoints.iter().map(ToString::to_string).collect(),
+            bytes_sent: status.bytes_sent,
+            bytes_recv: status.bytes_recv,
+        })
+    }
+
+    async fn set_hostname(&self, request: SetHostnameRequest) -> Result<HostnameSet, ApiError> {
+        let hostname = request.hostname;
+        let change = ProfileChange {
+            hostname: Some(hostname.clone()),
+            ..ProfileChange::default()
+        };
+        let kept = hostname.clone();
+        self.change_profile(change, move |file| file.hostname = kept)
+            .await?;
+        Ok(HostnameSet {
+            node_id: self.node.agent().node(),
+            hostname,
+        })
+    }
+
+    async fn set_tags(&self, request: SetTagsRequest) -> Result<TagsSet, ApiError> {
+        let tags = request.tags;
+        let change = ProfileChange {
+            tags: Some(tags.clone()),
+            ..ProfileChange::default()
+        };
+        let kept = tags.clone();
+        self.change_profile(change, move |file| file.tags = kept)
+            .await?;
+        Ok(TagsSet {
+            node_id: self.node.agent().node(),
+            tags,
+        })
+    }
+
+    async fn set_visibility(
+        &self,
+        request: SetVisibilityRequest,
+    ) -> Result<VisibilitySet, ApiError> {
+        let public = request.public;
+        let change = ProfileChange {
+            public: Some(public),
+            ..ProfileChange::default()
+        };
+        self.change_profile(change, move |file| file.public = public)
+            .await?;
+        Ok(VisibilitySet {
+            node_id: self.node.agent().node(),
+            public,
+        })
+    }
+
+    async fn ticket(&self, request: TicketRequest) -> Result<TicketIssued, ApiError> {
+        let lifetime = request.expires_ms.map(Duration::from_millis);
+        let ticket = self.node.ticket(lifetime).await;
+        let ticket = ticket.map_err(|error| ApiError::invalid(error.to_string()))?;
+        Ok(TicketIssued { ticket })
+    }
+
+    async fn find(&self, request: FindRequest) -> Result<Found, ApiError> {
+        let peer = PeerRef::Hostname(request.name.clone());
+        let found = self.node.lookup(Target::Hostname(request.name)).await;
+        let found = found.map_err(|error| error::lookup(&error, &peer))?;
+        Ok(view::found(&found))
+    }
+
+    async fn lookup(&self, request: LookupRequest) -> Result<LookedUp, ApiError> {
+        let found = self.node.lookup(target(&request.peer)?).await;
+        let found = found.map_err(|error| error::lookup(&error, &request.peer))?;
+        let capability = |c: &pilot_wire::Capability| format!("{}@{}", c.name, c.version);
+        Ok(LookedUp {
+            found: view::found(&found),
+            capabilities: found.capabilities.iter().map(capability).collect(),
+            networks: vec![NetworkId::BACKBONE],
+            last_seen_unix: found.last_seen.map(UnixTime::as_secs),
+        })
+    }
+
+    async fn peers(&self, request: PeersRequest) -> Result<Peers, ApiError> {
+        let search = request.search.as_deref();
+        let mut peers: Vec<_> = self.node.peers().into_iter().map(view::peer).collect();
+        peers.retain(|peer| view::matches(&peer.agent, search));
+        peers.sort_by_cached_key(|peer| view::order(&peer.agent));
+        Ok(Peers {
+            total: peers.len() as u64,
+            peers,
+        })
+    }
+
+    async fn handshake(&self, request: HandshakeRequest) -> Result<types::Knocked, ApiError> {
+        let to = target(&request.peer)?;
+        let failed = |error| error::trust(&error, &request.peer);
+        let reason = request.reason.unwrap_or_default();
+        let knocked = self.node.knock(to.clone(), &reason).await.map_err(failed)?;
+        let agent = match (knocked, request.wait_ms) {
+            (Knocked::Trusted(agent), _) => Some(agent),
+            (Knocked::Sent, None) => None,
+            (Knocked::Sent, Some(0)) => Some(self.node.trusted_with(&to).await.map_err(failed)?),
+            (Knocked::Sent, Some(wait_ms)) => {
+                let trusted =
+                    timeout(Duration::from_millis(wait_ms), self.node.trusted_with(&to)).await;
+                Some(
+                    trusted
+                        .map_err(|_| not_approved(&request.peer, wait_ms))?
+                        .map_err(failed)?,
+                )
+            }
+        };
+        Ok(types::Knocked {
+            status: if agent.is_some() {
+                HandshakeStatus::Trusted
+            } else {
+                HandshakeStatus::Sent
+            },
+            node_id: agent.map(|agent| agent.node()),
+        })
+    }
+
+    async fn pending(&self, _: PendingRequest) -> Result<Pending, ApiError> {
+        let mut pending: Vec<_> = self.node.pending().into_iter().map(view::pending).collect();
+        pending.sort_by_key(|knock| (knock.received_at, knock.agent.address));
+        Ok(Pending { pending })
+    }
+
+    async fn approve(&self, request: ApproveRequest) -> Result<Approved, ApiError> {
+        let scope = request
+            .ports
+            .map_or_else(Scope::default_scope, Scope::of_ports);
+        let shown = view::scope(&scope);
+        let until = |millis| now().plus(Duration::from_millis(millis));
+        let terms = Terms {
+            scope,
+            not_after: request.expires_ms.map_or(UnixTime::FAR_FUTURE, until),
+            one_way: request.one_way,
+        };
+        let agent = self.node.approve(&target(&request.peer)?, terms).await;
+        let agent = agent.map_err(|error| error::trust(&error, &request.peer))?;
+        let trusted = self
+            .node
+            .trusted()
+            .into_iter()
+            .find(|peer| peer.agent == agent);
+        Ok(Approved {
+            status: "approved".to_owned(),
+            agent: self.summary(agent),
+            fingerprint: trusted.map(|peer| peer.fingerprint).unwrap_or_default(),
+            scope: shown,
+        })
+    }
+
+    async fn reject(&self, request: RejectRequest) -> Result<Rejected, ApiError> {
+        let reason = request.reason.unwrap_or_default();
+        let agent = self.node.reject(&target(&request.peer)?, &reason).await;
+        let agent = agent.map_err(|error| error::trust(&error, &request.peer))?;
+        Ok(Rejected {
+            status: "rejected".to_owned(),
+            agent: self.summary(agent),
+        })
+    }
+
+    async fn untrust(&self, request: UntrustRequest) -> Result<Untrusted, ApiError> {
+        let agent = self.node.untrust(&target(&request.peer)?).await;
+        let agent = agent.map_err(|error| error::trust(&error, &request.peer))?;
+        Ok(Untrusted {
+            status: "untrusted".to_owned(),
+            agent: self.summary(agent),
+        })
+    }
+
+    async fn trust(&self, request: TrustRequest) -> Result<Trusted, ApiError> {
+        let search = request.search.as_deref();
+        let mut trusted: Vec<_> = self.node.trusted().into_iter().map(view::trusted).collect();
+        trusted.retain(|peer| view::matches(&peer.agent, search));
+        trusted.sort_by_cached_key(|peer| view::order(&peer.agent));
+        Ok(Trusted { trusted })
+    }
+
+    async fn ping(&self, request: PingRequest) -> Result<Pong, ApiError> {
+        let pong = self.node.ping(target(&request.peer)?).await;
+        let pong = pong.map_err(|error| error::dial(&error, &request.peer, Port::LIVENESS))?;
+        Ok(Pong {
+            agent: self.summary(pong.agent),
+            bytes: pong.bytes as u64,
+            rtt_ms: pong.rtt.as_secs_f64() * 1000.0,
+            path: view::path(pong.path),
+        })
+    }
+
+    async fn send_message(&self, request: SendMessageRequest) -> Result<MessageSent, ApiError> {
+        let limit = limits::MAX_MESSAGE;
+        let bytes = request.body.as_bytes().len();
+        if bytes > limit {
+            return Err(ApiError::invalid(format!(
+                "message of {bytes} bytes, at most {limit} are allowed"
+            )));
+        }
+        self.send(request).await
+    }
+
+    async fn inbox(&self, request: InboxRequest) -> Result<Inbox, ApiError> {
+        let inbox = self.services.exchange().inbox().clone();
+        blocking(move || inbox.list(&request)).await
+    }
+
+    async fn inbox_read(&self, request: InboxReadRequest) -> Result<Inbox, ApiError> {
+        let inbox = self.services.exchange().inbox().clone();
+        blocking(move || inbox.read(request.id)).await
+    }
+
+    async fn connections(&self, _: ConnectionsRequest) -> Result<Connections, ApiError> {
+        let mut connections: Vec<_> = self
+            .node
+            .connections()
+            .iter()
+            .map(view::connection)
+            .collect();
+        connections.sort_by_key(|connection| connection.id);
+        Ok(Connections { connections })
+    }
+
+    async fn dial(&self, request: DialRequest) -> Result<(DialInfo, BoxStream), ApiError> {
+        let DialRequest {
+            peer,
+            port,
+            traceparent,
+            ..
+        } = request;
+        let options = DialOptions {
+            trace: traceparent,
+            ..DialOptions::default()
+        };
+        let stream = self.node.dial_peer(target(&peer)?, port, options).await;
+        let stream = stream.map_err(|error| error::dial(&error, &peer, port))?;
+        let agent = view::summary(stream.peer().agent, stream.peer().hostname.clone());
+        let stream = PeerStream::new(stream, error::name_of(&peer), port);
+        Ok((DialInfo { agent, port }, Box::new(stream)))
+    }
+
+    async fn accept(&self, request: AcceptRequest) -> Result<(AcceptInfo, BoxStream), ApiError> {
+        let taken = self.services.accept(request.port).await?;
+        let info = AcceptInfo {
+            from: taken.peer.agent.node(),
+            from_address: taken.peer.agent.address(),
+            from_hostname: taken.peer.hostname,
+            port: request.port,
+            remote_port: taken.peer.remote_port,
+            traceparent: taken.peer.trace,
+        };
+        let name = info
+            .from_hostname
+            .as_ref()
+            .map_or_else(|| info.from_address.to_string(), ToString::to_string);
+        let stream = PeerStream::new(taken.stream, name, request.port);
+        Ok((info, Box::new(stream)))
+    }
+}
+
+fn not_approved(peer: &PeerRef, wait_ms: u64) -> ApiError {
+    let words = format!(
+        "{} did not approve within {wait_ms} ms",
+        error::name_of(peer)
+    );
+    ApiError::timeout(words)
+        .with_hint("the knock stays open for 7 days: trust holds as soon as it is approved")
+}
+
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    spawn_blocking(call)
+        .await
+        .unwrap_or_else(|error| Err(ApiError::internal(error.to_string())))
+}

@@ -1,0 +1,277 @@
+//! Sending a message: on the stream of the question it answers, or on a new one; approved on the way where that is offered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilot::{DialError, DialOptions, Knocked, Port, Stream, Target, Terms};
+use pilot_api::types::{MessageKind, MessageReply, MessageSent, SendMessageRequest};
+use pilot_api::{ApiError, PeerRef};
+use pilot_apps::{Delivery, Sender, send_message};
+use pilot_types::AgentId;
+use pilot_wire::{Message, MessageAck, MessageId, MessageType};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::{Daemon, target};
+use crate::error;
+use crate::inbox::{kind_of, now};
+
+/// How long an agent that approves every knock may take for it.
+const APPROVAL_PATIENCE: Duration = Duration::from_secs(5);
+/// What such an agent reads as the reason.
+const JUSTIFICATION: &str = "to send a message";
+
+/// A message on its way out.
+struct Outgoing {
+    /// As the user called its receiver.
+    peer: PeerRef,
+    to: Target,
+    head: Message,
+    body: Arc<[u8]>,
+}
+
+/// A message that its receiver has.
+struct Sent {
+    to: AgentId,
+    ack: MessageAck,
+    /// The answer, where it is waited for.
+    answer: Option<oneshot::Receiver<Delivery>>,
+}
+
+impl Daemon {
+    pub(super) async fn send(&self, request: SendMessageRequest) -> Result<MessageSent, ApiError> {
+        let body: Arc<[u8]> = request.body.into_bytes().into();
+        let message = Outgoing {
+            to: target(&request.peer)?,
+            peer: request.peer,
+            head: Message {
+                id: random_id(),
+                kind: wire_kind(request.kind),
+                len: body.len() as u64,
+                reply_to: request.reply_to,
+                trace: request.traceparent,
+            },
+            body,
+        };
+        let sent = match self.answer_in_place(&message).await {
+            Some(sent) => sent?,
+            None => self.send_anew(&message, request.wait_ms.is_some()).await?,
+        };
+        let reply = match (sent.answer, request.wait_ms) {
+            (Some(answer), Some(wait_ms)) => Some(wait(answer, wait_ms, &message.peer).await?),
+            (None, _) | (_, None) => None,
+        };
+        Ok(MessageSent {
+            target: sent.to.address(),
+            node_id: sent.to.node(),
+            kind: request.kind,
+            bytes: message.head.len,
+            id: message.head.id,
+            ack: ack_word(&sent.ack).to_owned(),
+            reply,
+        })
+    }
+
+    /// An answer to a question whose sender left its stream open goes there.
+    async fn answer_in_place(&self, message: &Outgoing) -> Option<Result<Sent, ApiError>> {
+        message.head.reply_to?;
+        let to = self.known_agent(&message.to)?;
+        let exchange = self.services.exchange();
+        let sent = exchange
+            .answer(to, &message.head, Arc::clone(&message.body))
+            .await?;
+        let failed = |error| error::send_message(&error, &message.peer);
+        Some(sent.map_err(failed).map(|ack| Sent {
+            to,
+            ack,
+            answer: None,
+        }))
+    }
+
+    async fn send_anew(&self, message: &Outgoing, is_awaited: bool) -> Result<Sent, ApiError> {
+        let Outgoing {
+            peer, head, body, ..
+        } = message;
+        let stream = self.dial_exchange(message).await?;
+        let to = stream.peer().agent;
+        let exchange = self.services.exchange();
+        let answer = if is_awaited {
+            Some(
+                exchange
+                    .wait_for_answer(to, head.id)
+                    .map_err(error::answers)?,
+            )
+        } else {
+            exchange
+                .expect_answer(to, head.id)
+                .map_err(error::answers)?;
+            None
+        };
+        let sent = if self.node.admits(&to, Port::DATA_EXCHANGE) {
+            send_message(stream, head, body).await
+        } else {
+            // It may open no stream to us: its answer comes on this one.
+            let receiver = Sender {
+                agent: to,
+                hostname: stream.peer().hostname.clone(),
+            };
+            exchange.request(stream, receiver, head, body).await
+        };
+        let ack = sent.map_err(|error| {
+            exchange.forget_answer(to, head.id);
+            error::send_message(&error, peer)
+        })?;
+        Ok(Sent { to, ack, answer })
+    }
+
+    async fn dial_exchange(&self, message: &Outgoing) -> Result<Stream, ApiError> {
+        let Outgoing { peer, to, head, .. } = message;
+        let options = DialOptions {
+            trace: head.trace,
+            ..DialOptions::default()
+        };
+        let dial = || {
+            self.node
+                .dial_peer(to.clone(), Port::DATA_EXCHANGE, options.clone())
+        };
+        let failed = |error| error::dial(&error, peer, Port::DATA_EXCHANGE);
+        match dial().await {
+            Err(DialError::NotTrusted { .. }) => {
+                self.get_approved(peer, to).await?;
+                dial().await.map_err(failed)
+            }
+            dialled => dialled.map_err(failed),
+        }
+    }
+
+    /// Knocks at an agent that approves every knock, and grants back no more than answers.
+    async fn get_approved(&self, peer: &PeerRef, to: &Target) -> Result<(), ApiError> {
+        let found = self
+            .node
+            .lookup(to.clone())
+            .await
+            .map_err(|error| error::lookup(&error, peer))?;
+        if !found.auto_approves {
+            return Err(error::not_trusted(peer));
+        }
+        let was_trusted = self
+            .node
+            .trusted()
+            .iter()
+            .any(|peer| peer.agent == found.agent);
+        // By its full id: what was looked up is what is trusted.
+        let to = Target::Agent(found.agent);
+        let failed = |error| error::trust(&error, peer);
+        let agent = match self
+            .node
+            .knock(to.clone(), JUSTIFICATION)
+            .await
+            .map_err(failed)?
+        {
+            Knocked::Trusted(agent) => agent,
+            Knocked::Sent => timeout(APPROVAL_PATIENCE, self.node.trusted_with(&to))
+                .await
+                .map_err(|_| error::not_trusted(peer))?
+                .map_err(failed)?,
+        };
+        if !was_trusted {
+            let terms = Terms::reply_only(now());
+            self.node
+                .approve(&Target::Agent(agent), terms)
+                .await
+                .map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The agent behind a target, as far as it is trusted here or has a session.
+    fn known_agent(&self, to: &Target) -> Option<AgentId> {
+        let trusted = || self.node.trusted().into_iter();
+        match to {
+            Target::Agent(agent) => Some(*agent),
+            Target::Ticket(_) => None,
+            Target::Node(node) => {
+                let peers = || self.node.peers().into_iter().map(|peer| peer.agent);
+                let mut known = trusted().map(|peer| peer.agent).chain(peers());
+                known.find(|agent| agent.node() == *node)
+            }
+            Target::Hostname(name) => {
+                let peers = || {
+                    self.node
+                        .peers()
+                        .into_iter()
+                        .map(|peer| (peer.agent, peer.hostname))
+                };
+                let mut known = trusted()
+                    .map(|peer| (peer.agent, peer.hostname))
+                    .chain(peers());
+                known
+                    .find(|(_, hostname)| hostname.as_ref() == Some(name))
+                    .map(|(agent, _)| agent)
+            }
+            Target::Key(key) => {
+                let is_its = |agent: &AgentId, sign_key: [u8; 32]| {
+                    agent.as_bytes() == key || sign_key == *key
+                };
+                trusted()
+                    .find(|peer| is_its(&peer.agent, peer.log.sign_key()))
+                    .map(|peer| peer.agent)
+            }
+        }
+    }
+}
+
+async fn wait(
+    answer: oneshot::Receiver<Delivery>,
+    wait_ms: u64,
+    peer: &PeerRef,
+) -> Result<MessageReply, ApiError> {
+    let delivery = if wait_ms == 0 {
+        answer.await
+    } else {
+        timeout(Duration::from_millis(wait_ms), answer)
+            .await
+            .map_err(|_| {
+                let words = format!(
+                    "no answer from {} within {wait_ms} ms",
+                    error::name_of(peer)
+                );
+                ApiError::timeout(words)
+                    .with_hint("the answer is in `pilotctl inbox` once it comes")
+            })?
+    };
+    let delivery =
+        delivery.map_err(|_| ApiError::internal("the wait for the answer was given up"))?;
+    Ok(MessageReply {
+        from: delivery.sender.agent.node(),
+        from_address: delivery.sender.agent.address(),
+        from_hostname: delivery.sender.hostname,
+        kind: kind_of(delivery.head.kind),
+        id: delivery.head.id,
+        body: delivery.body.to_vec().into(),
+    })
+}
+
+const fn wire_kind(kind: MessageKind) -> MessageType {
+    match kind {
+        MessageKind::Text => MessageType::Text,
+        MessageKind::Json => MessageType::Json,
+        MessageKind::Binary => MessageType::Binary,
+    }
+}
+
+const fn ack_word(ack: &MessageAck) -> &'static str {
+    match ack {
+        MessageAck::Duplicate => "duplicate",
+        MessageAck::Stored | MessageAck::Refused(_) | MessageAck::Unknown => "stored",
+    }
+}
+
+fn random_id() -> MessageId {
+    let mut bytes = [0; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the system has randomness");
+    MessageId::new(bytes)
+}

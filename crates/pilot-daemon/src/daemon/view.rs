@@ -1,0 +1,203 @@
+//! How agents, trust, streams and rendezvous are shown.
+
+use pilot::{
+    ConnectionStatus, Found, LearntBy, PathKind, PeerStatus, PendingKnock, Scope, TrustedPeer,
+};
+use pilot_api::types::{
+    self, AgentSummary, ConnectionSummary, PeerSummary, PublicKey, RendezvousInfo, TrustedAgent,
+};
+use pilot_types::{AgentId, Hostname, NetworkId};
+
+use super::{Daemon, Links, end};
+
+impl Daemon {
+    /// An agent by the name that it is known by here.
+    pub(super) fn summary(&self, agent: AgentId) -> AgentSummary {
+        summary(agent, self.node.hostname_of(&agent))
+    }
+
+    /// This agent.
+    pub(super) fn own_summary(&self) -> AgentSummary {
+        summary(self.node.agent(), self.node.hostname())
+    }
+
+    /// Each rendezvous and how it stands.
+    pub(crate) fn rendezvous(&self) -> Vec<RendezvousInfo> {
+        let status = self.node.status();
+        status
+            .rendezvous
+            .iter()
+            .map(|link| self.links.info(&link.url, link.state))
+            .collect()
+    }
+}
+
+impl Links {
+    /// The node knows a rendezvous by host and port; people want the key too.
+    fn info(&self, host_port: &str, state: &'static str) -> RendezvousInfo {
+        let is_same = |url: &&String| {
+            let parsed = url.parse::<pilot::RendezvousUrl>();
+            parsed.is_ok_and(|url| url.host_port() == host_port)
+        };
+        RendezvousInfo {
+            url: self
+                .urls
+                .iter()
+                .find(is_same)
+                .map_or_else(|| host_port.to_owned(), Clone::clone),
+            state: if state == "registered" {
+                "connected"
+            } else {
+                state
+            }
+            .to_owned(),
+            embedded: self.is_embedded,
+        }
+    }
+}
+
+pub(super) fn summary(agent: AgentId, hostname: Option<Hostname>) -> AgentSummary {
+    AgentSummary {
+        node_id: agent.node(),
+        address: agent.address(),
+        hostname,
+    }
+}
+
+pub(super) fn found(found: &Found) -> types::Found {
+    types::Found {
+        agent: summary(found.agent, found.hostname.clone()),
+        public: found.public,
+        public_key: PublicKey(found.public_key),
+        tags: found.tags.clone(),
+    }
+}
+
+pub(super) const fn path(path: PathKind) -> types::PathKind {
+    match path {
+        PathKind::Direct => types::PathKind::Direct,
+        PathKind::Relay => types::PathKind::Relay,
+    }
+}
+
+pub(super) fn peer(status: PeerStatus) -> PeerSummary {
+    PeerSummary {
+        agent: summary(status.agent, status.hostname),
+        path: path(status.path),
+        relay: status.relay,
+        rtt_ms: status.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+        encrypted: true,
+        authenticated: true,
+    }
+}
+
+pub(super) fn connection(status: &ConnectionStatus) -> ConnectionSummary {
+    ConnectionSummary {
+        id: status.id,
+        local_port: status.local_port,
+        remote_addr: status.agent.address(),
+        remote_node_id: status.agent.node(),
+        remote_port: status.remote_port,
+        state: status.state.to_owned(),
+        cong_win: status.cong_win,
+        in_flight: status.in_flight,
+        srtt_ms: (!status.srtt.is_zero()).then_some(status.srtt.as_secs_f64() * 1000.0),
+        bytes_sent: status.bytes_sent,
+        bytes_recv: status.bytes_recv,
+        retransmits: status.retransmits,
+    }
+}
+
+pub(super) fn pending(knock: PendingKnock) -> types::PendingKnock {
+    types::PendingKnock {
+        agent: summary(knock.agent, knock.hostname),
+        justification: knock.justification,
+        fingerprint: knock.fingerprint,
+        received_at: knock.received_at,
+    }
+}
+
+pub(super) fn trusted(peer: TrustedPeer) -> TrustedAgent {
+    TrustedAgent {
+        scope: scope(&peer.scope),
+        agent: summary(peer.agent, peer.hostname),
+        fingerprint: peer.fingerprint,
+        learnt_by: learnt_by(peer.learnt_by).to_owned(),
+        mutual: peer.mutual,
+        network: NetworkId::BACKBONE,
+        approved_at: peer.approved_at,
+        expires_at: end(peer.expires_at),
+    }
+}
+
+/// A scope in one word or a list of ports.
+pub(super) fn scope(scope: &Scope) -> String {
+    if scope.is_reply_only {
+        "reply-only".to_owned()
+    } else if scope.is_revocation() {
+        "none".to_owned()
+    } else {
+        scope.ports_text()
+    }
+}
+
+const fn learnt_by(learnt_by: LearntBy) -> &'static str {
+    match learnt_by {
+        LearntBy::Address => "address",
+        LearntBy::Hostname => "name",
+        LearntBy::Key => "key",
+        LearntBy::Ticket => "ticket",
+    }
+}
+
+/// Whether an agent is among those that a search asks for: part of its name or address, in any case.
+pub(super) fn matches(agent: &AgentSummary, search: Option<&str>) -> bool {
+    let Some(search) = search.map(str::to_lowercase) else {
+        return true;
+    };
+    let name = agent.hostname.as_ref().map_or("", Hostname::as_str);
+    name.contains(&search) || agent.address.to_string().to_lowercase().contains(&search)
+}
+
+/// By name, then address; those without a name last.
+pub(super) fn order(agent: &AgentSummary) -> (bool, Option<Hostname>, pilot_types::Address) {
+    (
+        agent.hostname.is_none(),
+        agent.hostname.clone(),
+        agent.address,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendezvous_is_shown_with_its_key() {
+        let url = format!("pilot://{}@127.0.0.1:9000", "ab".repeat(32));
+        let links = Links {
+            urls: vec!["other:9000".to_owned(), url.clone()],
+            is_embedded: false,
+        };
+        let info = links.info("127.0.0.1:9000", "registered");
+        assert_eq!((info.url, info.state.as_str()), (url, "connected"));
+        assert_eq!(links.info("unknown:1", "connecting").url, "unknown:1");
+    }
+
+    #[test]
+    fn scopes_have_words() {
+        assert_eq!(scope(&Scope::default_scope()), "7,1000-1002");
+        assert_eq!(scope(&Scope::all_ports()), "all");
+        assert_eq!(scope(&Scope::reply_only()), "reply-only");
+        assert_eq!(scope(&Scope::default()), "none");
+    }
+
+    #[test]
+    fn a_search_finds_by_name_and_address() {
+        let agent = summary(AgentId::new([0xAB; 32]), "planner".parse().ok());
+        for hit in [None, Some("plan"), Some("PLAN"), Some("abab.ab")] {
+            assert!(matches(&agent, hit), "{hit:?}");
+        }
+        assert!(!matches(&agent, Some("worker")));
+    }
+}

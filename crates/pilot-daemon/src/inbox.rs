@@ -1,0 +1,266 @@
+//! The inbox on disk, as the data exchange fills it and the API reads it.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use pilot_api::ApiError;
+use pilot_api::types::{
+    Inbox as InboxAnswer, InboxMessage as ApiMessage, InboxRequest, MessageKind,
+};
+use pilot_apps::{Delivery, Inbox, Outcome, PutError};
+use pilot_store::{DbError, InboxHead, InboxMessage, Put};
+use pilot_types::UnixTime;
+use pilot_wire::{MessageId, MessageType};
+
+use crate::error;
+
+/// Bytes that the inbox may hold, with their bookkeeping.
+pub(crate) const QUOTA: u64 = 1024 * 1024 * 1024;
+/// Messages that a list gives unless told otherwise.
+const DEFAULT_LIMIT: usize = 100;
+/// Bodies of one list; those beyond are read one by one.
+const MAX_LISTED: u64 = 16 * 1024 * 1024;
+
+/// The inbox of this agent. Every call blocks on the disk.
+pub(crate) struct StoredInbox {
+    store: pilot_store::Inbox,
+    /// Held while messages come or go, so that clearing removes nothing that was not shown.
+    changing: Mutex<()>,
+}
+
+impl StoredInbox {
+    pub(crate) const fn new(store: pilot_store::Inbox) -> Self {
+        Self {
+            store,
+            changing: Mutex::new(()),
+        }
+    }
+
+    /// What the request asks for, the newest last; cleared if it says so.
+    pub(crate) fn list(&self, request: &InboxRequest) -> Result<InboxAnswer, ApiError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |error| error::db(&error);
+        let limit = request.limit.map_or(DEFAULT_LIMIT, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        });
+        let heads = self.store.list(limit, request.since).map_err(failed)?;
+        let total = self.store.total().map_err(failed)?;
+        if request.clear && (heads.len() as u64) < total {
+            let words = format!(
+                "clear deletes all {total} messages, but only {} were asked for",
+                heads.len()
+            );
+            let hint = format!("pilotctl inbox --clear --limit {total}");
+            return Err(ApiError::invalid(words).with_hint(hint));
+        }
+        let messages = self.with_bodies(heads).map_err(failed)?;
+        if request.clear {
+            self.store.clear().map_err(failed)?;
+        }
+        Ok(InboxAnswer { messages, total })
+    }
+
+    /// One message, whole.
+    pub(crate) fn read(&self, id: MessageId) -> Result<InboxAnswer, ApiError> {
+        let failed = |error| error::db(&error);
+        let message = self.store.read(&id).map_err(failed)?.ok_or_else(|| {
+            let words = format!("no message {id} in the inbox");
+            ApiError::new(pilot_api::ErrorCode::NotFound, words).with_hint("pilotctl inbox")
+        })?;
+        let total = self.store.total().map_err(failed)?;
+        Ok(InboxAnswer {
+            messages: vec![shown(message.head, Some(message.body))],
+            total,
+        })
+    }
+
+    fn with_bodies(&self, heads: Vec<InboxHead>) -> Result<Vec<ApiMessage>, DbError> {
+        let mut listed = 0;
+        let mut messages = vec![];
+        for head in heads {
+            listed += head.len;
+            let body = if listed <= MAX_LISTED {
+                self.store
+                    .read_from(&head.from, &head.id)?
+                    .map(|message| message.body)
+            } else {
+                None
+            };
+            messages.push(shown(head, body));
+        }
+        Ok(messages)
+    }
+}
+
+impl Inbox for StoredInbox {
+    fn put(&self, delivery: &Delivery) -> Result<Outcome, PutError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.store.put(&kept(delivery)) {
+            Ok(Put::Stored) => Ok(Outcome::Stored),
+            Ok(Put::Duplicate) => Ok(Outcome::Duplicate),
+            Err(pilot_store::PutError::Full { used, quota }) => {
+                tracing::warn!(used, quota, "the inbox is full");
+                Err(PutError::Full)
+            }
+            Err(error) => {
+                let words = pilot_rendezvous::error::describe(&error);
+                tracing::error!(error = words, "a message could not be stored");
+                Err(PutError::Storage(words))
+            }
+        }
+    }
+}
+
+fn kept(delivery: &Delivery) -> InboxMessage {
+    let Delivery {
+        sender,
+        terms,
+        head,
+        body,
+    } = delivery;
+    let trust = if terms.is_reply_only {
+        "reply-only"
+    } else {
+        "trusted"
+    };
+    InboxMessage {
+        head: InboxHead {
+            id: head.id,
+            from: sender.agent,
+            from_address: sender.agent.address(),
+            from_hostname: sender.hostname.clone(),
+            kind: head.kind,
+            len: head.len,
+            received_at: now(),
+            reply_to: head.reply_to,
+            trace: head.trace,
+            trust: trust.to_owned(),
+        },
+        body: body.to_vec(),
+    }
+}
+
+fn shown(head: InboxHead, body: Option<Vec<u8>>) -> ApiMessage {
+    ApiMessage {
+        id: head.id,
+        from: head.from.node(),
+        from_address: head.from_address,
+        from_hostname: head.from_hostname,
+        kind: kind_of(head.kind),
+        body: body.map(Into::into),
+        bytes: head.len,
+        received_at: head.received_at,
+        reply_to: head.reply_to,
+        trust: head.trust,
+    }
+}
+
+/// A later version's type is shown as bytes.
+pub(crate) const fn kind_of(kind: MessageType) -> MessageKind {
+    match kind {
+        MessageType::Text => MessageKind::Text,
+        MessageType::Json => MessageKind::Json,
+        MessageType::Binary | MessageType::Unknown => MessageKind::Binary,
+    }
+}
+
+/// Now, by the system's clock.
+pub(crate) fn now() -> UnixTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock before 1970 is wrong; every lifetime that starts in 1970 is over.
+    UnixTime::from_millis(since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pilot_apps::{Sender, Terms};
+    use pilot_types::AgentId;
+    use pilot_wire::Message;
+
+    use super::*;
+
+    fn inbox(quota: u64) -> (tempfile::TempDir, StoredInbox) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = pilot_store::Inbox::open(&dir.path().join("inbox.redb"), quota).unwrap();
+        (dir, StoredInbox::new(store))
+    }
+
+    fn delivery(id: u8, body: &[u8]) -> Delivery {
+        Delivery {
+            sender: Sender {
+                agent: AgentId::new([1; 32]),
+                hostname: "planner".parse().ok(),
+            },
+            terms: Terms::default(),
+            head: Message {
+                id: MessageId::new([id; 16]),
+                kind: MessageType::Text,
+                len: body.len() as u64,
+                reply_to: None,
+                trace: None,
+            },
+            body: Arc::from(body),
+        }
+    }
+
+    #[test]
+    fn what_came_is_listed_read_and_cleared() {
+        let (_dir, inbox) = inbox(QUOTA);
+        assert_eq!(inbox.put(&delivery(1, b"one")).unwrap(), Outcome::Stored);
+        assert_eq!(inbox.put(&delivery(1, b"one")).unwrap(), Outcome::Duplicate);
+        assert_eq!(inbox.put(&delivery(2, b"two")).unwrap(), Outcome::Stored);
+        let all = inbox.list(&InboxRequest::default()).unwrap();
+        assert_eq!(all.total, 2);
+        let bodies: Vec<_> = all
+            .messages
+            .iter()
+            .map(|m| m.body.as_ref().unwrap().as_bytes())
+            .collect();
+        assert_eq!(bodies, [b"one", b"two"]);
+        assert_eq!(all.messages[0].trust, "trusted");
+        let one = inbox.read(MessageId::new([1; 16])).unwrap();
+        assert_eq!(one.messages[0], all.messages[0]);
+        assert!(inbox.read(MessageId::new([9; 16])).is_err());
+        let cleared = inbox
+            .list(&InboxRequest {
+                clear: true,
+                ..InboxRequest::default()
+            })
+            .unwrap();
+        assert_eq!(cleared.messages.len(), 2);
+        assert_eq!(inbox.list(&InboxRequest::default()).unwrap().total, 0);
+    }
+
+    #[test]
+    fn clearing_removes_nothing_that_was_not_shown() {
+        let (_dir, inbox) = inbox(QUOTA);
+        for id in 0..3 {
+            inbox.put(&delivery(id, b"x")).unwrap();
+        }
+        let request = InboxRequest {
+            limit: Some(2),
+            clear: true,
+            ..InboxRequest::default()
+        };
+        let refused = inbox.list(&request).unwrap_err();
+        assert_eq!(
+            refused.hint.as_deref(),
+            Some("pilotctl inbox --clear --limit 3")
+        );
+        assert_eq!(inbox.list(&InboxRequest::default()).unwrap().total, 3);
+    }
+
+    #[test]
+    fn a_full_inbox_is_said_to_be_full() {
+        let (_dir, inbox) = inbox(3000);
+        inbox.put(&delivery(1, b"x")).unwrap();
+        assert!(matches!(
+            inbox.put(&delivery(2, &[0; 2000])),
+            Err(PutError::Full)
+        ));
+    }
+}

@@ -1,0 +1,260 @@
+//! A daemon from its start to its end.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pilot::Node;
+use pilot_api::types::{AgentSummary, Started};
+use pilot_api::{ApiError, DaemonApi, ErrorCode, Server};
+use pilot_store::{FileConfig, Home, HomeError};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::daemon::{Daemon, Links};
+use crate::embedded::Keeper;
+use crate::error::{self, RunError};
+use crate::inbox::{QUOTA, StoredInbox};
+use crate::log;
+use crate::services::Services;
+
+/// How long a start waits for a rendezvous.
+const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the embedded rendezvous may take to come up: it makes its key at its first start.
+const EMBEDDED_PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a daemon says once it is ready: the `data` of the ready line.
+pub type Ready = Started;
+
+/// Runs an agent until SIGTERM, SIGINT or `daemon stop`; closes its sessions then, and gives `Ok`.
+///
+/// `on_ready` is called once it is registered, or, for an agent that was registered before, after 10 s without a rendezvous.
+///
+/// # Errors
+/// [`RunError`] if it does not start.
+pub async fn run(config: Config, on_ready: impl FnOnce(&Ready)) -> Result<(), RunError> {
+    log::install(config.log_format, config.log_file.as_deref())
+        .map_err(|error| error::log(&error))?;
+    let mut ended = std::pin::pin!(
+        end_signals()
+            .map_err(|error| ApiError::internal(format!("cannot wait for signals: {error}")))?
+    );
+    let (config, is_known) = prepare(config).await?;
+    let (_keeper, links) = links(&config).await?;
+    let node = builder(&config, &links)
+        .start()
+        .await
+        .map_err(|error| error::start(&error))?;
+    let served = serve(&config, node.clone(), links).await;
+    let (daemon, server) = match served {
+        Ok(served) => served,
+        Err(error) => return Err(fail(&node, error).await),
+    };
+    let started = tokio::select! {
+        registered = register(&node, is_known) => registered,
+        () = &mut ended => return server.end(&node).await,
+        () = daemon.stopped() => return server.end(&node).await,
+    };
+    if let Err(error) = started {
+        server.stop().await;
+        return Err(fail(&node, error).await);
+    }
+    remember(&daemon, &config).await;
+    on_ready(&ready(&daemon, &node, &config));
+    tokio::select! {
+        () = ended => tracing::info!("signalled to end"),
+        () = daemon.stopped() => tracing::info!("told to end"),
+    }
+    server.end(&node).await
+}
+
+/// Reads what the home holds, and refuses early what cannot work. Gives the configuration and whether the agent has an identity.
+async fn prepare(config: Config) -> Result<(Config, bool), ApiError> {
+    let dir = config.home.clone();
+    let read = spawn_blocking(move || {
+        let home = Home::open(dir).map_err(|error| error::home(&error))?;
+        if let Some(pid) = home.locked_by() {
+            return Err(error::home(&HomeError::Locked {
+                path: home.dir().to_owned(),
+                pid: Some(pid),
+            })
+            .with_hint("pilotctl daemon status, or another --home"));
+        }
+        let identity = home
+            .load_identity()
+            .map_err(|error| error::identity(&error))?;
+        let file = home
+            .load_config()
+            .map_err(|error| error::file_config(&error))?;
+        Ok::<(FileConfig, bool), ApiError>((file, identity.is_some()))
+    });
+    let (file, is_known) = read
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))??;
+    Ok((config.with_file(&file)?, is_known))
+}
+
+/// The configured rendezvous, or the embedded one, kept running.
+async fn links(config: &Config) -> Result<(Option<Keeper>, Links), ApiError> {
+    if !config.rendezvous.is_empty() {
+        return Ok((
+            None,
+            Links {
+                urls: config.rendezvous.clone(),
+                is_embedded: false,
+            },
+        ));
+    }
+    let command = config.rendezvous_command.clone().unwrap_or_default();
+    let keeper =
+        Keeper::start(config.embedded_home()?, command).map_err(|error| error::embedded(&error))?;
+    let state = keeper
+        .ready(EMBEDDED_PATIENCE)
+        .await
+        .map_err(|error| error::embedded(&error))?;
+    Ok((
+        Some(keeper),
+        Links {
+            urls: vec![state.url],
+            is_embedded: true,
+        },
+    ))
+}
+
+fn builder(config: &Config, links: &Links) -> pilot::Builder {
+    let mut builder = Node::builder()
+        .home(config.home.clone())
+        .tags(config.tags.clone())
+        .public(config.public)
+        .auto_approve(config.auto_approve);
+    for url in &links.urls {
+        builder = builder.rendezvous(url.clone());
+    }
+    if let Some(name) = &config.hostname {
+        builder = builder.hostname(name.clone());
+    }
+    if let Some(addr) = config.listen {
+        builder = builder.listen(addr);
+    }
+    if let Some(bits) = config.work_bits {
+        builder = builder.work_bits(bits).min_work_bits(bits);
+    }
+    builder
+}
+
+/// Opens the inbox, takes the ports and serves the API.
+async fn serve(
+    config: &Config,
+    node: Node,
+    links: Links,
+) -> Result<(Arc<Daemon>, Running), ApiError> {
+    let home = node.home().clone();
+    let inbox = spawn_blocking(move || home.open_inbox(QUOTA)).await;
+    let inbox = inbox.map_err(|error| ApiError::internal(error.to_string()))?;
+    let inbox = StoredInbox::new(inbox.map_err(|error| error::open_db(&error))?);
+    let services = Services::start(node.clone(), inbox).await;
+    let services = services.map_err(|error| ApiError::internal(error.to_string()))?;
+    let server = Server::bind(&config.socket).map_err(|error| error::bind(&error))?;
+    let daemon = Arc::new(Daemon::new(node, services, links, config.socket.clone()));
+    Ok((Arc::clone(&daemon), Running::start(server, daemon)))
+}
+
+/// Waits for the first registration. Without a rendezvous, an agent that has been registered before goes on.
+async fn register(node: &Node, is_known: bool) -> Result<(), ApiError> {
+    match timeout(REGISTER_PATIENCE, node.registered()).await {
+        Ok(registered) => registered.map_err(|error| error::register(&error)),
+        Err(_) if is_known => {
+            tracing::warn!("no rendezvous answered within 10 s; connecting goes on");
+            Ok(())
+        }
+        Err(_) => {
+            let words = "no rendezvous answered within 10 s";
+            Err(ApiError::new(ErrorCode::ConnectionFailed, words)
+                .with_hint("check that the rendezvous runs and that its UDP port is reachable"))
+        }
+    }
+}
+
+/// Keeps name and rendezvous given by flags: the next start without them is the same agent in the same place.
+async fn remember(daemon: &Daemon, config: &Config) {
+    let (hostname, rendezvous) = (config.hostname.clone(), config.rendezvous.clone());
+    let kept = daemon.change_config(move |file| {
+        if hostname.is_some() {
+            file.hostname = hostname;
+        }
+        if !rendezvous.is_empty() {
+            file.rendezvous = rendezvous;
+        }
+    });
+    if let Err(error) = kept.await {
+        tracing::warn!(%error, "config.json is as it was");
+    }
+}
+
+fn ready(daemon: &Daemon, node: &Node, config: &Config) -> Ready {
+    Ready {
+        agent: AgentSummary {
+            node_id: node.agent().node(),
+            address: node.address(),
+            hostname: node.hostname(),
+        },
+        pid: std::process::id(),
+        socket: config.socket.clone(),
+        log_file: config.log_file.clone(),
+        rendezvous: daemon.rendezvous(),
+    }
+}
+
+async fn fail(node: &Node, error: ApiError) -> RunError {
+    node.shutdown().await;
+    RunError(error)
+}
+
+/// The API's server in a task of its own.
+struct Running {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn start<D: DaemonApi>(server: Server, daemon: Arc<D>) -> Self {
+        let (stop, mut stopped) = watch::channel(false);
+        let ended = async move {
+            // An error says that the sender is gone: the daemon ends.
+            let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
+        };
+        let task = tokio::spawn(server.serve(daemon, ended));
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the API ended badly");
+        }
+    }
+
+    /// The clean end: no more commands, then no more sessions.
+    async fn end(self, node: &Node) -> Result<(), RunError> {
+        self.stop().await;
+        node.shutdown().await;
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+/// SIGTERM and SIGINT: both mean a clean end.
+fn end_signals() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

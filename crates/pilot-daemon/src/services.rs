@@ -1,0 +1,178 @@
+//! What answers on the agent's ports.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pilot::{AgentId, ErrorCode, ListenError, Listener, Node, Peer, Port, Stream};
+use pilot_api::ApiError;
+use pilot_apps::{Bounds, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_echo};
+use tokio::sync::Semaphore;
+
+use crate::error;
+use crate::inbox::StoredInbox;
+
+/// Streams that one service holds at a time; each is bounded by its own flow-control window.
+const MAX_SERVED: usize = 256;
+/// Ports that `recv` and `accept` may open: one task and one queue each, about 8 KiB.
+const MAX_USER_PORTS: usize = 1024;
+/// Ports of the protocol and of services: nobody takes streams from them by hand.
+const SERVICE_PORTS: [Port; 8] = [
+    Port::LIVENESS,
+    Port::CONTROL,
+    Port::REGISTRY,
+    Port::ECHO,
+    Port::NAMESERVER,
+    Port::TRUST,
+    Port::DATA_EXCHANGE,
+    Port::EVENT_STREAM,
+];
+
+/// A stream that a peer opened and nobody took yet.
+pub(crate) struct Waiting {
+    pub(crate) stream: Stream,
+    pub(crate) peer: Peer,
+}
+
+/// The services of one node. They end with it.
+pub(crate) struct Services {
+    node: Node,
+    exchange: Arc<DataExchange<StoredInbox>>,
+    room: Arc<WaitingRoom<Waiting>>,
+    user_ports: Mutex<BTreeSet<Port>>,
+}
+
+impl Services {
+    /// Takes the ports and serves them.
+    pub(crate) async fn start(node: Node, inbox: StoredInbox) -> Result<Self, ListenError> {
+        let services = Self {
+            exchange: Arc::new(DataExchange::new(Arc::new(inbox), Limits::default())),
+            room: Arc::new(WaitingRoom::new(Bounds::default())),
+            user_ports: Mutex::new(BTreeSet::new()),
+            node,
+        };
+        let echo = services.node.listen(Port::ECHO).await?;
+        tokio::spawn(serve(echo, |stream, _| async move {
+            if let Err(error) = serve_echo(stream).await {
+                tracing::debug!(%error, "echo");
+            }
+        }));
+        let messages = services.node.listen(Port::DATA_EXCHANGE).await?;
+        let (node, exchange) = (services.node.clone(), Arc::clone(&services.exchange));
+        tokio::spawn(serve(messages, move |stream, peer| {
+            receive_message(node.clone(), Arc::clone(&exchange), stream, peer)
+        }));
+        services.open_user_port(Port::STDIO).await?;
+        let room = Arc::clone(&services.room);
+        tokio::spawn(async move { room.run_expiry(refuse).await });
+        Ok(services)
+    }
+
+    /// The data exchange.
+    pub(crate) const fn exchange(&self) -> &Arc<DataExchange<StoredInbox>> {
+        &self.exchange
+    }
+
+    /// The next stream for a user port. Cancel safe.
+    pub(crate) async fn accept(&self, port: Port) -> Result<Waiting, ApiError> {
+        if SERVICE_PORTS.contains(&port) {
+            return Err(ApiError::invalid(format!(
+                "port {port} belongs to a service: its streams cannot be taken"
+            )));
+        }
+        self.check_room_for(port)?;
+        self.open_user_port(port)
+            .await
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        Ok(self.room.take(port).await)
+    }
+
+    fn check_room_for(&self, port: Port) -> Result<(), ApiError> {
+        let open = self
+            .user_ports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if open.contains(&port) || open.len() < MAX_USER_PORTS {
+            return Ok(());
+        }
+        let words = format!("streams are taken on {MAX_USER_PORTS} ports already");
+        Err(ApiError::new(pilot_api::ErrorCode::RateLimited, words))
+    }
+
+    /// Lets streams to a port wait from now on. A port that is open stays so.
+    async fn open_user_port(&self, port: Port) -> Result<(), ListenError> {
+        let is_new = self
+            .user_ports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(port);
+        if !is_new {
+            return Ok(());
+        }
+        let mut listener = self.node.listen(port).await?;
+        let room = Arc::clone(&self.room);
+        tokio::spawn(async move {
+            while let Ok((stream, peer)) = listener.accept().await {
+                if let Err(waiting) = room.admit(port, Waiting { stream, peer }) {
+                    tracing::info!(%port, from = %waiting.peer.agent.address(), "no room for another stream");
+                    refuse(waiting);
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+fn refuse(waiting: Waiting) {
+    waiting.stream.reset(ErrorCode::REFUSED);
+}
+
+/// Serves each stream of a port in a task of its own, at most [`MAX_SERVED`] at a time.
+async fn serve<F, S>(mut listener: Listener, service: F)
+where
+    F: Fn(Stream, Peer) -> S,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(MAX_SERVED));
+    while let Ok((stream, peer)) = listener.accept().await {
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            stream.reset(ErrorCode::BUSY);
+            continue;
+        };
+        let served = service(stream, peer);
+        tokio::spawn(async move {
+            served.await;
+            drop(place);
+        });
+    }
+}
+
+async fn receive_message(
+    node: Node,
+    exchange: Arc<DataExchange<StoredInbox>>,
+    stream: Stream,
+    peer: Peer,
+) {
+    let Some(terms) = terms_of(&node, &peer.agent) else {
+        // Trust ended between the stream's admission and now.
+        stream.reset(ErrorCode::NOT_TRUSTED);
+        return;
+    };
+    let from = peer.agent.address();
+    let sender = Sender {
+        agent: peer.agent,
+        hostname: peer.hostname,
+    };
+    match exchange.serve(stream, sender, terms).await {
+        Ok(outcome) => tracing::debug!(%from, ?outcome, "message"),
+        Err(error) => tracing::info!(%from, error = error::describe(&error), "message refused"),
+    }
+}
+
+fn terms_of(node: &Node, agent: &AgentId) -> Option<Terms> {
+    let trusted = node
+        .trusted()
+        .into_iter()
+        .find(|peer| peer.agent == *agent)?;
+    Some(Terms::from(&trusted.scope))
+}
