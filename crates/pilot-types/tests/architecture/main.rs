@@ -74,8 +74,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["pilot-api", "pilot-daemon", "pilot-rendezvous"],
     ),
     ("pilotctl", &["pilot-cli"]),
-    ("pilot-daemon-bin", &["pilot-cli", "pilot-daemon"]),
-    ("pilot-rendezvous-bin", &["pilot-cli", "pilot-rendezvous"]),
+    (
+        "pilot-daemon-bin",
+        &["pilot-api", "pilot-daemon", "pilot-rendezvous"],
+    ),
+    ("pilot-rendezvous-bin", &["pilot-api", "pilot-rendezvous"]),
     ("pilot-sim", &[]),
 ];
 
