@@ -71,7 +71,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "pilot-cli",
-        &["pilot-api", "pilot-daemon", "pilot-rendezvous"],
+        &[
+            "pilot-api",
+            "pilot-daemon",
+            "pilot-rendezvous",
+            "pilot-store",
+        ],
     ),
     ("pilotctl", &["pilot-cli"]),
     (
