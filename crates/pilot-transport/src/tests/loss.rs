@@ -59,6 +59,20 @@ fn a_lost_tail_is_repaired_by_a_probe() {
 }
 
 #[test]
+fn a_lost_end_that_carried_no_bytes_is_sent_again() {
+    let mut pair = pair(Link::default());
+    let id = pair.ends[0].open_stream(pair.now).unwrap();
+    pair.ends[0].write(pair.now, id, b"all there is").unwrap();
+    pair.settle();
+    pair.link.loss = 1000;
+    pair.ends[0].finish(pair.now, id).unwrap();
+    pair.drain();
+    pair.link.loss = 0;
+    pair.settle();
+    assert!(pair.read(1, id, &mut vec![]));
+}
+
+#[test]
 fn packets_that_overtake_each_other_a_little_are_not_lost() {
     let mut pair = pair(Link {
         jitter: Duration::from_micros(1_200),
@@ -206,7 +220,9 @@ fn closes_are_not_answered_one_by_one() {
 fn a_receiver_forgets_ranges_that_its_peer_knows() {
     let mut config = Config::default();
     config.params = TransportParams {
+        // No MAX_DATA or MAX_STREAM_DATA brings an acknowledgement by the way.
         max_data: 64 << 20,
+        max_stream_data: 64 << 20,
         ..config.params
     };
     let mut pair = pair_with(
