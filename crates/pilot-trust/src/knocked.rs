@@ -201,6 +201,9 @@ impl Trust {
         let hostname = before.and_then(|knocker| knocker.hostname.clone());
         if before.is_none() {
             self.make_room_for_knock()?;
+            if !self.has_log_room(log) {
+                return Err(KnockRefused::Full(self.pending.len()));
+            }
         }
         let Verified { head, statement } = verified;
         let knocker = Knocker {

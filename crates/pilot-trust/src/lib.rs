@@ -81,3 +81,8 @@ pub use peer::LearntBy;
 pub use statement::{EnvelopeError, MAX_CLOCK_SKEW, Verified};
 pub use ticket::{ParseTicketError, Ticket, TicketError, TicketTerms};
 pub use view::{PendingKnock, TrustedPeer};
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -58,6 +58,9 @@ pub enum PinError {
     /// The agent's key is compromised; only a recovery ends that.
     #[error("the agent's key is compromised")]
     Frozen,
+    /// It is longer than there is room for.
+    #[error("no room for a longer identity log")]
+    Full,
     /// It contradicts the pinned log.
     #[error("identity log does not extend the pinned one")]
     Log(#[source] LogError),
@@ -325,6 +328,9 @@ impl Trust {
         learnt_by: LearntBy,
     ) -> Option<&mut Peer> {
         let agent = log.agent();
+        if !self.peers.contains_key(&agent) && !self.has_log_room(log) {
+            return None;
+        }
         if !self.peers.contains_key(&agent) && self.peers.len() >= self.config.max_peers {
             let mut peers = self.peers.iter();
             let (forgotten, _) = peers.find(|(_, peer)| peer.is_forgettable(now))?;
@@ -334,6 +340,18 @@ impl Trust {
         }
         let new = || Peer::new(log.clone(), learnt_by, now);
         Some(self.peers.entry(agent).or_insert_with(new))
+    }
+
+    /// Whether the log may be kept beside all others. Counted anew: new agents are rare beside the signatures that they cost.
+    pub(crate) fn has_log_room(&self, log: &VerifiedLog) -> bool {
+        let entries = |log: &VerifiedLog| log.log().entries().len();
+        let peers: usize = self.peers.values().map(|peer| entries(&peer.log)).sum();
+        let pending: usize = self
+            .pending
+            .values()
+            .map(|knocker| entries(&knocker.log))
+            .sum();
+        peers + pending + entries(log) <= self.config.max_log_entries
     }
 
     /// Takes what a log adds to what is pinned of its agent, trusted or pending. Nothing is pinned of strangers.
@@ -350,6 +368,10 @@ impl Trust {
 
     pub(crate) fn pin(&mut self, log: &VerifiedLog) -> Result<(), PinError> {
         let agent = log.agent();
+        let pinned = self.peer_log(&agent);
+        if pinned.is_some_and(|pinned| pinned != log) && !self.has_log_room(log) {
+            return Err(PinError::Full);
+        }
         if let Some(peer) = self.peers.get(&agent) {
             match peer.log.merged(log) {
                 Ok(merged) => self.repin(agent, merged),

@@ -53,3 +53,8 @@ pub use statement::{
 pub use stream_header::{Realm, StreamHeader};
 pub use traceparent::{ParseTraceParentError, TraceParent};
 pub use varint::{put_varint, varint_len};
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -16,7 +16,8 @@ pub const MACS: usize = 32;
 pub const MAX_STREAM_HEADER: usize = MAX_STREAM_METADATA + 128;
 /// Metadata that a stream's opener may attach.
 pub const MAX_STREAM_METADATA: usize = 1024;
-/// Newest log entries that a hello may carry (an entry is about 250 bytes; the hello stays within [`BASE_DATAGRAM`]).
+/// Newest log entries that a hello may carry. An inception takes 152 or 184 bytes, a rotation 272 to 336: two rotations always fit
+/// into a message 1 of [`BASE_DATAGRAM`], a third one that has a recovery key in it may not.
 pub const MAX_HELLO_ENTRIES: usize = 3;
 /// One entry of an identity log.
 pub const MAX_LOG_ENTRY: usize = 512;

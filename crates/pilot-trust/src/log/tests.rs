@@ -468,3 +468,14 @@ proptest! {
         prop_assert!(entries.is_empty() || agent(1).verified().extend(&entries).is_err());
     }
 }
+
+/// The arithmetic beside `MAX_HELLO_ENTRIES`.
+#[test]
+fn entries_are_as_long_as_the_limits_say() {
+    let owner = agent(1);
+    let len = |identity: &Identity| identity.log().newest(1)[0].len();
+    let without = Identity::generate(pilot_types::Seed::new([8; 32]), 0);
+    assert_eq!((len(&without), len(&owner)), (152, 184));
+    assert_eq!(len(&rotated(&owner, 50)), 304);
+    assert_eq!(len(&recovered(&owner, 1, 50)), 336);
+}

@@ -140,6 +140,27 @@ fn full_tables_refuse_and_keep_what_they_have() {
 }
 
 #[test]
+fn long_logs_do_not_fill_the_memory() {
+    let config = Config {
+        max_log_entries: 3,
+        ..Config::default()
+    };
+    let mut bob = Side::new(2);
+    bob.trust = Trust::new(Arc::new(config), bob.id());
+    let (mut alice, mut carol) = (Side::new(1), Side::new(3));
+    let knock = alice.knock(node(&bob));
+    bob.hear_knock(&alice, &knock).unwrap();
+    carol.identity = rotated(&rotated(&carol.identity, 60), 61);
+    let knock = carol.knock(node(&bob));
+    assert_eq!(bob.hear_knock(&carol, &knock), Err(KnockRefused::Full(1)));
+    alice.identity = rotated(&rotated(&alice.identity, 70), 71);
+    assert_eq!(bob.trust.update_log(alice.log()), Err(PinError::Full));
+    let terms = bob.trust.default_terms(NOW);
+    let approved = bob.trust.approve(NOW, &bob.identity, &alice.id(), terms);
+    assert_eq!(approved, Ok(()), "what waits may be approved");
+}
+
+#[test]
 fn a_ticket_secret_works_once_in_its_time() {
     let mut bob = Side::new(2);
     let end = NOW.plus(DAY);
