@@ -72,7 +72,9 @@ impl Transport {
 
     /// What may leave on the path in use.
     fn gate(&mut self, now: Instant) -> Gate {
-        let is_probing = self.loss.has_probe_due() || self.paths.current.is_challenge_due();
+        let is_probing = self.loss.has_probe_due()
+            || self.activity.is_ping_due
+            || self.paths.current.is_challenge_due();
         let is_pending = self.is_pending();
         let path = &mut self.paths.current;
         if path.allowance() < MIN_ALLOWANCE {

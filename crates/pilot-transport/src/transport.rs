@@ -342,7 +342,8 @@ impl Transport {
         usize::try_from(self.peer.max_datagram).map_or(fits, |peer| peer.min(fits))
     }
 
-    /// Has one ack-eliciting packet sent.
+    /// Has one ack-eliciting packet sent, whatever the congestion window says: its acknowledgement is what shows that
+    /// a path carries again, and starts the repair of what was lost meanwhile.
     pub fn ping(&mut self, _now: Instant) {
         self.activity.is_ping_due = true;
     }

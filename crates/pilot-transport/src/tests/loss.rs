@@ -89,6 +89,29 @@ fn packets_that_overtake_each_other_a_little_are_not_lost() {
 }
 
 #[test]
+fn a_ping_leaves_although_the_window_is_full_and_ends_the_wait_for_a_probe() {
+    let mut pair = pair(Link::default());
+    let warm_up = pair.say(0, b"a round trip sample");
+    pair.settle();
+    pair.read(1, warm_up, &mut vec![]);
+    pair.link = DEAD;
+    let id = pair.say(0, &pattern(100_000, 1));
+    while pair.ends[0].silence() < 6 {
+        pair.turn();
+    }
+    let stats = pair.ends[0].stats();
+    assert!(stats.in_flight >= stats.cwnd, "the window is full");
+    pair.link = Link::default();
+    let start = pair.now;
+    pair.ends[0].ping(pair.now);
+    let mut data = vec![];
+    pair.settle();
+    assert!(pair.read(1, id, &mut data), "it is whole");
+    assert_eq!(data.len(), 100_000);
+    assert!(pair.now - start < Duration::from_secs(1));
+}
+
+#[test]
 fn a_silent_peer_is_probed_ever_more_rarely_and_then_given_up() {
     let mut pair = pair(Link::default());
     pair.say(0, b"hello");
