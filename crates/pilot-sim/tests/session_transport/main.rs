@@ -293,6 +293,76 @@ fn streams_go_on_when_a_nat_forgets_its_mappings() {
     }
 }
 
+#[test]
+fn streams_arrive_exactly_while_both_keep_dialling() {
+    for seed in seeds(60) {
+        let mut rng = SimRng::new(seed);
+        let mut setup = setup(3, 40_000);
+        setup.session = Arc::new(pilot_session::Config {
+            rekey_after: Duration::from_millis(100),
+            stop_after: Duration::from_secs(20),
+            old_epoch_grace: Duration::from_millis(400),
+            ..pilot_session::Config::default()
+        });
+        let slow = LinkConfig {
+            rate: Some(300_000),
+            ..bad_link(&mut rng)
+        };
+        let mut lab = Lab::new(seed, setup, slow);
+        for _ in 0..20 {
+            for side in 0..2 {
+                lab.dial(side);
+                lab.sim.run_for(Duration::from_millis(rng.below(200)));
+            }
+        }
+        lab.run_until_done();
+        lab.run_until_quiet();
+        lab.assert_all_complete();
+        for host in lab.hosts {
+            assert_eq!(lab.sim[host].outcome.lives, 1);
+        }
+    }
+}
+
+#[test]
+fn streams_go_on_after_an_outage() {
+    for seed in seeds(150) {
+        let mut rng = SimRng::new(seed);
+        let mut lab = bad_lab(seed, short_lived(setup(3, 60_000)));
+        lab.dial(0);
+        lab.sim.run_for(Duration::from_millis(rng.below(1500)));
+        let host = lab.hosts[rng.below(2) as usize];
+        lab.sim.network.set_up(host, false);
+        lab.sim.run_for(Duration::from_millis(rng.below(30_000)));
+        lab.sim.network.set_up(host, true);
+        lab.run_until_done();
+        lab.run_until_quiet();
+        lab.assert_all_complete();
+        for host in lab.hosts {
+            assert_eq!(lab.sim[host].outcome.lives, 1);
+        }
+    }
+}
+
+#[test]
+fn restarts_upon_restarts_end_with_a_session_that_works() {
+    for seed in seeds(60) {
+        let mut rng = SimRng::new(seed);
+        let mut lab = bad_lab(seed, short_lived(setup(3, 20_000)));
+        lab.dial(0);
+        for _ in 0..8 {
+            lab.sim.run_for(Duration::from_millis(rng.below(700)));
+            let side = rng.below(2) as usize;
+            lab.restart(side);
+            let is_found = rng.below(3) == 0;
+            lab.dial(if is_found { 1 - side } else { side });
+        }
+        lab.run_until_done();
+        lab.run_until_quiet();
+        lab.assert_all_complete();
+    }
+}
+
 /// Replays a packet to where it went, or a damaged copy of it that claims any source.
 fn attack(lab: &mut Lab, seen: &[Packet]) {
     let network = &mut lab.sim.network;
