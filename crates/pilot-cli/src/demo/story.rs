@@ -284,7 +284,12 @@ async fn message(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
     if answered != "42" {
         return Err(ApiError::internal(format!("the answer was {answered:?}")));
     }
-    report.outcome("alice", &asked, &format!("bob answers: {answered}"), took);
+    report.outcome(
+        "alice",
+        &asked,
+        &format!("alice has bob's answer: {answered}"),
+        took,
+    );
     report.time("question and answer, five commands", took);
     Ok(())
 }

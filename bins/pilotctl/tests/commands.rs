@@ -1,0 +1,611 @@
+//! Every command as its users run it: the program itself against a daemon of fixed answers on a real socket.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
+
+#[path = "../../../crates/pilot-api/tests/fake/mod.rs"]
+mod fake;
+
+use std::process::{Output, Stdio};
+
+use fake::{OWN, PEER, Running};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+const ALICE_ADDRESS: &str = "0:A91F.0000.7C2E";
+const PEER_ADDRESS: &str = "0:4B2E.0000.1A3D";
+
+fn command(running: &Running, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pilotctl"));
+    command
+        .args(args)
+        .env_clear()
+        .env("PILOT_HOME", running.directory.path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+async fn run(running: &Running, line: &str) -> Output {
+    let args: Vec<&str> = line.split(' ').collect();
+    command(running, &args).output().await.unwrap()
+}
+
+/// The one JSON document on standard output, and the exit code.
+async fn asked(running: &Running, line: &str) -> (Value, i32) {
+    document(&run(running, &format!("--json {line}")).await)
+}
+
+fn document(output: &Output) -> (Value, i32) {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(text.matches('\n').count(), 1, "not one line: {text:?}");
+    (
+        serde_json::from_str(&text).unwrap(),
+        output.status.code().unwrap(),
+    )
+}
+
+async fn words(running: &Running, line: &str) -> String {
+    let output = run(running, line).await;
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn peer() -> Value {
+    json!({"node_id": PEER, "address": PEER_ADDRESS, "hostname": "planner"})
+}
+
+/// The peer's fields with these beside them.
+fn peer_with(fields: Value) -> Value {
+    let mut all = peer();
+    let fields = fields.as_object().unwrap().clone();
+    all.as_object_mut().unwrap().extend(fields);
+    all
+}
+
+#[tokio::test]
+async fn every_command_answers_with_the_contracts_fields() {
+    let running = Running::start();
+    let key = "cd".repeat(32);
+    let found = json!({"public": true, "public_key": key, "tags": ["gpu"]});
+    let looked = json!({"public": true, "public_key": key, "tags": [], "capabilities": ["translate@1.0.0"],
+        "networks": [0], "last_seen_unix": 1_767_225_600});
+    let live = json!({"path": "direct", "relay": null, "rtt_ms": 0.42, "encrypted": true, "authenticated": true});
+    let knock = json!({"justification": "let us plan\u{1b}[31m", "fingerprint": "cdcd-cdcd", "received_at": "2026-01-01T00:00:00Z"});
+    let approved = |scope: &str| {
+        peer_with(json!({"status": "approved", "fingerprint": "cdcd-cdcd", "scope": scope}))
+    };
+    let trusted = json!({"fingerprint": "cdcd-cdcd", "learnt_by": "name", "mutual": true, "network": 0,
+        "scope": "7,1000-1002", "approved_at": "2026-01-01T00:00:00Z", "expires_at": null});
+    let pong = json!({"seq": 1, "bytes": 32, "rtt_ms": 22.4, "path": "direct", "error": null});
+    for (line, data) in [
+        (
+            "set-hostname worker",
+            json!({"node_id": OWN, "hostname": "worker"}),
+        ),
+        ("clear-hostname", json!({"node_id": OWN, "hostname": null})),
+        (
+            "set-tags gpu fast",
+            json!({"node_id": OWN, "tags": ["gpu", "fast"]}),
+        ),
+        ("clear-tags", json!({"node_id": OWN, "tags": []})),
+        ("set-public", json!({"node_id": OWN, "public": true})),
+        ("set-private", json!({"node_id": OWN, "public": false})),
+        ("ticket", json!({"ticket": "pilot-ticket:0"})),
+        (
+            "ticket --expires 2m",
+            json!({"ticket": "pilot-ticket:120000"}),
+        ),
+        ("find planner", peer_with(found)),
+        ("lookup 0:4B2E.0000.1A3D", peer_with(looked.clone())),
+        ("lookup 82660940585533", peer_with(looked)),
+        (
+            "peers",
+            json!({"peers": [peer_with(live.clone())], "total": 1}),
+        ),
+        (
+            "peers --search lann",
+            json!({"peers": [peer_with(live)], "total": 1}),
+        ),
+        ("peers --search x", json!({"peers": [], "total": 0})),
+        (
+            "handshake planner",
+            json!({"status": "trusted", "node_id": PEER}),
+        ),
+        (
+            "handshake nobody let us talk",
+            json!({"status": "sent", "node_id": null}),
+        ),
+        ("pending", json!({"pending": [peer_with(knock)]})),
+        ("approve planner", approved("7,1000-1002")),
+        (
+            "approve planner --ports all --expires 7d --one-way",
+            approved("all"),
+        ),
+        (
+            "approve planner --ports 80,7000-7010",
+            approved("80,7000-7010"),
+        ),
+        (
+            "reject planner not now",
+            peer_with(json!({"status": "rejected"})),
+        ),
+        ("untrust planner", peer_with(json!({"status": "untrusted"}))),
+        ("trust", json!({"trusted": [peer_with(trusted)]})),
+        (
+            "ping planner",
+            json!({"target": PEER_ADDRESS, "results": [pong]}),
+        ),
+        (
+            "connect planner --message hi",
+            json!({"target": PEER_ADDRESS, "node_id": PEER, "port": 1000, "sent": 2, "response": "hello, hi"}),
+        ),
+        (
+            "send planner 7 --data -x",
+            json!({"target": PEER_ADDRESS, "node_id": PEER, "port": 7, "sent": 2, "response": "-x"}),
+        ),
+        (
+            "send-message planner --data hi",
+            json!({"target": PEER_ADDRESS, "node_id": PEER, "type": "text", "bytes": 2,
+            "id": "01".repeat(16), "ack": "stored"}),
+        ),
+    ] {
+        let (answer, code) = asked(&running, line).await;
+        assert_eq!(answer, json!({"status": "ok", "data": data}), "{line}");
+        assert_eq!(code, 0, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn this_agent_is_shown_with_all_its_fields() {
+    let running = Running::start();
+    let (answer, _) = asked(&running, "info").await;
+    let info = answer["data"].as_object().unwrap();
+    let fields = "node_id address hostname public_key version uptime_secs public tags peers connections ports rendezvous \
+        embedded nat endpoints bytes_sent bytes_recv";
+    for field in fields.split_whitespace() {
+        assert!(info.contains_key(field), "{field} is missing");
+    }
+    assert_eq!(info["address"], ALICE_ADDRESS);
+    assert_eq!(
+        info["rendezvous"][0],
+        json!({"url": "pilot://abcd@127.0.0.1:9000", "state": "connected", "embedded": true})
+    );
+    assert_eq!(
+        info["nat"],
+        json!({"mapping": "unknown", "filtering": "unknown"})
+    );
+    let (answer, _) = asked(&running, "daemon status").await;
+    let status = answer["data"].as_object().unwrap();
+    let fields =
+        "running responsive pid socket node_id address hostname uptime_secs peers connections";
+    for field in fields.split_whitespace() {
+        assert!(status.contains_key(field), "{field} is missing");
+    }
+    let (answer, _) = asked(&running, "connections").await;
+    assert_eq!(
+        answer["data"]["connections"][0],
+        json!({"id": 3, "local_port": 49152, "remote_addr": PEER_ADDRESS, "remote_node_id": PEER, "remote_port": 1000,
+            "state": "open", "cong_win": 14720, "in_flight": 0, "srtt_ms": 22.4, "bytes_sent": 5, "bytes_recv": 6, "retransmits": 0})
+    );
+}
+
+#[tokio::test]
+async fn messages_and_the_inbox_answer_with_the_contracts_fields() {
+    let running = Running::start();
+    let (answer, _) = asked(&running, "send-message planner --data hi --wait 5s").await;
+    assert_eq!(
+        answer["data"]["reply"],
+        json!({"from": PEER, "from_address": PEER_ADDRESS, "from_hostname": "planner", "type": "text",
+            "id": "02".repeat(16), "data": "pong"})
+    );
+    let (answer, _) = asked(
+        &running,
+        "send-message planner --wait --data {\"a\":1} --type json",
+    )
+    .await;
+    assert_eq!(answer["data"]["type"], "json");
+    assert_eq!(answer["data"]["reply"]["data"], "pong");
+    let (answer, _) = asked(&running, "inbox").await;
+    let first = json!({"id": "01".repeat(16), "from": PEER, "from_address": PEER_ADDRESS, "from_hostname": "planner",
+        "type": "text", "data": "hello", "bytes": 5, "received_at": "2026-01-01T00:00:00Z", "reply_to": null, "trust": "trusted"});
+    assert_eq!(answer["data"]["messages"][0], first);
+    assert_eq!(answer["data"]["messages"][1]["data_b64"], "//4=");
+    assert_eq!(answer["data"]["messages"][1]["reply_to"], "01".repeat(16));
+    assert_eq!(answer["data"]["total"], 2);
+    let (answer, _) = asked(&running, &format!("inbox read {}", "01".repeat(16))).await;
+    assert_eq!(answer["data"], json!({"messages": [first], "total": 1}));
+    let (answer, code) = asked(&running, &format!("inbox read {}", "09".repeat(16))).await;
+    assert_eq!((&answer["code"], code), (&json!("not_found"), 3));
+    for line in [
+        "inbox --limit 1",
+        "inbox --since 2h --limit 1",
+        "inbox --since 2026-01-01T00:00:00Z --limit 1 --clear",
+    ] {
+        let (answer, _) = asked(&running, line).await;
+        assert_eq!(
+            answer["data"]["messages"].as_array().unwrap().len(),
+            1,
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_comes_from_a_file_or_standard_input() {
+    let running = Running::start();
+    let file = running.directory.path().join("body");
+    std::fs::write(&file, b"\xff\xfe\xfd").unwrap();
+    let (answer, _) = asked(
+        &running,
+        &format!("send-message planner --data @{}", file.display()),
+    )
+    .await;
+    assert_eq!(answer["data"]["type"], "binary");
+    assert_eq!(answer["data"]["bytes"], 3);
+    let (answer, code) = asked(
+        &running,
+        &format!(
+            "send-message planner --type text --data @{}",
+            file.display()
+        ),
+    )
+    .await;
+    assert_eq!((&answer["code"], code), (&json!("invalid_argument"), 2));
+    let (answer, code) = asked(&running, "send-message planner --data @/nonexistent").await;
+    assert_eq!((&answer["code"], code), (&json!("invalid_argument"), 2));
+    let output = piped(
+        &running,
+        &["--json", "send-message", "planner", "--data", "-"],
+        b"from a pipe",
+    )
+    .await;
+    assert_eq!(document(&output).0["data"]["bytes"], 11);
+}
+
+async fn piped(running: &Running, args: &[&str], input: &[u8]) -> Output {
+    let mut child = command(running, args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let feeding = async {
+        // A command that fails reads nothing.
+        let _ = stdin.write_all(input).await;
+        drop(stdin);
+    };
+    let ((), output) = tokio::join!(feeding, child.wait_with_output());
+    output.unwrap()
+}
+
+#[tokio::test]
+async fn a_pipe_passes_bytes_both_ways_until_both_ends_close() {
+    let running = Running::start();
+    let sent: Vec<u8> = (0..3_000_000u32).map(|i| (i % 253) as u8).collect();
+    let echoed = piped(&running, &["connect", "planner", "7"], &sent).await;
+    assert!(echoed.status.success(), "{:?}", echoed.stderr);
+    assert!(
+        echoed.stdout == sent,
+        "{} bytes came back",
+        echoed.stdout.len()
+    );
+    let answered = piped(&running, &["connect", "planner"], b"world").await;
+    assert_eq!(answered.stdout, b"hello, world");
+    let json = piped(&running, &["--json", "connect", "planner"], b"world").await;
+    assert_eq!(document(&json).0["data"]["response"], "hello, world");
+    let broken = piped(&running, &["connect", "planner", "9"], b"").await;
+    assert_eq!(broken.status.code(), Some(6));
+    let why = String::from_utf8(broken.stderr).unwrap();
+    assert!(
+        why.contains("the peer reset the stream: peer_restarted"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
+async fn a_broken_pipe_ends_while_standard_input_is_still_open() {
+    let running = Running::start();
+    let mut child = command(&running, &["connect", "planner", "9"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _open = child.stdin.take();
+    assert_eq!(child.wait().await.unwrap().code(), Some(6));
+}
+
+#[tokio::test]
+async fn received_streams_are_passed_on_or_kept() {
+    let running = Running::start();
+    let offer = async |bytes: &[u8]| {
+        let (near, mut far) = tokio::io::duplex(64);
+        running.fake.inbound.lock().await.push(near);
+        let bytes = bytes.to_vec();
+        tokio::spawn(async move {
+            far.write_all(&bytes).await.unwrap();
+            far.shutdown().await.unwrap();
+            // The other direction ends when the receiver closes it.
+            let mut rest = vec![];
+            tokio::io::AsyncReadExt::read_to_end(&mut far, &mut rest)
+                .await
+                .unwrap();
+        });
+    };
+    offer(b"raw \xff bytes").await;
+    let output = run(&running, "recv 1000").await;
+    assert_eq!(output.stdout, b"raw \xff bytes");
+    offer(b"kept").await;
+    let (answer, code) = asked(&running, "recv 1000 --count 2 --timeout 300ms").await;
+    assert_eq!(code, 0);
+    assert_eq!(
+        answer["data"],
+        json!({"timeout": true, "messages": [{"seq": 1, "from": PEER, "from_address": PEER_ADDRESS,
+            "from_hostname": "planner", "port": 1000, "data": "kept", "bytes": 4}]})
+    );
+    let (answer, code) = asked(&running, "recv 1000 --timeout 100ms").await;
+    assert_eq!((&answer["code"], code), (&json!("timeout"), 7));
+}
+
+#[tokio::test]
+async fn each_error_has_its_exit_code_and_says_what_to_do() {
+    let running = Running::start();
+    for (line, code, exit) in [
+        ("find nobody", "not_found", 3),
+        ("ping stranger", "not_trusted", 5),
+        ("connect planner 22 --message x", "connection_failed", 6),
+        ("send planner 22 --data x", "connection_failed", 6),
+        ("set-hostname planner", "already_exists", 8),
+        ("handshake flood", "rate_limited", 10),
+        ("handshake nobody --wait 50ms", "timeout", 7),
+        ("ping slow --timeout 100ms", "timeout", 7),
+        ("ping away --count 2", "timeout", 7),
+        ("lookup slow --timeout 50ms", "timeout", 7),
+    ] {
+        let (answer, found) = asked(&running, line).await;
+        assert_eq!(
+            (answer["status"].as_str(), answer["code"].as_str()),
+            (Some("error"), Some(code)),
+            "{line}"
+        );
+        assert_eq!(found, exit, "{line}");
+        let output = run(&running, line).await;
+        assert_eq!(output.status.code(), Some(exit), "{line}");
+        assert!(output.stdout.is_empty(), "{line}: {:?}", output.stdout);
+        let message = answer["message"].as_str().unwrap();
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains(message),
+            "{line}"
+        );
+    }
+    let (answer, _) = asked(&running, "ping stranger").await;
+    assert_eq!(answer["hint"], "pilotctl handshake stranger");
+    let (answer, _) = asked(&running, "handshake flood").await;
+    assert_eq!(answer["retry_after_ms"], 1500);
+    let (answer, _) = asked(&running, "ping away --count 2").await;
+    assert_eq!(answer["data"]["results"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_wrong_command_line_is_an_invalid_argument() {
+    let running = Running::start();
+    for line in [
+        "nothing",
+        "bench planner",
+        "find",
+        "find Planner",
+        "ping a.b",
+        "ping 0:A91F.0000",
+        "ping planner --count 0",
+        "ping planner --count x",
+        "send planner 65536 --data x",
+        "send planner 7",
+        "approve planner --ports 9-7",
+        "approve planner --expires 7",
+        "info --timeout 5",
+        "info extra",
+        "info --unknown",
+        "-q -v info",
+        "inbox read 12",
+        "inbox --since yesterday",
+        "send-message planner --data {} --reply-to x",
+        "send-message planner --data nojson --type json",
+        "daemon",
+        "daemon start --listen here",
+        "config --set public",
+        "config --set colour=red",
+    ] {
+        let (answer, exit) = asked(&running, line).await;
+        assert_eq!(answer["code"], "invalid_argument", "{line}: {answer}");
+        assert_eq!(exit, 2, "{line}");
+        assert!(
+            !answer["message"].as_str().unwrap().contains('\n'),
+            "{line}"
+        );
+        let output = run(&running, line).await;
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(
+            output.stdout.is_empty() && !output.stderr.is_empty(),
+            "{line}"
+        );
+    }
+    let (answer, _) = asked(&running, "ping planner --count x").await;
+    assert!(
+        answer["message"].as_str().unwrap().contains("--count"),
+        "{answer}"
+    );
+    let no_command = command(&running, &[]).output().await.unwrap();
+    assert_eq!(no_command.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn without_a_daemon_every_command_says_how_to_start_one() {
+    let running = Running::start();
+    let nowhere = "--socket /nonexistent/s";
+    for line in [
+        "info",
+        "find a",
+        "pending",
+        "ping a",
+        "inbox",
+        "connect a --message x",
+        "recv 7",
+        "daemon stop",
+    ] {
+        let (answer, exit) = asked(&running, &format!("{nowhere} {line}")).await;
+        assert_eq!(
+            (&answer["code"], exit),
+            (&json!("not_running"), 4),
+            "{line}"
+        );
+        assert_eq!(answer["hint"], "pilotctl daemon start", "{line}");
+    }
+    let (answer, exit) = asked(&running, &format!("{nowhere} daemon status")).await;
+    assert_eq!(exit, 0);
+    assert_eq!(answer["data"]["running"], false);
+    let check = run(&running, &format!("{nowhere} daemon status --check")).await;
+    assert_eq!(check.status.code(), Some(4));
+    assert!(check.stdout.is_empty() && check.stderr.is_empty());
+    let check = run(&running, "daemon status --check").await;
+    assert_eq!(check.status.code(), Some(0));
+    assert!(check.stdout.is_empty() && check.stderr.is_empty());
+}
+
+#[tokio::test]
+async fn people_get_words() {
+    let running = Running::start();
+    for (line, expected) in [
+        ("ping planner", "✓ reply from 0:4B2E.0000.1A3D · 22ms\n"),
+        (
+            "version",
+            concat!("pilotctl ", env!("CARGO_PKG_VERSION"), "\n"),
+        ),
+        ("set-hostname worker", "✓ this agent is worker\n"),
+        ("ticket", "pilot-ticket:0\n"),
+        ("connect planner --message hi", "hello, hi"),
+        (
+            "approve planner",
+            "✓ planner (0:4B2E.0000.1A3D) may reach ports 7,1000-1002, key cdcd-cdcd\n",
+        ),
+        (
+            "peers",
+            "NAME     ADDRESS           PATH    RTT\nplanner  0:4B2E.0000.1A3D  direct  0.42ms\n",
+        ),
+    ] {
+        assert_eq!(words(&running, line).await, expected, "{line}");
+    }
+    for line in [
+        "info",
+        "daemon status",
+        "pending",
+        "trust",
+        "inbox",
+        "connections",
+        "lookup planner",
+        "config",
+    ] {
+        let text = words(&running, line).await;
+        assert!(text.lines().count() > 1, "{line}: {text}");
+        assert!(!text.contains('\u{1b}'), "{line}: {text:?}");
+    }
+    let text = words(&running, &format!("inbox read {}", "01".repeat(16))).await;
+    assert_eq!(text, "hello");
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_is_no_error() {
+    let running = Running::start();
+    let mut child = command(&running, &["info"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[tokio::test]
+async fn another_users_socket_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let running = Running::start();
+    let open = |path: &std::path::Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    };
+    // A copy, as the build's directory may be closed to others.
+    let program = running.directory.path().join("pilotctl");
+    std::fs::copy(env!("CARGO_BIN_EXE_pilotctl"), &program).unwrap();
+    open(&program);
+    let as_nobody = async || {
+        let socket = running.socket();
+        let output = Command::new(&program)
+            .args(["--json", "--socket"])
+            .arg(socket)
+            .arg("info")
+            .env_clear()
+            .uid(65534)
+            .output()
+            .await
+            .unwrap();
+        document(&output)
+    };
+    open(running.directory.path());
+    let (closed, exit) = as_nobody().await;
+    assert_eq!(
+        (&closed["code"], exit),
+        (&json!("permission_denied"), 9),
+        "the socket's mode"
+    );
+    open(&running.socket());
+    let (refused, exit) = as_nobody().await;
+    assert_eq!(
+        (&refused["code"], exit),
+        (&json!("permission_denied"), 9),
+        "the peer's uid"
+    );
+}
+
+#[tokio::test]
+async fn the_configuration_is_written_and_shown() {
+    let running = Running::start();
+    let home = running.directory.path().join("new");
+    let with_home = |line: &str| format!("--home {} {line}", home.display());
+    let (answer, _) = asked(&running, &with_home("config")).await;
+    assert_eq!(answer["data"]["rendezvous"], json!([]));
+    assert!(!home.exists(), "to look at it makes no home");
+    let (answer, exit) = asked(
+        &running,
+        &with_home("init --hostname worker --rendezvous h:9000"),
+    )
+    .await;
+    assert_eq!(exit, 0);
+    assert_eq!(answer["data"]["hostname"], "worker");
+    asked(
+        &running,
+        &with_home("config --set tags=gpu,fast --set public=true"),
+    )
+    .await;
+    let (answer, _) = asked(&running, &with_home("config")).await;
+    let data = &answer["data"];
+    assert_eq!(
+        (
+            &data["hostname"],
+            &data["tags"],
+            &data["public"],
+            &data["rendezvous"]
+        ),
+        (
+            &json!("worker"),
+            &json!(["gpu", "fast"]),
+            &json!(true),
+            &json!(["h:9000"])
+        )
+    );
+    let (answer, exit) = asked(&running, &with_home("config --set listen=here")).await;
+    assert_eq!((&answer["code"], exit), (&json!("invalid_argument"), 2));
+}
