@@ -56,10 +56,11 @@ fn peer() -> Value {
 }
 
 /// The peer's fields with these beside them.
-fn peer_with(fields: Value) -> Value {
+fn peer_with(mut fields: Value) -> Value {
     let mut all = peer();
-    let fields = fields.as_object().unwrap().clone();
-    all.as_object_mut().unwrap().extend(fields);
+    all.as_object_mut()
+        .unwrap()
+        .append(fields.as_object_mut().unwrap());
     all
 }
 
@@ -527,6 +528,15 @@ async fn a_reader_that_leaves_is_no_error() {
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
+/// By a process of its own: a file that this one had open for writing while another thread forks cannot be executed.
+fn copy_program(to: &std::path::Path) {
+    let copied = std::process::Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_pilotctl"))
+        .arg(to)
+        .status();
+    assert!(copied.unwrap().success());
+}
+
 #[tokio::test]
 async fn another_users_socket_is_refused() {
     if !rustix::process::geteuid().is_root() {
@@ -539,7 +549,7 @@ async fn another_users_socket_is_refused() {
     };
     // A copy, as the build's directory may be closed to others.
     let program = running.directory.path().join("pilotctl");
-    std::fs::copy(env!("CARGO_BIN_EXE_pilotctl"), &program).unwrap();
+    copy_program(&program);
     open(&program);
     let as_nobody = async || {
         let socket = running.socket();

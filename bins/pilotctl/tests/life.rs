@@ -19,6 +19,16 @@ fn pilotctl(home: &Path, line: &str) -> Output {
         .unwrap()
 }
 
+/// Ends what a test that failed has left.
+struct Cleanup<'a>(&'a Path);
+
+impl Drop for Cleanup<'_> {
+    fn drop(&mut self) {
+        pilotctl(self.0, "daemon stop");
+        pilotctl(self.0, "rendezvous stop");
+    }
+}
+
 fn answer(output: &Output) -> (Value, i32) {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     let document = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{output:?}"));
@@ -28,6 +38,7 @@ fn answer(output: &Output) -> (Value, i32) {
 #[test]
 fn a_daemon_starts_in_the_background_with_the_embedded_rendezvous_and_stops() {
     let home = tempfile::tempdir().unwrap();
+    let _cleanup = Cleanup(home.path());
     let (started, code) = answer(&pilotctl(home.path(), "daemon start --hostname worker"));
     assert_eq!(code, 0, "{started}");
     let data = &started["data"];
@@ -84,9 +95,14 @@ fn a_daemon_that_cannot_start_passes_its_error_on() {
 #[test]
 fn the_demo_tells_its_story_without_a_home_and_leaves_nothing() {
     let temporary = tempfile::tempdir().unwrap();
-    // A copy that everybody may execute, in a directory that everybody may write.
+    // A copy that everybody may execute, in a directory that everybody may write. It is made by a process of its own: a file
+    // that this one had open for writing while another thread forks cannot be executed.
     let program = temporary.path().join("pilotctl");
-    std::fs::copy(env!("CARGO_BIN_EXE_pilotctl"), &program).unwrap();
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_pilotctl"))
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     let stage = temporary.path().join("stage");
     std::fs::create_dir(&stage).unwrap();
     for path in [temporary.path(), &stage, &program] {

@@ -3,6 +3,7 @@
 //! Everything is done by this very program as child processes, in a temporary directory, on ephemeral loopback ports.
 
 mod payload;
+mod pipe;
 mod report;
 mod stage;
 mod story;
@@ -24,7 +25,7 @@ pub(crate) async fn run(context: &Context, keep: bool) -> Result<Reply, Failure>
         interrupted = interruption() => Err(interrupted),
     };
     if let Err(error) = told {
-        report.failed(&error, &stage.log_ends());
+        report.failed(&stage.log_ends());
         stage.clear().await;
         return Err(Failure {
             error,

@@ -43,9 +43,8 @@ pub(crate) async fn recv(context: &Context, args: &RecvArgs) -> Result<Reply, Fa
                 body.map(|body| messages.push(message(seq, info, body)))
             }
             Ok((info, stream)) => {
-                context
-                    .output
-                    .detail(&format!("{} opened a stream", opener(&info)));
+                let words = format!("{} opened a stream", opener(&info));
+                context.output.detail(&words);
                 match pass(&client, stream).await? {
                     Passed::Whole => Ok(()),
                     Passed::NobodyReads(error) => {

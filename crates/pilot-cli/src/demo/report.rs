@@ -83,11 +83,7 @@ impl Report {
     }
 
     /// The demo failed: what the programs logged last may tell why.
-    pub(super) fn failed(&self, error: &ApiError, log_ends: &str) {
-        self.output.note(&format!(
-            "  {}",
-            self.output.style.failed(&style::clean(&error.message))
-        ));
+    pub(super) fn failed(&self, log_ends: &str) {
         self.output.note(&style::clean_lines(log_ends));
     }
 

@@ -1,17 +1,15 @@
 //! The demo's steps.
 
 use std::ffi::OsString;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use pilot_api::types::Started;
 use pilot_api::{ApiError, ErrorCode};
 use pilot_types::Hostname;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
 
-use super::payload::{Bytes, CHUNK, Hash};
+use super::pipe;
 use super::report::Report;
 use super::stage::{Stage, answer};
 use crate::args::StartArgs;
@@ -20,8 +18,6 @@ use crate::args::StartArgs;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at something that comes by itself.
 const LOOK: Duration = Duration::from_millis(20);
-/// Through the pipe: a debug build encrypts and copies many times slower.
-const PIPE_LEN: usize = if cfg!(debug_assertions) { 4 } else { 64 } * 1024 * 1024;
 const PINGS: &str = "5";
 
 /// Everything, in order.
@@ -30,7 +26,7 @@ pub(super) async fn tell(stage: &mut Stage, report: &mut Report) -> Result<(), A
     find(stage, report).await?;
     trust(stage, report).await?;
     ping(stage, report).await?;
-    pipe(stage, report).await?;
+    pipe::tell(stage, report).await?;
     message(stage, report).await
 }
 
@@ -164,90 +160,6 @@ async fn ping(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Bytes from alice's standard input to bob's standard output, their hashes compared.
-async fn pipe(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
-    let size = PIPE_LEN / (1024 * 1024);
-    let (recv, connect) = (
-        "pilotctl recv 1000",
-        format!("pilotctl connect bob < {size}MiB"),
-    );
-    report.command("bob", recv);
-    report.command("alice", &connect);
-    let began = Instant::now();
-    let mut receiver = piped(stage, "bob", &["recv", "1000"], Stdio::null())?;
-    let mut sender = piped(stage, "alice", &["connect", "bob"], Stdio::piped())?;
-    let feed = feed(&mut sender);
-    let drain = drain(&mut receiver);
-    let both = async { tokio::try_join!(feed, drain) };
-    let (sent, got) = tokio::time::timeout(PATIENCE, both)
-        .await
-        .map_err(|_| ApiError::timeout("the pipe did not end in time"))??;
-    ended(&mut sender, "connect").await?;
-    ended(&mut receiver, "recv").await?;
-    let took = began.elapsed();
-    if sent != got {
-        return Err(ApiError::internal(format!(
-            "the hashes differ: sent {sent}, received {got}"
-        )));
-    }
-    let outcome = format!("both ends have SHA-256 {}…", &got[..16]);
-    report.outcome("alice", &connect, &outcome, took);
-    let megabits = PIPE_LEN as f64 * 8.0 / 1e6 / took.as_secs_f64();
-    report.figure("pipe, process to process", megabits, "Mbit/s");
-    Ok(())
-}
-
-/// A command whose standard output is bytes, not an answer.
-fn piped(stage: &Stage, who: &str, args: &[&str], stdin: Stdio) -> Result<Child, ApiError> {
-    let mut command = stage.plain_command(who);
-    command
-        .args(args)
-        .stdin(stdin)
-        .spawn()
-        .map_err(|error| ApiError::internal(format!("cannot run {}: {error}", args.join(" "))))
-}
-
-async fn feed(sender: &mut Child) -> Result<String, ApiError> {
-    let broken = |error| ApiError::internal(format!("connect took no more bytes: {error}"));
-    let mut stdin = sender.stdin.take().expect("the input is piped");
-    let mut bytes = Bytes::new(PIPE_LEN);
-    loop {
-        let chunk = bytes.next();
-        if chunk.is_empty() {
-            break;
-        }
-        stdin.write_all(&chunk).await.map_err(broken)?;
-    }
-    stdin.shutdown().await.map_err(broken)?;
-    Ok(bytes.hash())
-}
-
-async fn drain(receiver: &mut Child) -> Result<String, ApiError> {
-    let mut stdout = receiver.stdout.take().expect("the output is piped");
-    let (mut hash, mut chunk) = (Hash::default(), vec![0; CHUNK]);
-    loop {
-        let count = stdout
-            .read(&mut chunk)
-            .await
-            .map_err(|error| ApiError::internal(format!("recv gave no more bytes: {error}")))?;
-        if count == 0 {
-            return Ok(hash.finish());
-        }
-        hash.add(&chunk[..count]);
-    }
-}
-
-async fn ended(child: &mut Child, what: &str) -> Result<(), ApiError> {
-    let status = tokio::time::timeout(PATIENCE, child.wait())
-        .await
-        .map_err(|_| ApiError::timeout(format!("{what} did not end")))?;
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(ApiError::internal(format!("{what} ended with {status}"))),
-        Err(error) => Err(ApiError::internal(format!("{what}: {error}"))),
-    }
-}
-
 /// A question that waits, and the other agent's answer to it.
 async fn message(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
     let question = [
@@ -266,6 +178,20 @@ async fn message(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
         .args(question)
         .spawn()
         .map_err(|error| ApiError::internal(format!("cannot run a command: {error}")))?;
+    reply(stage, report).await?;
+    let answered = reply_to(asking).await?;
+    let took = began.elapsed();
+    if answered != "42" {
+        return Err(ApiError::internal(format!("the answer was {answered:?}")));
+    }
+    let outcome = format!("alice has bob's answer: {answered}");
+    report.outcome("alice", &asked, &outcome, took);
+    report.time("question and answer, three commands", took);
+    Ok(())
+}
+
+/// Bob finds the question in his inbox and answers it.
+async fn reply(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
     let inbox = until(report, stage, "bob", &["inbox"], |inbox| {
         let first = inbox["messages"].get(0)?;
         Some(format!("alice asks: {}", first["data"].as_str()?))
@@ -274,24 +200,17 @@ async fn message(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
     let id = text(&inbox["messages"][0], "id")?;
     let reply = ["send-message", "alice", "--data", "42", "--reply-to", &id];
     step(stage, report, "bob", &reply, |sent| text(sent, "ack")).await?;
+    Ok(())
+}
+
+/// What the command that asked was answered.
+async fn reply_to(asking: Child) -> Result<String, ApiError> {
     let output = tokio::time::timeout(PATIENCE, asking.wait_with_output())
         .await
         .map_err(|_| ApiError::timeout("the question was not answered in time"))?
         .map_err(|error| ApiError::internal(format!("the question got lost: {error}")))?;
-    let took = began.elapsed();
     let sent: Value = answer("send-message", &output.stdout)?;
-    let answered = text(&sent["reply"], "data")?;
-    if answered != "42" {
-        return Err(ApiError::internal(format!("the answer was {answered:?}")));
-    }
-    report.outcome(
-        "alice",
-        &asked,
-        &format!("alice has bob's answer: {answered}"),
-        took,
-    );
-    report.time("question and answer, five commands", took);
-    Ok(())
+    text(&sent["reply"], "data")
 }
 
 /// Runs a command and tells its outcome.
