@@ -244,6 +244,13 @@ impl Node {
                 path,
             },
         );
+        if let Some(session) = self
+            .table
+            .key_of(&hello.agent)
+            .and_then(|key| self.table.get_mut(key))
+        {
+            session.ticket = hello.ticket;
+        }
         true
     }
 

@@ -31,6 +31,9 @@ use crate::written::Written;
 /// Datagrams outside of sessions that wait to be sent (key queries and answers, STUN answers).
 const MAX_RAW: usize = 256;
 
+/// How long a session without keys to send under waits before it looks again.
+const KEYLESS_REST: Duration = Duration::from_millis(500);
+
 /// One agent's whole protocol state; with a [`RendezvousRole`], a rendezvous.
 pub struct Node {
     pub(crate) config: Arc<Config>,
@@ -305,9 +308,19 @@ impl Node {
             if let Some(transmit) = self.transmit_session(now, key, out) {
                 return Some(transmit);
             }
-            self.table.settle(key);
+            if self.may_seal(now, key) {
+                self.table.settle(key);
+            } else {
+                // Keys ended and new ones are on their way: the transport's timers, due already, must not spin.
+                self.table.rest_until(key, Some(now.instant + KEYLESS_REST));
+            }
         }
         None
+    }
+
+    fn may_seal(&self, now: Now, key: SessionKey) -> bool {
+        let agent = self.table.get(key).map(|session| session.agent);
+        agent.is_none_or(|agent| self.endpoint.can_seal(now.instant, &agent))
     }
 
     fn transmit_raw(&mut self, out: &mut TransmitBuf) -> Option<Transmit> {

@@ -56,6 +56,8 @@ pub(crate) struct PeerSession {
     pub(crate) waiting: Vec<DialId>,
     /// Freshness stamp of the newest hello that took effect.
     pub(crate) freshness: u64,
+    /// Secret of the ticket by which a stranger was let in, until its knock uses it.
+    pub(crate) ticket: Option<[u8; 16]>,
     /// Whether the peer was asked for life after silence.
     pub(crate) is_reviving: bool,
     next_port: u16,
@@ -83,6 +85,7 @@ impl PeerSession {
             streams: BTreeMap::new(),
             waiting: vec![],
             freshness: parts.freshness,
+            ticket: None,
             is_reviving: false,
             next_port: 0,
         }

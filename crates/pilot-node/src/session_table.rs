@@ -110,12 +110,16 @@ impl SessionTable {
 
     /// The session has nothing more to send: only its timer wakes it.
     pub(crate) fn settle(&mut self, key: SessionKey) {
-        self.ready.remove(&key);
-        let at = self
+        let deadline = self
             .sessions
             .get(&key)
-            .and_then(|session| session.transport.poll_timeout())
-            .map(|deadline| deadline.at);
+            .and_then(|session| session.transport.poll_timeout());
+        self.rest_until(key, deadline.map(|deadline| deadline.at));
+    }
+
+    /// The session sends nothing before `at`.
+    pub(crate) fn rest_until(&mut self, key: SessionKey, at: Option<Instant>) {
+        self.ready.remove(&key);
         let before = self.armed.get(&key).copied();
         if before == at {
             return;

@@ -6,12 +6,10 @@ use serde::{Deserialize, Serialize};
 /// Body of a stream to port 444.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum TrustMessage {
-    /// A knock, from a holder of a ticket or to a public agent; the ticket's secret if it has one.
+    /// A knock, from the holder of a ticket or to a public agent.
     Knock {
         /// A signed `pilot/knock/1`.
         knock: SignedBytes,
-        /// The sender's own record, so that its name is signed.
-        record: Option<SignedBytes>,
     },
     /// A grant or revocation by the sender.
     Grant {

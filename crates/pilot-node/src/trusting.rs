@@ -69,7 +69,6 @@ impl Node {
         if let Some(agent) = introduced {
             let body = encode_postcard(&TrustMessage::Knock {
                 knock: knock.clone(),
-                record: Some(self.own_record(now)),
             });
             if let Ok(dial) =
                 self.start_dial(now, Target::Agent(agent), DialPurpose::Trust { body })
@@ -204,9 +203,10 @@ impl Node {
     /// Takes a push of a rendezvous; its words are checked with the agents' own keys.
     pub(crate) fn serve_push(&mut self, now: Now, body: &[u8]) -> Option<Vec<u8>> {
         match Push::decode(body).ok()? {
-            Push::Knock { knock, log } => {
-                if let Some(log) = self.verify_log(log) {
+            Push::Knock { knock, entry } => {
+                if let Some(log) = self.verify_log(entry.log) {
                     self.take_knock(now, &knock, &log);
+                    self.take_name(now, &log, entry.record.as_ref());
                 }
             }
             Push::Grant { grant, entry } => {
@@ -237,9 +237,16 @@ impl Node {
         key: SessionKey,
         body: &[u8],
     ) -> Option<Vec<u8>> {
-        let log = self.table.get(key)?.log.clone();
+        let session = self.table.get_mut(key)?;
+        let (log, ticket) = (session.log.clone(), session.ticket.take());
         match decode_postcard::<TrustMessage>(body, "trust message").ok()? {
-            TrustMessage::Knock { knock, .. } => self.take_knock(now, &knock, &log),
+            TrustMessage::Knock { knock } => {
+                // A ticket lets its holder knock once.
+                if let Some(secret) = ticket {
+                    self.trust.use_ticket_secret(now.unix, &secret);
+                }
+                self.take_knock(now, &knock, &log);
+            }
             TrustMessage::Grant { grant, record } => {
                 self.take_grant(now, &grant, &log, record.as_ref())
             }
@@ -262,6 +269,15 @@ impl Node {
         {
             tracing::debug!(agent = %log.agent(), %error, "knock refused");
             self.output.drops.count("knock_refused");
+        }
+    }
+
+    /// The name in an agent's record, as a rendezvous vouches for it: what knocks that cross by name are matched with.
+    fn take_name(&mut self, now: Now, log: &VerifiedLog, record: Option<&SignedBytes>) {
+        let record = record.and_then(|record| log.verify::<Record>(record, now.unix).ok());
+        if let Some(hostname) = record.and_then(|record| record.statement.hostname) {
+            self.trust
+                .set_peer_hostname(now.unix, &self.identity, &log.agent(), Some(&hostname));
         }
     }
 

@@ -269,6 +269,35 @@ fn crossing_knocks_approve_each_other() {
 }
 
 #[test]
+fn knocks_that_cross_by_name_approve_each_other() {
+    let (mut world, alice, bob) = registered(11, &lan());
+    let (alice_id, bob_id) = (world.id(alice), world.id(bob));
+    for (from, to) in [(alice, "bob"), (bob, "alice")] {
+        world.with(from, |agent, now| {
+            agent
+                .node
+                .knock(now, KnockTarget::Hostname(name(to)), "")
+                .unwrap()
+        });
+    }
+    world.until("trust holds", 10 * SECOND, |sim| {
+        let unix = sim.network.now().unix;
+        sim[alice].node.trust().is_mutual(unix, &bob_id)
+            && sim[bob].node.trust().is_mutual(unix, &alice_id)
+    });
+}
+
+#[test]
+fn a_session_outlives_many_rekeys_and_stays_quiet_between() {
+    let (mut world, alice, bob) = trusted(12, &lan());
+    for _ in 0..20 {
+        ping(&mut world, alice, Target::Hostname(name("bob"))).unwrap();
+        world.sim.run_for(100 * SECOND);
+    }
+    assert!(world.sim[bob].node.trust().pending().count() == 0);
+}
+
+#[test]
 fn a_taken_hostname_is_refused() {
     let (mut world, alice, _) = registered(8, &lan());
     let thief = world.add_agent("alice", Profile::default(), lan());

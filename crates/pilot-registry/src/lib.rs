@@ -75,7 +75,7 @@ mod visibility;
 pub use client::{Client, ClientConfig, ClientEvent, RequestError, RequestId};
 pub use config::{Config, Rate};
 pub use memory::MemoryStore;
-pub use message::{Entry, Grantor, LookupTarget, Push, PushAck, RefusalCode, Request, Response};
+pub use message::{Entry, LookupTarget, Push, PushAck, RefusalCode, Request, Response, Sender};
 pub use rows::{
     AgentRow, GrantRow, LocatorRow, PushId, PushKey, PushKind, PushRow, RecordRow, Totals,
 };

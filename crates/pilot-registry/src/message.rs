@@ -181,15 +181,15 @@ pub enum Push {
     Knock {
         /// Envelope of a [`pilot_wire::Knock`].
         knock: SignedBytes,
-        /// The knocker's identity log.
-        log: Vec<Vec<u8>>,
+        /// Who.
+        entry: Sender,
     },
     /// Somebody granted, or revoked.
     Grant {
         /// Envelope of a [`pilot_wire::Grant`].
         grant: SignedBytes,
         /// Who.
-        entry: Grantor,
+        entry: Sender,
     },
     /// The same identity runs elsewhere and is fresher; the last word on a session.
     Superseded,
@@ -198,12 +198,12 @@ pub enum Push {
     Unknown,
 }
 
-/// What a grantee needs to check a grant and to match the name that it knocked at.
+/// What a recipient needs to check a knock or grant and the name of who made it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Grantor {
-    /// The grantor's identity log.
+pub struct Sender {
+    /// Its identity log.
     pub log: Vec<Vec<u8>>,
-    /// Its record; none beside a revocation, and none if it has no valid one.
+    /// Its record, which signs its name; none beside a revocation, and none if it has no valid one.
     pub record: Option<SignedBytes>,
 }
 
@@ -307,16 +307,13 @@ impl Push {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let push: Self = decode_bounded(bytes, "registry push")?;
         match &push {
-            Self::Knock { knock, log } => {
+            Self::Knock { knock, entry } => {
                 check_signed(knock, MAX_KNOCK, "knock length")?;
-                check_log(log)?;
+                check_sender(entry)?;
             }
             Self::Grant { grant, entry } => {
                 check_signed(grant, MAX_GRANT, "grant length")?;
-                check_log(&entry.log)?;
-                if let Some(record) = &entry.record {
-                    check_signed(record, MAX_RECORD, "record length")?;
-                }
+                check_sender(entry)?;
             }
             Self::Superseded | Self::Unknown => {}
         }
@@ -337,6 +334,14 @@ impl PushAck {
     /// [`DecodeError`] if the bytes do not decode.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         decode_bounded(bytes, "registry push ack")
+    }
+}
+
+fn check_sender(entry: &Sender) -> Result<(), DecodeError> {
+    check_log(&entry.log)?;
+    match &entry.record {
+        Some(record) => check_signed(record, MAX_RECORD, "record length"),
+        None => Ok(()),
     }
 }
 

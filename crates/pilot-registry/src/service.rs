@@ -11,7 +11,7 @@ use crate::asked::{Asked, Outcome, Refusal};
 use crate::config::Config;
 use crate::expiry;
 use crate::knocking::NOBODY;
-use crate::message::{Grantor, Push, Request, Response};
+use crate::message::{Push, Request, Response, Sender};
 use crate::outbox::Outbox;
 use crate::presence::Presence;
 use crate::quota::Quotas;
@@ -281,23 +281,21 @@ impl<S: Store, V: Verify> Service<S, V> {
         let Some(sender) = self.store.agent(&key.from)? else {
             return Ok(None);
         };
-        Ok(Some(match key.kind {
-            PushKind::Knock => Push::Knock {
-                knock: raw,
-                log: sender.log,
-            },
+        let shows_record = match key.kind {
+            PushKind::Knock => true,
             PushKind::Grant => {
                 let grant = self.store.grant(&key.from, &key.to)?;
-                let is_grant = grant.is_some_and(|grant| grant.is_live(self.floor));
-                let record = sender.live_record(self.floor).filter(|_| is_grant);
-                Push::Grant {
-                    grant: raw,
-                    entry: Grantor {
-                        record: record.map(|record| record.raw.clone()),
-                        log: sender.log,
-                    },
-                }
+                grant.is_some_and(|grant| grant.is_live(self.floor))
             }
+        };
+        let record = sender.live_record(self.floor).filter(|_| shows_record);
+        let entry = Sender {
+            record: record.map(|record| record.raw.clone()),
+            log: sender.log,
+        };
+        Ok(Some(match key.kind {
+            PushKind::Knock => Push::Knock { knock: raw, entry },
+            PushKind::Grant => Push::Grant { grant: raw, entry },
         }))
     }
 

@@ -18,13 +18,13 @@ use pilot_types::{
 };
 use pilot_wire::{ErrorCode, NetworkConfig};
 
-pub const RENDEZVOUS_PORT: u16 = 9000;
+pub(crate) const RENDEZVOUS_PORT: u16 = 9000;
 const AGENT_PORT: u16 = 4000;
 
 /// What an agent keeps over restarts.
 #[derive(Default)]
-pub struct Disk {
-    pub trust: BTreeMap<Vec<u8>, TrustItem>,
+pub(crate) struct Disk {
+    pub(crate) trust: BTreeMap<Vec<u8>, TrustItem>,
     trust_changes: u64,
     peers: BTreeMap<AgentId, pilot_node::KnownPeer>,
     freshness: BTreeMap<AgentId, u64>,
@@ -33,27 +33,26 @@ pub struct Disk {
 }
 
 /// A node with the little that a shell does for it.
-pub struct Agent {
-    pub node: Node,
-    pub events: VecDeque<String>,
-    pub log: Vec<Event>,
-    pub disk: Disk,
+pub(crate) struct Agent {
+    pub(crate) node: Node,
+    pub(crate) log: Vec<Event>,
+    pub(crate) disk: Disk,
     /// Bytes still to be written to each stream, and whether its end follows.
-    pub outgoing: BTreeMap<StreamHandle, (VecDeque<u8>, bool)>,
-    pub incoming: BTreeMap<StreamHandle, Inbox>,
+    pub(crate) outgoing: BTreeMap<StreamHandle, (VecDeque<u8>, bool)>,
+    pub(crate) incoming: BTreeMap<StreamHandle, Inbox>,
     /// Streams to this port get back what they send.
-    pub echo: Option<Port>,
+    pub(crate) echo: Option<Port>,
 }
 
 /// What came on a stream.
 #[derive(Default, Debug)]
-pub struct Inbox {
-    pub bytes: Vec<u8>,
-    pub is_ended: bool,
-    pub error: Option<ErrorCode>,
+pub(crate) struct Inbox {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) is_ended: bool,
+    pub(crate) error: Option<ErrorCode>,
 }
 
-pub fn clocks(now: pilot_sim::Now) -> Now {
+pub(crate) fn clocks(now: pilot_sim::Now) -> Now {
     Now {
         instant: now.instant,
         unix: now.unix,
@@ -62,7 +61,7 @@ pub fn clocks(now: pilot_sim::Now) -> Now {
 
 impl Agent {
     /// Does what a shell does after each call.
-    pub fn settle(&mut self, now: Now) {
+    pub(crate) fn settle(&mut self, now: Now) {
         while let Some(event) = self.node.poll_event() {
             self.handle(now, &event);
             self.log.push(event);
@@ -183,17 +182,17 @@ impl Agent {
     }
 
     /// Writes `bytes` to a stream, then ends our direction.
-    pub fn send(&mut self, now: Now, stream: StreamHandle, bytes: &[u8]) {
+    pub(crate) fn send(&mut self, now: Now, stream: StreamHandle, bytes: &[u8]) {
         self.outgoing
             .insert(stream, (bytes.iter().copied().collect(), true));
         self.write(now, stream);
     }
 
-    pub fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
+    pub(crate) fn count(&self, matches: impl Fn(&Event) -> bool) -> usize {
         self.log.iter().filter(|event| matches(event)).count()
     }
 
-    pub fn is_registered(&self) -> bool {
+    pub(crate) fn is_registered(&self) -> bool {
         self.count(|event| matches!(event, Event::Registered { result: Ok(()), .. })) > 0
     }
 }
@@ -241,10 +240,9 @@ impl Machine for Agent {
 }
 
 /// The network, its rendezvous, and how to reach it.
-pub struct World {
-    pub sim: Sim<Agent>,
-    pub rendezvous: HostId,
-    pub rendezvous_agent: AgentId,
+pub(crate) struct World {
+    pub(crate) sim: Sim<Agent>,
+    pub(crate) rendezvous_agent: AgentId,
     rendezvous_addr: SocketAddr,
     seed: u64,
     made: u8,
@@ -266,7 +264,7 @@ fn config() -> Arc<Config> {
 
 impl World {
     /// A rendezvous with `delay` to everybody.
-    pub fn new(seed_number: u64, link: LinkConfig) -> Self {
+    pub(crate) fn new(seed_number: u64, link: LinkConfig) -> Self {
         let mut network = Network::new(seed_number);
         let rendezvous = network.add_public_host("198.51.100.1".parse().unwrap());
         network.set_link(rendezvous, link);
@@ -304,7 +302,6 @@ impl World {
         sim.install(rendezvous, agent(node, Disk::default()));
         Self {
             sim,
-            rendezvous,
             rendezvous_agent,
             rendezvous_addr,
             seed: seed_number,
@@ -313,7 +310,7 @@ impl World {
     }
 
     /// An agent with this name, on a public address of its own.
-    pub fn add_agent(&mut self, name: &str, profile: Profile, link: LinkConfig) -> HostId {
+    pub(crate) fn add_agent(&mut self, name: &str, profile: Profile, link: LinkConfig) -> HostId {
         self.made += 1;
         let ip = IpAddr::from([203, 0, 113, self.made]);
         let host = self.sim.network.add_public_host(ip);
@@ -365,12 +362,12 @@ impl World {
     }
 
     /// Ends a process without a word and starts it again with what it wrote.
-    pub fn crash_and_restart(&mut self, host: HostId, number: u8) {
+    pub(crate) fn crash_and_restart(&mut self, host: HostId, number: u8) {
         let old = self.sim.remove(host).expect("the agent runs");
         self.boot(host, number, old.node.profile().clone(), old.disk);
     }
 
-    pub fn with<T>(&mut self, host: HostId, call: impl FnOnce(&mut Agent, Now) -> T) -> T {
+    pub(crate) fn with<T>(&mut self, host: HostId, call: impl FnOnce(&mut Agent, Now) -> T) -> T {
         self.sim.with(host, |agent, now| {
             let now = clocks(now);
             let result = call(agent, now);
@@ -379,12 +376,12 @@ impl World {
         })
     }
 
-    pub fn id(&self, host: HostId) -> AgentId {
+    pub(crate) fn id(&self, host: HostId) -> AgentId {
         self.sim[host].node.agent()
     }
 
     /// Until `condition` holds; panics with the seed and the packet trace if it does not within `limit`.
-    pub fn until(
+    pub(crate) fn until(
         &mut self,
         what: &str,
         limit: Duration,
@@ -403,7 +400,6 @@ impl World {
 fn agent(node: Node, disk: Disk) -> Agent {
     Agent {
         node,
-        events: VecDeque::new(),
         log: vec![],
         disk,
         outgoing: BTreeMap::new(),

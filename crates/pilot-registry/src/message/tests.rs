@@ -134,7 +134,7 @@ fn parts_beyond_their_bounds_are_refused() {
     assert!(Response::decode(&refusal.encode()).is_err());
     let push = Push::Grant {
         grant: signed(1),
-        entry: Grantor {
+        entry: Sender {
             log: entry(MAX_LOG_ENTRY + 1),
             record: None,
         },

@@ -10,10 +10,10 @@ use crate::{Config, OutgoingPush, Push, Rate, RefusalCode, Request, Response};
 fn knockers(push: &[OutgoingPush]) -> Vec<Vec<u8>> {
     push.iter()
         .map(|push| {
-            let Push::Knock { log, .. } = &push.push else {
+            let Push::Knock { entry, .. } = &push.push else {
                 panic!("expected a knock, found {push:?}");
             };
-            log[0].clone()
+            entry.log[0].clone()
         })
         .collect()
 }
@@ -37,8 +37,14 @@ fn a_knock_reaches_a_connected_agent_at_once_and_others_when_they_come() {
     let Request::Knock { knock: raw } = by_name else {
         unreachable!()
     };
-    let log = knocker.log.clone();
-    assert_eq!(pushes[0].push, Push::Knock { knock: raw, log });
+    let Push::Knock { knock, entry } = &pushes[0].push else {
+        unreachable!()
+    };
+    assert_eq!((knock, &entry.log), (&raw, &knocker.log));
+    assert!(
+        entry.record.is_some(),
+        "the record signs the knocker's name"
+    );
     assert_eq!(pushes[0].to, target.id);
     world
         .service
