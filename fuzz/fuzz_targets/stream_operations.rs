@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| pilot_transport::fuzz::operations(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| pilot_transport::fuzz::operations(std::time::Instant::now(), data));
