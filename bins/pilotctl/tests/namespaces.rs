@@ -2,6 +2,8 @@
 //!
 //! `PILOTCTL` names the program; `pilot-rendezvous` is expected beside it.
 
+#![allow(clippy::print_stdout, reason = "the figures of a run are its output")]
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

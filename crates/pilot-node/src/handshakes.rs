@@ -12,11 +12,19 @@ use crate::event::{Event, Persist, SessionKey};
 use crate::node::Node;
 use crate::now::Now;
 use crate::peer_session::{Class, Established, PeerSession};
+use crate::streams::Lost;
 
 /// A handshake that we started.
 pub(crate) struct Connecting {
     pub(crate) log: VerifiedLog,
     pub(crate) class: Class,
+}
+
+/// A session that is gone.
+struct Ended {
+    agent: AgentId,
+    /// Whether it was closed in order, by us.
+    was_closing: bool,
 }
 
 /// What a completed handshake says of the peer.
@@ -93,7 +101,7 @@ impl Node {
                 token,
             }) => self.answer_hello(now, peer_static, &hello, token),
             Ok(Received::Answered { peer, answer }) => {
-                self.handshake_answered(now, path, peer, &answer)
+                self.handshake_answered(now, path, peer, &answer);
             }
             Ok(Received::Data {
                 peer,
@@ -346,21 +354,19 @@ impl Node {
         self.table.insert(PeerSession::new(parts));
         self.output.dirty.insert(key);
         tracing::debug!(%agent, class = ?arrival.class, path = %arrival.path, "session began");
-        self.session_began(now, key, agent, arrival.class, arrival.path);
+        self.session_began(now, key);
     }
 
-    fn session_began(
-        &mut self,
-        now: Now,
-        key: SessionKey,
-        agent: AgentId,
-        class: Class,
-        path: PathId,
-    ) {
+    fn session_began(&mut self, now: Now, key: SessionKey) {
+        let Some(session) = self.table.get(key) else {
+            return;
+        };
+        let (agent, class) = (session.agent, session.class);
         match class {
             Class::Rendezvous(link) => self.link_connected(now, link),
             Class::Client => {
-                if let (Some(role), Some(observed)) = (&mut self.role, path.remote()) {
+                let observed = session.transport.path().remote();
+                if let (Some(role), Some(observed)) = (&mut self.role, observed) {
                     role.session_opened(now.unix, agent, observed);
                 }
             }
@@ -385,16 +391,16 @@ impl Node {
         self.dials_unreachable(&agent);
     }
 
-    pub(crate) fn handle_endpoint_event(&mut self, now: Now, event: pilot_session::Event) {
+    pub(crate) fn handle_endpoint_event(&mut self, now: Now, event: &pilot_session::Event) {
         match event {
-            pilot_session::Event::RekeyDue { peer } => self.rehandshake(now, peer),
-            pilot_session::Event::HandshakeFailed { peer } => self.handshake_failed(now, peer),
+            pilot_session::Event::RekeyDue { peer } => self.rehandshake(now, *peer),
+            pilot_session::Event::HandshakeFailed { peer } => self.handshake_failed(now, *peer),
             // A hint that anybody can forge: the handshake goes on.
             pilot_session::Event::VersionRefused { .. } => {
-                self.output.drops.count("version_refused")
+                self.output.drops.count("version_refused");
             }
             pilot_session::Event::SessionExpired { peer } => {
-                if let Some(key) = self.table.key_of(&peer) {
+                if let Some(key) = self.table.key_of(peer) {
                     self.forget_session(now, key, ErrorCode::IDLE_TIMEOUT);
                 }
             }
@@ -473,25 +479,35 @@ impl Node {
         let Some(session) = self.remove_session(now, key, code) else {
             return;
         };
-        if !session.transport.is_closing() {
+        if !session.was_closing {
             self.hellos.lives.end(session.agent);
         }
         self.endpoint.close(&session.agent);
     }
 
     /// Takes a session out of the table; its streams end for the shell.
-    fn remove_session(
-        &mut self,
-        now: Now,
-        key: SessionKey,
-        code: ErrorCode,
-    ) -> Option<PeerSession> {
+    fn remove_session(&mut self, now: Now, key: SessionKey, code: ErrorCode) -> Option<Ended> {
         let session = self.table.remove(key, code)?;
-        let agent = session.agent;
+        let PeerSession {
+            agent,
+            class,
+            transport,
+            streams,
+            waiting,
+            ..
+        } = session;
         self.output.dirty.remove(&key);
         tracing::debug!(%agent, %code, "session ended");
-        self.streams_lost(now, &session, code);
-        match session.class {
+        self.streams_lost(
+            now,
+            Lost {
+                agent,
+                streams,
+                waiting,
+            },
+            code,
+        );
+        match class {
             Class::Rendezvous(link) => self.link_lost(now, link),
             Class::Client => {
                 if let Some(role) = &mut self.role {
@@ -505,6 +521,9 @@ impl Node {
             agent,
             code,
         });
-        Some(session)
+        Some(Ended {
+            agent,
+            was_closing: transport.is_closing(),
+        })
     }
 }

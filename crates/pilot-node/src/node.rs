@@ -384,7 +384,7 @@ impl Node {
         loop {
             let mut is_quiet = true;
             while let Some(event) = self.endpoint.poll_event() {
-                self.handle_endpoint_event(now, event);
+                self.handle_endpoint_event(now, &event);
                 is_quiet = false;
             }
             while let Some(key) = self.output.dirty.pop_first() {

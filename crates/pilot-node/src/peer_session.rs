@@ -181,14 +181,16 @@ fn read_inbound(
 pub(crate) fn write_code(error: &WriteError) -> ErrorCode {
     match error {
         WriteError::Stopped(code) => *code,
-        _ => ErrorCode::CANCELLED,
+        WriteError::Finished | WriteError::Reset | WriteError::Unknown | WriteError::Closed | _ => {
+            ErrorCode::CANCELLED
+        }
     }
 }
 
 pub(crate) fn read_code(error: &ReadError) -> ErrorCode {
     match error {
         ReadError::Reset(code) => *code,
-        _ => ErrorCode::CANCELLED,
+        ReadError::Unknown | ReadError::Closed | _ => ErrorCode::CANCELLED,
     }
 }
 

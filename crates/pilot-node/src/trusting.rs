@@ -248,7 +248,7 @@ impl Node {
                 self.take_knock(now, &knock, &log);
             }
             TrustMessage::Grant { grant, record } => {
-                self.take_grant(now, &grant, &log, record.as_ref())
+                self.take_grant(now, &grant, &log, record.as_ref());
             }
         }
         Some(encode_postcard(&TrustAck::Received))
@@ -344,7 +344,7 @@ impl Node {
     fn handle_trust_event(&mut self, now: Now, event: TrustEvent) {
         match event {
             TrustEvent::GrantIssued { to, raw } => {
-                self.output.written.hold(Held::Grant { to, raw })
+                self.output.written.hold(Held::Grant { to, raw });
             }
             TrustEvent::Trusted { agent } => {
                 if let Some(session) = self

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p pilot --example two_agents`
 
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
+
 use pilot::{Node, Rendezvous, Target};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -154,7 +154,7 @@ impl From<pilot_node::DialError> for DialError {
             pilot_node::DialError::Closed(code) => Self::Closed(code),
             pilot_node::DialError::NoRendezvous => Self::NoRendezvous,
             pilot_node::DialError::Own => Self::Own,
-            _ => Self::Busy,
+            pilot_node::DialError::Busy | _ => Self::Busy,
         }
     }
 }
@@ -240,7 +240,7 @@ impl From<pilot_node::QueryError> for LookupError {
                 retry_after_ms,
             },
             pilot_node::QueryError::Refused { message, .. } => Self::Refused(message),
-            _ => Self::NoRendezvous,
+            pilot_node::QueryError::Unreachable | _ => Self::NoRendezvous,
         }
     }
 }

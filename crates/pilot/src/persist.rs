@@ -103,7 +103,7 @@ impl Writer {
                         drop(done);
                         return;
                     }
-                    other => {
+                    other @ (Job::Write(_) | Job::Freshness(_) | Job::Barrier(_)) => {
                         self.flush_trust();
                         let result = self.run_job(other);
                         self.note(result);

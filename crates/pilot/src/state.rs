@@ -205,7 +205,7 @@ impl State {
                 .waiters
                 .end_dial(dial, Ok(DialOutcome::Answered { agent, rtt, path })),
             Event::Delivered { dial, .. } => {
-                self.waiters.end_dial(dial, Ok(DialOutcome::Delivered))
+                self.waiters.end_dial(dial, Ok(DialOutcome::Delivered));
             }
             Event::Incoming {
                 stream,
@@ -261,7 +261,7 @@ impl State {
             Event::Observed(addr) => tracing::info!(%addr, "seen from outside"),
             Event::Trusted(agent) => tracing::info!(agent = %agent.address(), "trusted"),
             Event::Untrusted(agent) => {
-                tracing::info!(agent = %agent.address(), "no longer trusted")
+                tracing::info!(agent = %agent.address(), "no longer trusted");
             }
             Event::Knocked { agent, .. } => tracing::info!(agent = %agent.address(), "knocked"),
             _ => {}
@@ -274,7 +274,7 @@ impl State {
             // The caller gave up in the meantime.
             Some(waiter) if waiter.is_closed() => {
                 self.node
-                    .release_stream(clock::now(), stream, false, ErrorCode::CANCELLED)
+                    .release_stream(clock::now(), stream, false, ErrorCode::CANCELLED);
             }
             Some(waiter) => drop(waiter.send(outcome)),
             None => self
@@ -309,31 +309,25 @@ impl State {
                 tracing::warn!(url, %error, "registration refused");
                 if !is_done {
                     self.registration
-                        .send_replace(Registration::Failed(self.register_error(error)));
+                        .send_replace(Registration::Failed(self.register_error(&error)));
                 }
             }
         }
     }
 
-    fn register_error(&self, error: QueryError) -> RegisterError {
-        match error {
-            QueryError::Refused {
-                code: RefusalCode::AlreadyExists,
-                message,
-                ..
-            } => match &self.node.profile().hostname {
-                Some(name) => RegisterError::HostnameTaken {
-                    name: name.to_string(),
-                },
-                None => RegisterError::Refused { message },
+    fn register_error(&self, error: &QueryError) -> RegisterError {
+        let words = RegisterError::Refused {
+            message: error.to_string(),
+        };
+        let QueryError::Refused { code, .. } = error else {
+            return words;
+        };
+        match (code, &self.node.profile().hostname) {
+            (RefusalCode::AlreadyExists, Some(name)) => RegisterError::HostnameTaken {
+                name: name.to_string(),
             },
-            QueryError::Refused {
-                code: RefusalCode::AddressTaken,
-                ..
-            } => RegisterError::AddressTaken,
-            other => RegisterError::Refused {
-                message: other.to_string(),
-            },
+            (RefusalCode::AddressTaken, _) => RegisterError::AddressTaken,
+            _ => words,
         }
     }
 

@@ -46,7 +46,7 @@ impl Stream {
         self.shared.with(|state| {
             state
                 .node
-                .release_stream(clock::now(), self.handle, false, code)
+                .release_stream(clock::now(), self.handle, false, code);
         });
     }
 }

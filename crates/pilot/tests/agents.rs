@@ -1,5 +1,7 @@
 //! Nodes on real sockets and homes on disk.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
+
 use std::time::Duration;
 
 use pilot::{

@@ -116,7 +116,7 @@ impl Agent {
                 self.disk.trust_changes += 1;
                 match change {
                     TrustChange::Put(key, item) => {
-                        drop(self.disk.trust.insert(key.clone(), item.clone()))
+                        drop(self.disk.trust.insert(key.clone(), item.clone()));
                     }
                     TrustChange::Delete(key) => drop(self.disk.trust.remove(key)),
                 }
