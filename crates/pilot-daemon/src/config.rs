@@ -89,13 +89,13 @@ impl Config {
         }
         self.public |= file.public;
         self.auto_approve |= file.auto_approve;
-        if let (None, Some(text)) = (self.listen, &file.listen) {
-            let addr = text.parse();
-            self.listen = Some(addr.map_err(|_| {
-                ApiError::invalid(format!(
-                    "config.json: field listen: expected ADDRESS:PORT, found {text:?}"
-                ))
-            })?);
+        if let Some(text) = &file.listen {
+            let addr = text.parse().map_err(|_| {
+                let words =
+                    format!("config.json: field listen: expected ADDRESS:PORT, found {text:?}");
+                ApiError::invalid(words)
+            })?;
+            self.listen = self.listen.or(Some(addr));
         }
         Ok(self)
     }

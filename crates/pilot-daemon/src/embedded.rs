@@ -33,6 +33,12 @@ pub(crate) enum EmbeddedError {
         /// What went wrong last.
         reason: String,
     },
+    /// None runs, and no program to start one with is known.
+    #[error("no rendezvous is configured, and no embedded one runs in {dir}")]
+    Missing {
+        /// Its directory.
+        dir: String,
+    },
     /// It did not come up in time.
     #[error("the embedded rendezvous did not come up; its log is {log}")]
     Late {
@@ -76,6 +82,22 @@ impl Keeper {
             .spawn(move || keeping.run())
             .map_err(|error| shared.start_error(error.to_string()))?;
         Ok(Self { shared })
+    }
+
+    /// The rendezvous that runs already, without keeping it.
+    ///
+    /// # Errors
+    /// [`EmbeddedError::Missing`] if none does.
+    pub(crate) fn found(home: &EmbeddedHome) -> Result<State, EmbeddedError> {
+        let dir = home.dir().display().to_string();
+        match home.running() {
+            Ok(Some(state)) => Ok(state),
+            Ok(None) => Err(EmbeddedError::Missing { dir }),
+            Err(error) => Err(EmbeddedError::Start {
+                dir,
+                reason: describe(&error),
+            }),
+        }
     }
 
     /// Waits until a rendezvous runs, ours or another daemon's.

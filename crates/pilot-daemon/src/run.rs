@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +74,13 @@ pub async fn run(config: Config, on_ready: impl FnOnce(&Ready)) -> Result<(), Ru
 }
 
 /// Reads what the home holds, and refuses early what cannot work. Gives the configuration and whether the agent has an identity.
-async fn prepare(config: Config) -> Result<(Config, bool), ApiError> {
+async fn prepare(mut config: Config) -> Result<(Config, bool), ApiError> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path)
+            .map_err(|error| ApiError::invalid(format!("invalid path {}: {error}", path.display())))
+    };
+    config.home = absolute(&config.home)?;
+    config.socket = absolute(&config.socket)?;
     let dir = config.home.clone();
     let read = spawn_blocking(move || {
         let home = Home::open(dir).map_err(|error| error::home(&error))?;
@@ -109,15 +116,18 @@ async fn links(config: &Config) -> Result<(Option<Keeper>, Links), ApiError> {
             },
         ));
     }
-    let command = config.rendezvous_command.clone().unwrap_or_default();
-    let keeper =
-        Keeper::start(config.embedded_home()?, command).map_err(|error| error::embedded(&error))?;
-    let state = keeper
-        .ready(EMBEDDED_PATIENCE)
-        .await
-        .map_err(|error| error::embedded(&error))?;
+    let home = config.embedded_home()?;
+    let failed = |error| error::embedded(&error);
+    let (keeper, state) = match &config.rendezvous_command {
+        Some(command) => {
+            let keeper = Keeper::start(home, command.clone()).map_err(failed)?;
+            let state = keeper.ready(EMBEDDED_PATIENCE).await.map_err(failed)?;
+            (Some(keeper), state)
+        }
+        None => (None, Keeper::found(&home).map_err(failed)?),
+    };
     Ok((
-        Some(keeper),
+        keeper,
         Links {
             urls: vec![state.url],
             is_embedded: true,

@@ -199,6 +199,7 @@ impl DaemonApi for Daemon {
             not_after: request.expires_ms.map_or(UnixTime::FAR_FUTURE, until),
             one_way: request.one_way,
         };
+        let claimed = self.claimed_names();
         let agent = self.node.approve(&target(&request.peer)?, terms).await;
         let agent = agent.map_err(|error| error::trust(&error, &request.peer))?;
         let trusted = self
@@ -208,19 +209,20 @@ impl DaemonApi for Daemon {
             .find(|peer| peer.agent == agent);
         Ok(Approved {
             status: "approved".to_owned(),
-            agent: self.summary(agent),
+            agent: self.summary_or_claimed(agent, &claimed),
             fingerprint: trusted.map(|peer| peer.fingerprint).unwrap_or_default(),
             scope: shown,
         })
     }
 
     async fn reject(&self, request: RejectRequest) -> Result<Rejected, ApiError> {
+        let claimed = self.claimed_names();
         let reason = request.reason.unwrap_or_default();
         let agent = self.node.reject(&target(&request.peer)?, &reason).await;
         let agent = agent.map_err(|error| error::trust(&error, &request.peer))?;
         Ok(Rejected {
             status: "rejected".to_owned(),
-            agent: self.summary(agent),
+            agent: self.summary_or_claimed(agent, &claimed),
         })
     }
 

@@ -1,5 +1,7 @@
 //! How agents, trust, streams and rendezvous are shown.
 
+use std::collections::BTreeMap;
+
 use pilot::{
     ConnectionStatus, Found, LearntBy, PathKind, PeerStatus, PendingKnock, Scope, TrustedPeer,
 };
@@ -14,6 +16,24 @@ impl Daemon {
     /// An agent by the name that it is known by here.
     pub(super) fn summary(&self, agent: AgentId) -> AgentSummary {
         summary(agent, self.node.hostname_of(&agent))
+    }
+
+    /// Names that knockers claim of themselves, to be shown where nothing better is known.
+    pub(super) fn claimed_names(&self) -> BTreeMap<AgentId, Hostname> {
+        let knocks = self.node.pending().into_iter();
+        knocks
+            .filter_map(|knock| Some((knock.agent, knock.hostname?)))
+            .collect()
+    }
+
+    /// An agent by the name that it is known by here, else by the one that it claimed.
+    pub(super) fn summary_or_claimed(
+        &self,
+        agent: AgentId,
+        claimed: &BTreeMap<AgentId, Hostname>,
+    ) -> AgentSummary {
+        let known = self.node.hostname_of(&agent);
+        summary(agent, known.or_else(|| claimed.get(&agent).cloned()))
     }
 
     /// This agent.

@@ -1,0 +1,10 @@
+//! Daemons and a rendezvous in one process, on loopback and in temporary homes, driven through the local API.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
+mod harness;
+mod messages;
+mod refusals;
+mod restarts;
+mod streams;
+mod trust;
