@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -222,7 +224,7 @@ async fn failures_before_the_ready_line_are_one_envelope_and_an_exit_code() {
         "not an identity",
     )
     .unwrap();
-    let file = std::fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o600));
+    let file = Permissions::from_mode(0o600);
     std::fs::set_permissions(machine.dir.path().join("three/identity.json"), file).unwrap();
     let (code, error) = output(machine.command("three"));
     assert_eq!(code, Some(2));
