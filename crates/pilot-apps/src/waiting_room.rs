@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 /// How much may wait, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Streams in all. Each is unread, so that what it holds is its first flow-control window: 64 × 64 KiB are 4 MiB.
+    /// Streams in all. Each is unread, so that what it holds is at most its flow-control window: 64 × 1 MiB are 64 MiB.
     pub streams: usize,
     /// How long a stream waits before it is refused.
     pub patience: Duration,
