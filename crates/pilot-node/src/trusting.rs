@@ -51,8 +51,8 @@ impl Node {
     ) -> Result<Knocked, KnockError> {
         let hostname = self.profile.current.hostname.clone();
         let introduced = match &target {
-            KnockTarget::Agent(agent) => self.hellos.tickets.contains_key(agent).then_some(*agent),
-            KnockTarget::Node(_) | KnockTarget::Hostname(_) => None,
+            KnockTarget::Agent(agent) if self.is_introduced(agent) => Some(*agent),
+            KnockTarget::Agent(_) | KnockTarget::Node(_) | KnockTarget::Hostname(_) => None,
         };
         let outcome =
             self.trust
@@ -63,6 +63,13 @@ impl Node {
         };
         self.drain(now);
         Ok(knocked)
+    }
+
+    /// Whether a ticket gave us the agent's addresses and the right to knock there.
+    fn is_introduced(&self, agent: &AgentId) -> bool {
+        let known = self.directory.peer(agent);
+        self.hellos.tickets.contains_key(agent)
+            && known.is_some_and(|peer| !peer.candidates.is_empty())
     }
 
     fn send_knock(&mut self, now: Now, introduced: Option<AgentId>, knock: SignedBytes) -> Knocked {

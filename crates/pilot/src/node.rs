@@ -8,7 +8,7 @@ use pilot_store::Home;
 use pilot_trust::{PendingKnock, Terms, Ticket, TrustedPeer};
 use pilot_types::{Address, AgentId, Hostname, Port};
 use pilot_wire::{KnockTarget, limits};
-use tokio::sync::oneshot;
+use tokio::sync::{broadcast, oneshot};
 
 use crate::builder::Builder;
 use crate::clock;
@@ -30,6 +30,8 @@ pub use pilot_node::DialOptions;
 const PING_BYTES: usize = 32;
 /// How long a profile change waits for a rendezvous.
 const PROFILE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a ticket waits for our address; a fresh agent learns it one round trip after it registered.
+const OBSERVED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Lifetime of a ticket where none is given.
 const TICKET_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -286,7 +288,7 @@ impl Node {
                     return Ok(agent);
                 }
             }
-            if let Err(tokio::sync::broadcast::error::RecvError::Closed) = changes.recv().await {
+            if let Err(broadcast::error::RecvError::Closed) = changes.recv().await {
                 return Err(TrustError::Shutdown);
             }
         }
@@ -514,6 +516,7 @@ impl Node {
     /// [`TicketError`] if too many are out or it could not be stored.
     pub async fn ticket(&self, lifetime: Option<Duration>) -> Result<String, TicketError> {
         let lifetime = lifetime.unwrap_or(TICKET_LIFETIME);
+        self.observed().await;
         let ticket = self.shared.with(|state| {
             let rendezvous = state
                 .node
@@ -528,6 +531,19 @@ impl Node {
             .await
             .map_err(|error| TicketError(error.to_string()))?;
         Ok(ticket.to_string())
+    }
+
+    /// Waits a little until a rendezvous told us where we are seen: a ticket without addresses helps nobody.
+    async fn observed(&self) {
+        let mut changes = self.shared.changes.subscribe();
+        let known = async {
+            while self.status().endpoints.is_empty() {
+                if let Err(broadcast::error::RecvError::Closed) = changes.recv().await {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(OBSERVED_TIMEOUT, known).await;
     }
 
     /// Closes all sessions, writes what is to be written, and ends the event loop.

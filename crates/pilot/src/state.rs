@@ -145,7 +145,10 @@ impl Shared {
         while let Some(event) = state.node.poll_event() {
             has_changes |= matches!(
                 event,
-                Event::Trusted(_) | Event::Untrusted(_) | Event::Knocked { .. }
+                Event::Trusted(_)
+                    | Event::Untrusted(_)
+                    | Event::Knocked { .. }
+                    | Event::Observed(_)
             );
             state.handle_event(event);
         }
