@@ -1,6 +1,7 @@
 //! Dials: from a name to a stream.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use pilot_registry::LookupTarget;
 use pilot_types::{AgentId, FourTuple, PathId, PeerAddr, Port};
@@ -15,6 +16,8 @@ use crate::node::Node;
 use crate::now::Now;
 use crate::peer_session::{Class, Ports, StreamUse};
 
+/// Between questions to the registry while a dial waits for a handshake: ten in all, within a dial's deadline.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest payload of a ping.
 const MAX_PING: usize = 1024;
 
@@ -149,6 +152,12 @@ impl Node {
             // Where it was last is tried while the registry is asked where it is now.
             self.connect_known(now, &agent);
         }
+        self.ask_where(now, id, agent);
+    }
+
+    /// Asks the registry where an agent is, now and again while the dial waits: it may be moving or starting.
+    pub(crate) fn ask_where(&mut self, now: Now, id: DialId, agent: AgentId) {
+        self.dials.ask_again_at(id, now.instant + ASK_AGAIN);
         self.ask_for_dial(now, id, LookupTarget::Agent(agent));
     }
 

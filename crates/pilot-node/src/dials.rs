@@ -64,6 +64,8 @@ pub(crate) struct Dial {
 pub(crate) struct Dials {
     dials: BTreeMap<DialId, Dial>,
     deadlines: BTreeSet<(Instant, DialId)>,
+    /// When a dial that waits for a handshake asks the registry again.
+    asks: BTreeMap<DialId, Instant>,
     last: u64,
 }
 
@@ -108,6 +110,7 @@ impl Dials {
     pub(crate) fn remove(&mut self, id: DialId) -> Option<Dial> {
         let dial = self.dials.remove(&id)?;
         self.deadlines.remove(&(dial.deadline, id));
+        self.asks.remove(&id);
         Some(dial)
     }
 
@@ -130,9 +133,32 @@ impl Dials {
         self.remove(id).map(|dial| (id, dial))
     }
 
+    /// The dial waits for a handshake: where the agent is may change meanwhile.
+    pub(crate) fn ask_again_at(&mut self, id: DialId, at: Instant) {
+        if self.dials.contains_key(&id) {
+            self.asks.insert(id, at);
+        }
+    }
+
+    /// A dial that still waits for a handshake and is due to ask again.
+    pub(crate) fn take_ask(&mut self, now: Instant) -> Option<(DialId, AgentId)> {
+        let (id, _) = self.asks.iter().find(|(_, at)| **at <= now)?;
+        let id = *id;
+        self.asks.remove(&id);
+        match self.dials.get(&id)?.stage {
+            Stage::Connecting(agent) => Some((id, agent)),
+            Stage::Asking | Stage::Open => self.take_ask(now),
+        }
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
-        self.deadlines.first().map(|(at, _)| Deadline {
-            at: *at,
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        let earliest = deadline
+            .into_iter()
+            .chain(self.asks.values().copied())
+            .min()?;
+        Some(Deadline {
+            at: earliest,
             timer: "dial",
         })
     }

@@ -56,6 +56,10 @@ pub(crate) struct Link {
     next_try: Option<Instant>,
     tries: u32,
     observed: Option<SocketAddr>,
+    /// Whether it has our record.
+    is_recorded: bool,
+    /// Whether it has a locator of this start.
+    is_located: bool,
 }
 
 impl Link {
@@ -190,6 +194,8 @@ impl Node {
             next_try: Some(now.instant),
             tries: 0,
             observed: None,
+            is_recorded: false,
+            is_located: false,
         });
         let index = self.links.links.len() - 1;
         self.announce(now, index);
@@ -229,12 +235,8 @@ impl Node {
             return;
         }
         let path = link.path();
-        if let Some(log) = link.log.clone() {
-            if !self.endpoint.is_connecting(&log.agent()) {
-                self.start_handshake(now, &log, Class::Rendezvous(index), &[path]);
-            }
-            return;
-        }
+        let known = link.log.clone();
+        // Asked of a known one too: it stays silent to our handshake if another took its place.
         let mut token = [0; 16];
         self.rng.fill_bytes(&mut token);
         let query = KeyQuery {
@@ -242,8 +244,12 @@ impl Node {
             token,
         };
         link.query = Some(query);
-        link.rest(now.instant);
         self.output.datagram(path, query.encode());
+        match known {
+            Some(log) if self.endpoint.is_connecting(&log.agent()) => {}
+            Some(log) => self.start_handshake(now, &log, Class::Rendezvous(index), &[path]),
+            None => link.rest(now.instant),
+        }
     }
 
     /// A rendezvous says who it is; whether it may be believed depends on the pin.
@@ -282,8 +288,13 @@ impl Node {
         link.query = None;
         let url = link.target.url.clone();
         if !pin_matches(&link.target.pin, &log) {
-            link.state = LinkState::Refused;
-            link.next_try = None;
+            // One that we know may be back yet, and an answer in its name is forged by whoever sees the question: it is
+            // told, and tried again.
+            if link.log.is_none() {
+                link.state = LinkState::Refused;
+                link.next_try = None;
+            }
+            let state = link.state;
             let expected = match &link.target.pin {
                 Pin::FirstUse => String::new(),
                 Pin::Key(key) => encode_hex(key),
@@ -294,10 +305,10 @@ impl Node {
                 expected,
                 found: log.agent().to_string(),
             });
-            self.output.event(Event::Link {
-                url,
-                state: LinkState::Refused,
-            });
+            self.output.event(Event::Link { url, state });
+            return;
+        }
+        if link.log.is_some() {
             return;
         }
         link.tries = 0;
@@ -422,17 +433,14 @@ impl Node {
         let url = self.links.links[index].target.url.clone();
         match event {
             ClientEvent::Registered { .. } => {
-                self.links.links[index].state = LinkState::Registered;
+                self.links.links[index].is_recorded = true;
                 self.profile.previous = None;
-                self.output.event(Event::Link {
-                    url: url.clone(),
-                    state: LinkState::Registered,
-                });
-                self.output.event(Event::Registered {
-                    url,
-                    result: Ok(()),
-                });
                 self.reissue_grants(now, index);
+                self.registered(index);
+            }
+            ClientEvent::Located => {
+                self.links.links[index].is_located = true;
+                self.registered(index);
             }
             ClientEvent::RecordDue => self.announce(now, index),
             ClientEvent::NeedsLocator(observed) => self.locate(now, index, observed),
@@ -460,6 +468,7 @@ impl Node {
                 code,
                 message,
             } => {
+                self.links.links[index].is_located |= what == RequestKind::Locate;
                 tracing::warn!(url, ?what, ?code, message, "the rendezvous refused");
             }
             ClientEvent::Answered { id, response } => {
@@ -468,6 +477,26 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// An agent counts as registered once others can find it: record and locator are with the rendezvous.
+    fn registered(&mut self, index: usize) {
+        let link = &mut self.links.links[index];
+        if !link.is_recorded || !link.is_located {
+            return;
+        }
+        let url = link.target.url.clone();
+        if link.state != LinkState::Registered {
+            link.state = LinkState::Registered;
+            self.output.event(Event::Link {
+                url: url.clone(),
+                state: LinkState::Registered,
+            });
+        }
+        self.output.event(Event::Registered {
+            url,
+            result: Ok(()),
+        });
     }
 
     /// Signs where we are seen.

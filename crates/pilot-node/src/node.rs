@@ -233,6 +233,9 @@ impl Node {
             }
             self.revive_if_silent(now, key);
         }
+        while let Some((id, agent)) = self.dials.take_ask(now.instant) {
+            self.ask_where(now, id, agent);
+        }
         while let Some((id, dial)) = self.dials.take_expired(now.instant) {
             self.dial_expired(id, &dial);
         }

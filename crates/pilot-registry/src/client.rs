@@ -84,6 +84,8 @@ pub enum ClientEvent {
     RecordDue,
     /// Sign a locator with this address and give it to [`Client::set_locator`].
     NeedsLocator(SocketAddr),
+    /// The rendezvous has the locator: others find the agent from now on.
+    Located,
     /// The rendezvous refused a record or locator for good; nothing is tried again until a new one is set.
     Refused {
         /// [`RequestKind::Register`] or [`RequestKind::Locate`].
@@ -368,6 +370,7 @@ impl Client {
             }
             (ChoreKind::Locate, Response::Located) => {
                 self.finish(kind);
+                self.events.push_back(ClientEvent::Located);
                 let at = now + self.config.locate_interval;
                 self.timers.set(Timer::Relocate as usize, at);
             }

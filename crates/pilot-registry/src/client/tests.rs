@@ -89,7 +89,7 @@ impl Bench {
         bench.set_locator();
         let (id, request) = bench.next();
         assert!(matches!(request, Request::Locate { .. }));
-        assert_eq!(bench.answer(id, Response::Located), []);
+        assert_eq!(bench.answer(id, Response::Located), [ClientEvent::Located]);
         assert_eq!(bench.client.poll_request(), None);
         bench
     }
