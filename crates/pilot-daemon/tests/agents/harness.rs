@@ -1,10 +1,11 @@
 //! A network of one's own for one test.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pilot::Rendezvous;
+use pilot::{Rendezvous, StartError};
 use pilot_api::types::{
     ApproveRequest, Call, HandshakeRequest, HandshakeStatus, PendingRequest, StopRequest,
 };
@@ -17,7 +18,7 @@ use tokio::task::JoinHandle;
 /// Longer than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at something that comes by itself.
-const LOOK: Duration = Duration::from_millis(5);
+pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
 /// A rendezvous and a directory for homes.
 pub(crate) struct Network {
@@ -32,14 +33,21 @@ pub(crate) struct Agent {
     task: JoinHandle<Result<(), RunError>>,
 }
 
+pub(crate) async fn rendezvous(
+    home: PathBuf,
+    listen: SocketAddr,
+) -> Result<Rendezvous, StartError> {
+    let builder = Rendezvous::builder().home(home).listen(listen).work_bits(0);
+    builder.start().await
+}
+
 impl Network {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let rendezvous = Rendezvous::builder()
-            .home(dir.path().join("rendezvous"))
-            .listen("127.0.0.1:0".parse().unwrap())
-            .work_bits(0);
-        let rendezvous = rendezvous.start().await.unwrap();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let rendezvous = rendezvous(dir.path().join("rendezvous"), listen)
+            .await
+            .unwrap();
         Self { dir, rendezvous }
     }
 

@@ -7,7 +7,7 @@ use pilot_api::ErrorCode;
 use pilot_api::types::{InfoRequest, SetHostnameRequest};
 use pilot_daemon::Config;
 
-use crate::harness::{Network, offline_config, start};
+use crate::harness::{LOOK, Network, offline_config, rendezvous, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_a_home_is_refused() {
@@ -99,6 +99,44 @@ async fn a_rendezvous_with_another_key_than_the_named_one_is_refused_with_both()
         error.message.contains(&other_key) && error.message.contains(key),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rendezvous_that_took_a_pinned_ones_place_is_refused_with_both() {
+    let network = Network::new().await;
+    let first = rendezvous(network.home("first"), "127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap();
+    let first_url = first.url();
+    let (key, host_port) = key_and_place(&first_url);
+    let trusting = Config {
+        rendezvous: vec![host_port.to_owned()],
+        ..network.config("trusting")
+    };
+    start(trusting.clone()).await.unwrap().stop().await;
+    let listen = first.listen();
+    first.shutdown().await;
+    drop(first);
+    let impostor = loop {
+        // The first one's socket is free once its loop has ended.
+        if let Ok(started) = rendezvous(network.home("impostor"), listen).await {
+            break started;
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    let error = start(trusting).await.err().unwrap();
+    assert_eq!(error.code, ErrorCode::ConnectionFailed);
+    let found = impostor.url();
+    let (found, _) = key_and_place(&found);
+    assert!(
+        error.message.contains(found) && error.message.contains(key),
+        "{error}"
+    );
+}
+
+fn key_and_place(url: &str) -> (&str, &str) {
+    let rest = url.strip_prefix("pilot://").unwrap();
+    rest.split_once('@').unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
