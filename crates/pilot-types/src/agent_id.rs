@@ -71,7 +71,8 @@ impl FromStr for AgentId {
     }
 }
 
-/// A random number that an agent draws at each start: sessions of one pair of boots share their streams.
+/// One life of an agent towards a peer: handshakes of one pair of boot ids share their streams. An agent shows another one
+/// after each start and after each session that it closed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BootId([u8; 16]);
 
