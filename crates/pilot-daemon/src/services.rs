@@ -1,8 +1,7 @@
 //! What answers on the agent's ports.
 
-use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use pilot::{AgentId, ErrorCode, ListenError, Listener, Node, Peer, Port, Stream};
 use pilot_api::ApiError;
@@ -14,8 +13,6 @@ use crate::inbox::StoredInbox;
 
 /// Streams that one service holds at a time; each is bounded by its own flow-control window.
 const MAX_SERVED: usize = 256;
-/// Ports that `recv` and `accept` may open: one task and one queue each, about 8 KiB.
-const MAX_USER_PORTS: usize = 1024;
 /// Ports of the protocol and of services: nobody takes streams from them by hand.
 const SERVICE_PORTS: [Port; 8] = [
     Port::LIVENESS,
@@ -39,7 +36,6 @@ pub(crate) struct Services {
     node: Node,
     exchange: Arc<DataExchange<StoredInbox>>,
     room: Arc<WaitingRoom<Waiting>>,
-    user_ports: Mutex<BTreeSet<Port>>,
 }
 
 impl Services {
@@ -48,7 +44,6 @@ impl Services {
         let services = Self {
             exchange: Arc::new(DataExchange::new(Arc::new(inbox), Limits::default())),
             room: Arc::new(WaitingRoom::new(Bounds::default())),
-            user_ports: Mutex::new(BTreeSet::new()),
             node,
         };
         let echo = services.node.listen(Port::ECHO).await?;
@@ -62,7 +57,8 @@ impl Services {
         tokio::spawn(serve(messages, move |stream, peer| {
             receive_message(node.clone(), Arc::clone(&exchange), stream, peer)
         }));
-        services.open_user_port(Port::STDIO).await?;
+        services.keep_waiting(services.node.listen(Port::STDIO).await?);
+        services.keep_waiting(services.node.listen_any().await?);
         let room = Arc::clone(&services.room);
         tokio::spawn(async move { room.run_expiry(refuse).await });
         Ok(services)
@@ -80,46 +76,23 @@ impl Services {
                 "port {port} belongs to a service: its streams cannot be taken"
             )));
         }
-        self.check_room_for(port)?;
-        self.open_user_port(port)
-            .await
-            .map_err(|error| ApiError::internal(error.to_string()))?;
         Ok(self.room.take(port).await)
     }
 
-    fn check_room_for(&self, port: Port) -> Result<(), ApiError> {
-        let open = self
-            .user_ports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if open.contains(&port) || open.len() < MAX_USER_PORTS {
-            return Ok(());
-        }
-        let words = format!("streams are taken on {MAX_USER_PORTS} ports already");
-        Err(ApiError::new(pilot_api::ErrorCode::RateLimited, words))
-    }
-
-    /// Lets streams to a port wait from now on. A port that is open stays so.
-    async fn open_user_port(&self, port: Port) -> Result<(), ListenError> {
-        let is_new = self
-            .user_ports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(port);
-        if !is_new {
-            return Ok(());
-        }
-        let mut listener = self.node.listen(port).await?;
+    /// Lets the streams of a listener wait until somebody takes them.
+    fn keep_waiting(&self, mut listener: Listener) {
         let room = Arc::clone(&self.room);
         tokio::spawn(async move {
             while let Ok((stream, peer)) = listener.accept().await {
-                if let Err(waiting) = room.admit(port, Waiting { stream, peer }) {
+                let port = peer.local_port;
+                if SERVICE_PORTS.contains(&port) {
+                    stream.reset(ErrorCode::REFUSED);
+                } else if let Err(waiting) = room.admit(port, Waiting { stream, peer }) {
                     tracing::info!(%port, from = %waiting.peer.agent.address(), "no room for another stream");
                     refuse(waiting);
                 }
             }
         });
-        Ok(())
     }
 }
 

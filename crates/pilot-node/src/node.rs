@@ -47,8 +47,7 @@ pub struct Node {
     pub(crate) links: Links,
     pub(crate) role: Option<RendezvousRole>,
     pub(crate) dials: Dials,
-    /// Ports that the shell listens on.
-    pub(crate) ports: BTreeSet<Port>,
+    pub(crate) ports: OpenPorts,
     pub(crate) profile: ProfileState,
     pub(crate) output: Output,
 }
@@ -98,6 +97,14 @@ impl Output {
             self.drops.count("raw_queue_full");
         }
     }
+}
+
+/// Ports that the shell takes streams on.
+#[derive(Default)]
+pub(crate) struct OpenPorts {
+    pub(crate) listened: BTreeSet<Port>,
+    /// Whether the shell takes streams to all other ports too.
+    pub(crate) takes_any: bool,
 }
 
 /// What a node remembers of its last run.
@@ -159,7 +166,7 @@ impl Node {
             links: Links::default(),
             role: None,
             dials: Dials::default(),
-            ports: BTreeSet::new(),
+            ports: OpenPorts::default(),
             profile: ProfileState {
                 boot_counter: restored.boot_counter,
                 ..ProfileState::default()

@@ -97,7 +97,7 @@ impl Node {
             bytes_sent,
             bytes_received,
             drops: self.output.drops.iter().collect(),
-            ports: self.ports.iter().copied().collect(),
+            ports: self.ports.listened.iter().copied().collect(),
         }
     }
 

@@ -211,7 +211,9 @@ impl Node {
             {
                 Admission::Refuse(ErrorCode::NOT_TRUSTED)
             }
-            (Class::Peer | Class::Stranger, port) if self.ports.contains(&port) => {
+            (Class::Peer | Class::Stranger, port)
+                if self.ports.takes_any || self.ports.listened.contains(&port) =>
+            {
                 Admission::Application
             }
             (Class::Peer | Class::Stranger, _) => Admission::Refuse(ErrorCode::REFUSED),
@@ -399,12 +401,22 @@ impl Node {
 
     /// Lets peers that we trust open streams to `port`; `false` if somebody listens on it already.
     pub fn listen(&mut self, port: Port) -> bool {
-        self.ports.insert(port)
+        self.ports.listened.insert(port)
+    }
+
+    /// Lets peers that we trust open streams to every port that their grant names; `false` if that is so already.
+    pub const fn listen_any(&mut self) -> bool {
+        !std::mem::replace(&mut self.ports.takes_any, true)
+    }
+
+    /// Streams to ports that nobody listens on are refused from now on.
+    pub const fn unlisten_any(&mut self) {
+        self.ports.takes_any = false;
     }
 
     /// Streams to `port` are refused from now on.
     pub fn unlisten(&mut self, port: Port) {
-        self.ports.remove(&port);
+        self.ports.listened.remove(&port);
     }
 
     /// Reads from a stream: bytes, nothing yet, or its end.

@@ -166,6 +166,9 @@ pub enum ListenError {
     /// Somebody listens on it already.
     #[error("port {0} is in use")]
     InUse(pilot_types::Port),
+    /// Somebody takes all other ports already.
+    #[error("all other ports are in use")]
+    AnyInUse,
     /// The port belongs to the protocol.
     #[error("port {0} is reserved")]
     Reserved(pilot_types::Port),

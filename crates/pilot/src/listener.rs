@@ -35,17 +35,17 @@ pub(crate) struct Incoming {
     pub(crate) header: StreamHeader,
 }
 
-/// Streams that peers open to one port. At most 64 wait for `accept`; dropping it closes the port.
+/// Streams that peers open to one port, or to all that nobody else takes. At most 64 wait for `accept`; dropping it closes the port.
 pub struct Listener {
     shared: Arc<Shared>,
-    port: Port,
+    port: Option<Port>,
     incoming: mpsc::Receiver<Incoming>,
 }
 
 impl Listener {
     pub(crate) const fn new(
         shared: Arc<Shared>,
-        port: Port,
+        port: Option<Port>,
         incoming: mpsc::Receiver<Incoming>,
     ) -> Self {
         Self {
@@ -55,9 +55,9 @@ impl Listener {
         }
     }
 
-    /// The port.
+    /// The port; `None` for all that nobody else takes.
     #[must_use]
-    pub const fn port(&self) -> Port {
+    pub const fn port(&self) -> Option<Port> {
         self.port
     }
 

@@ -20,7 +20,7 @@ use crate::peers::{
     ConnectionStatus, Found, Knocked, NodeStatus, PathKind, PeerStatus, Pong, ProfileChange,
     RendezvousStatus,
 };
-use crate::state::{DialOutcome, Registration, Shared, link_word};
+use crate::state::{DialOutcome, Registration, Shared, State, link_word};
 use crate::stream::Stream;
 use crate::target::{Target, parse_target_port};
 
@@ -197,7 +197,21 @@ impl Node {
             .shared
             .with(|state| state.listen(port))
             .ok_or(ListenError::InUse(port))?;
-        Ok(Listener::new(Arc::clone(&self.shared), port, incoming))
+        Ok(Listener::new(
+            Arc::clone(&self.shared),
+            Some(port),
+            incoming,
+        ))
+    }
+
+    /// Takes streams to every port that no other listener has, as far as their openers' grants name it.
+    ///
+    /// # Errors
+    /// [`ListenError::AnyInUse`] if there is such a listener already.
+    pub async fn listen_any(&self) -> Result<Listener, ListenError> {
+        let incoming = self.shared.with(State::listen_any);
+        let incoming = incoming.ok_or(ListenError::AnyInUse)?;
+        Ok(Listener::new(Arc::clone(&self.shared), None, incoming))
     }
 
     /// Asks the rendezvous for an agent's entry and checks it with the agent's own key.

@@ -59,6 +59,8 @@ pub(crate) struct Waiters {
     pub(crate) queries: HashMap<QueryId, oneshot::Sender<Result<Answer, QueryError>>>,
     pub(crate) profile: Vec<oneshot::Sender<Result<(), QueryError>>>,
     listeners: HashMap<Port, mpsc::Sender<Incoming>>,
+    /// Takes streams to ports that no other listener has.
+    any_listener: Option<mpsc::Sender<Incoming>>,
 }
 
 /// The node and everything around it.
@@ -288,7 +290,8 @@ impl State {
 
     fn incoming(&mut self, incoming: Incoming) {
         let stream = incoming.stream;
-        let code = match self.waiters.listeners.get(&incoming.header.destination) {
+        let named = self.waiters.listeners.get(&incoming.header.destination);
+        let code = match named.or(self.waiters.any_listener.as_ref()) {
             Some(listener) => match listener.try_send(incoming) {
                 Ok(()) => return,
                 Err(mpsc::error::TrySendError::Full(_)) => ErrorCode::BUSY,
@@ -344,10 +347,25 @@ impl State {
         Some(receiver)
     }
 
-    /// Gives a port back; streams that wait for it are refused.
-    pub(crate) fn unlisten(&mut self, port: Port, waiting: &mut mpsc::Receiver<Incoming>) {
-        self.node.unlisten(port);
-        self.waiters.listeners.remove(&port);
+    /// Takes all ports that nobody has; `None` if somebody does so already.
+    pub(crate) fn listen_any(&mut self) -> Option<mpsc::Receiver<Incoming>> {
+        if !self.node.listen_any() {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(MAX_WAITING);
+        self.waiters.any_listener = Some(sender);
+        Some(receiver)
+    }
+
+    /// Gives a port, or all that nobody else has, back; streams that wait for it are refused.
+    pub(crate) fn unlisten(&mut self, port: Option<Port>, waiting: &mut mpsc::Receiver<Incoming>) {
+        if let Some(port) = port {
+            self.node.unlisten(port);
+            self.waiters.listeners.remove(&port);
+        } else {
+            self.node.unlisten_any();
+            self.waiters.any_listener = None;
+        }
         while let Ok(incoming) = waiting.try_recv() {
             self.node
                 .release_stream(clock::now(), incoming.stream, false, ErrorCode::REFUSED);
@@ -362,6 +380,7 @@ impl State {
         self.waiters.queries.clear();
         self.waiters.profile.clear();
         self.waiters.listeners.clear();
+        self.waiters.any_listener = None;
         self.waiters.wake_all();
     }
 }
