@@ -16,7 +16,7 @@ search factor="50":
 
 # Criterion benchmarks.
 bench:
-    cargo bench --workspace --benches
+    cargo bench -p pilot-session -p pilot-transport -p pilot-wire --bench '*'
 
 # One fuzz target for a while.
 fuzz target seconds="1200":
