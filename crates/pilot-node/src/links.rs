@@ -203,20 +203,6 @@ impl Node {
         self.drain(now);
     }
 
-    /// A rendezvous has another address now.
-    pub fn move_rendezvous(&mut self, now: Now, url: &str, addr: SocketAddr) {
-        for link in self
-            .links
-            .links
-            .iter_mut()
-            .filter(|link| link.target.url == url && link.target.addr != addr)
-        {
-            link.target.addr = addr;
-            link.next_try = Some(now.instant);
-        }
-        self.drain(now);
-    }
-
     pub(crate) fn handle_link_timeouts(&mut self, now: Now) {
         for index in 0..self.links.links.len() {
             let link = &mut self.links.links[index];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pilot_session::Endpoint;
 use pilot_trust::{Identity, Trust, TrustItem};
@@ -442,14 +442,6 @@ impl Node {
             && !is_broadcast
             && !is_link
             && (!ip.is_loopback() || self.links.is_loopback())
-    }
-
-    /// When the node was last due, for callers that poll before the first event.
-    #[must_use]
-    pub fn is_idle(&self, at: Instant) -> bool {
-        self.output.events.is_empty()
-            && !self.has_output()
-            && self.poll_timeout().is_none_or(|deadline| deadline.at > at)
     }
 }
 
