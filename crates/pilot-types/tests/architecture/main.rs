@@ -85,6 +85,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("pilot-rendezvous-bin", &["pilot-api", "pilot-rendezvous"]),
     ("pilot-sim", &[]),
+    ("pilot-lab", &["pilot-sim"]),
 ];
 
 /// L0 to L2: no clock, socket, task or randomness of the operating system.
