@@ -22,7 +22,7 @@ bench:
 fuzz target seconds="1200":
     RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}
 
-# Two agents and a rendezvous in three network namespaces (root).
-namespaces:
+# System tests on machines in network namespaces, all or those whose names contain a word (root).
+lab filter="":
     cargo build --release
-    PILOTCTL="$PWD/target/release/pilotctl" cargo test --release -p pilotctl --test namespaces -- --ignored --nocapture
+    PILOTCTL="$PWD/target/release/pilotctl" cargo test --release -p pilot-lab -p pilotctl --tests -- --ignored --nocapture --test-threads 1 {{filter}}

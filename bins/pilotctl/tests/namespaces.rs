@@ -6,202 +6,12 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread::sleep;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use pilot_lab::{Daemon, Lab, Machine, run, wait};
 use serde_json::Value;
-
-const POLL: Duration = Duration::from_millis(10);
-
-/// A switch and the machines on it; gone when dropped.
-struct Lab {
-    name: String,
-    dir: tempfile::TempDir,
-    machines: Vec<String>,
-    children: Vec<Child>,
-}
-
-/// A machine with one address.
-struct Machine {
-    namespace: String,
-    address: String,
-    home: PathBuf,
-}
-
-fn run(command: &mut Command) -> Output {
-    let output = command.output().expect("the program starts");
-    assert!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    output
-}
-
-fn ip(arguments: &str) {
-    run(Command::new("ip").args(arguments.split_whitespace()));
-}
-
-impl Lab {
-    fn new() -> Self {
-        let name = format!("plt{}", std::process::id());
-        ip(&format!("netns add {name}sw"));
-        ip(&format!("-n {name}sw link add br0 type bridge"));
-        ip(&format!("-n {name}sw link set br0 up"));
-        Self {
-            dir: tempfile::tempdir().expect("a directory"),
-            machines: vec![format!("{name}sw")],
-            children: vec![],
-            name,
-        }
-    }
-
-    fn add(&mut self, name: &str) -> Machine {
-        let number = self.machines.len();
-        let namespace = format!("{}{name}", self.name);
-        let switch = &self.machines[0];
-        ip(&format!("netns add {namespace}"));
-        ip(&format!(
-            "-n {switch} link add p{number} mtu 1500 type veth peer name eth0 netns {namespace}"
-        ));
-        ip(&format!("-n {switch} link set p{number} master br0 up"));
-        ip(&format!(
-            "-n {namespace} addr add 10.77.0.{number}/24 dev eth0"
-        ));
-        ip(&format!("-n {namespace} link set lo up"));
-        ip(&format!("-n {namespace} link set eth0 up"));
-        self.machines.push(namespace.clone());
-        Machine {
-            namespace,
-            address: format!("10.77.0.{number}"),
-            home: self.dir.path().join(name),
-        }
-    }
-
-    /// Starts a rendezvous and gives its URL.
-    fn rendezvous(&mut self, machine: &Machine) -> String {
-        let program = pilotctl().with_file_name("pilot-rendezvous");
-        let mut command = machine.command(&program);
-        command.arg("--home").arg(&machine.home);
-        command.args([
-            "--json",
-            "--listen",
-            "0.0.0.0:9000",
-            "--advertise",
-            &format!("{}:9000", machine.address),
-        ]);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the rendezvous starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("stdout is piped");
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line)
-            .expect("a ready line");
-        self.children.push(child);
-        let ready: Value =
-            serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
-        ready["data"]["url"].as_str().expect("a url").to_owned()
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        for namespace in &self.machines {
-            let _ = Command::new("ip")
-                .args(["netns", "del", namespace])
-                .output();
-        }
-    }
-}
-
-fn pilotctl() -> PathBuf {
-    let path = std::env::var_os("PILOTCTL")
-        .map_or_else(|| env!("CARGO_BIN_EXE_pilotctl").into(), PathBuf::from);
-    fs::canonicalize(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-impl Machine {
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new("ip");
-        command
-            .args(["netns", "exec", &self.namespace])
-            .arg(program);
-        command
-            .env_remove("PILOT_HOME")
-            .env_remove("PILOT_SOCKET")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn pilotctl(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(&pilotctl());
-        command.arg("--home").arg(&self.home).args(arguments);
-        command
-    }
-
-    /// The envelope and exit code of a command with `--json`.
-    fn json(&self, arguments: &[&str]) -> (Value, i32) {
-        let output = self
-            .pilotctl(&[&["--json"], arguments].concat())
-            .output()
-            .expect("pilotctl starts");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let value = serde_json::from_str(&text).unwrap_or_else(|error| {
-            panic!(
-                "{arguments:?}: {error}: {text:?} {}",
-                String::from_utf8_lossy(&output.stderr)
-            )
-        });
-        (value, output.status.code().expect("an exit code"))
-    }
-
-    /// The data of a command that must succeed.
-    fn data(&self, arguments: &[&str]) -> Value {
-        let (mut value, code) = self.json(arguments);
-        assert!(
-            code == 0 && value["status"] == "ok",
-            "{arguments:?}: {value}"
-        );
-        value["data"].take()
-    }
-
-    fn start(&self, name: &str, url: &str) -> Value {
-        self.data(&["daemon", "start", "--hostname", name, "--rendezvous", url])
-    }
-
-    /// Ends the daemon as an operator's system does, and waits until it is gone.
-    fn terminate(&self) {
-        let status = self.data(&["daemon", "status"]);
-        let pid = status["pid"].as_u64().expect("a pid").to_string();
-        run(Command::new("kill").args(["-TERM", &pid]));
-        wait("the daemon ends", Duration::from_secs(5), || {
-            !Path::new("/proc").join(&pid).exists()
-        });
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.pilotctl(&["daemon", "stop"]).output();
-    }
-}
-
-/// Polls until it holds; gives how long that took.
-fn wait(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) -> Duration {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
-        sleep(POLL);
-    }
-    start.elapsed()
-}
 
 fn is_mutual(machine: &Machine) -> bool {
     machine.data(&["trust"])["trusted"]
@@ -217,19 +27,23 @@ fn median(times: &mut [Duration]) -> Duration {
 #[test]
 #[ignore = "needs root for network namespaces; .ci/run runs it"]
 fn two_agents_on_two_machines() {
-    let mut lab = Lab::new();
-    let (server, alice, bob, eve) = (lab.add("r"), lab.add("a"), lab.add("b"), lab.add("e"));
-    let url = lab.rendezvous(&server);
-    let alice_start = alice.start("alice", &url);
-    bob.start("bob", &url);
-    eve.start("eve", &url);
+    let lab = Lab::new();
+    let [server, alice, bob, eve] = ["r", "a", "b", "e"].map(|name| lab.machine(name));
+    let rendezvous = server.rendezvous();
+    let alice_daemon = start(&alice, "alice", &rendezvous.url);
+    let bob_daemon = start(&bob, "bob", &rendezvous.url);
+    start(&eve, "eve", &rendezvous.url);
 
     approve_and_ping(&alice, &bob);
     let is_trusted = alice.data(&["trust"]);
     assert_eq!(is_trusted["trusted"][0]["hostname"], "bob", "{is_trusted}");
     strangers_cannot_tell(&eve);
     pipe(&lab, &alice, &bob);
-    restart(&alice, &bob, &url, &alice_start);
+    restart((&alice, alice_daemon), (&bob, bob_daemon), &rendezvous.url);
+}
+
+fn start(machine: &Machine, name: &str, url: &str) -> Daemon {
+    machine.daemon(&["--hostname", name, "--rendezvous", url])
 }
 
 /// Knock, pending, approve, first ping: each within the time that a person does not notice.
@@ -301,7 +115,10 @@ fn strangers_cannot_tell(eve: &Machine) {
 
 /// 20 MB through `connect` into `recv`, and an answer's end back.
 fn pipe(lab: &Lab, alice: &Machine, bob: &Machine) {
-    let (sent, received) = (lab.dir.path().join("sent"), lab.dir.path().join("received"));
+    let (sent, received) = (
+        lab.directory().join("sent"),
+        lab.directory().join("received"),
+    );
     let mut state = 1_u64;
     let bytes: Vec<u8> = (0..20_000_000)
         .map(|_| {
@@ -332,9 +149,10 @@ fn pipe(lab: &Lab, alice: &Machine, bob: &Machine) {
 }
 
 /// SIGTERM and start again: address, name and trust stay, and both sides reach each other.
-fn restart(alice: &Machine, bob: &Machine, url: &str, before: &Value) {
-    alice.terminate();
-    let after = alice.start("alice", url);
+fn restart((alice, daemon): (&Machine, Daemon), (bob, bob_daemon): (&Machine, Daemon), url: &str) {
+    let before = daemon.ready.clone();
+    daemon.terminate();
+    let after = start(alice, "alice", url).ready;
     assert_eq!(
         (&after["address"], &after["hostname"]),
         (&before["address"], &before["hostname"])
@@ -342,8 +160,8 @@ fn restart(alice: &Machine, bob: &Machine, url: &str, before: &Value) {
     assert!(is_mutual(alice));
     bob.data(&["ping", "alice"]);
     alice.data(&["ping", "bob"]);
-    bob.terminate();
-    bob.start("bob", url);
+    bob_daemon.terminate();
+    start(bob, "bob", url);
     alice.data(&["ping", "bob"]);
     bob.data(&["ping", "alice"]);
 }
