@@ -3,6 +3,7 @@
 mod daemon;
 mod host;
 mod machine;
+mod pair;
 mod process;
 
 use std::cell::Cell;
@@ -19,6 +20,7 @@ use host::Namespace;
 
 pub use daemon::{Daemon, Rendezvous};
 pub use machine::Machine;
+pub use pair::{Pair, befriend, is_mutual, start};
 pub(crate) use process::signal;
 pub use process::{Process, Usage, run};
 

@@ -20,6 +20,10 @@ mod spec;
 pub use cable::{Cable, End, TapName};
 pub use capture::{Capture, Captured};
 pub use emulator::{Counters, Emulator, MAX_HELD};
-pub use lab::{Daemon, Lab, Machine, Process, Rendezvous, Switch, Usage, run, wait};
+pub use lab::{
+    Daemon, Lab, Machine, Pair, Process, Rendezvous, Switch, Usage, befriend, is_mutual, run,
+    start, wait,
+};
 pub use namespace::inside;
+pub use pilot_sim::{LinkConfig, SimRng};
 pub use spec::{SpecError, parse_link};

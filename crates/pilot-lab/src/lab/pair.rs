@@ -1,0 +1,86 @@
+//! The story that most system tests begin with: a rendezvous, and two agents that trust each other.
+
+use std::time::Duration;
+
+use pilot_sim::LinkConfig;
+
+use super::{Daemon, Lab, Machine, Rendezvous, wait};
+
+/// How long trust may take, losses among it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Two agents, `alice` and `bob`, and a rendezvous, on three machines.
+pub struct Pair {
+    /// Where the rendezvous runs.
+    pub server: Machine,
+    /// Alice's machine.
+    pub alice: Machine,
+    /// Bob's machine.
+    pub bob: Machine,
+    /// The rendezvous.
+    pub rendezvous: Rendezvous,
+    /// Alice's daemon.
+    pub alice_daemon: Daemon,
+    /// Bob's daemon.
+    pub bob_daemon: Daemon,
+    /// What holds them.
+    pub lab: Lab,
+}
+
+impl Pair {
+    /// Starts all three, each machine behind an emulated link, lets alice knock and bob approve.
+    ///
+    /// # Panics
+    /// If they do not come to trust each other.
+    #[must_use]
+    pub fn trusted(links: [LinkConfig; 3]) -> Self {
+        let lab = Lab::new();
+        let names = ["server", "alice", "bob"];
+        let behind = |number: usize| lab.machine_behind(names[number], links[number]);
+        let (server, alice, bob) = (behind(0), behind(1), behind(2));
+        let rendezvous = server.rendezvous();
+        let pair = Self {
+            alice_daemon: start(&alice, "alice", &rendezvous),
+            bob_daemon: start(&bob, "bob", &rendezvous),
+            lab,
+            server,
+            alice,
+            bob,
+            rendezvous,
+        };
+        befriend(&pair.alice, "bob", &pair.bob);
+        pair
+    }
+}
+
+/// Starts an agent of this name.
+///
+/// # Panics
+/// If it does not come up.
+pub fn start(machine: &Machine, name: &str, rendezvous: &Rendezvous) -> Daemon {
+    machine.daemon(&["--hostname", name, "--rendezvous", &rendezvous.url])
+}
+
+/// Lets one agent knock at another by its hostname and that one approve it, and waits until both trust.
+///
+/// # Panics
+/// If that takes longer than half a minute.
+pub fn befriend(from: &Machine, hostname: &str, to: &Machine) {
+    from.data(&["handshake", hostname, "let us talk"]);
+    let mut knock = None;
+    wait("pending", PATIENCE, || {
+        let pending = to.data(&["pending"]);
+        knock = pending["pending"][0]["address"].as_str().map(String::from);
+        knock.is_some()
+    });
+    to.data(&["approve", &knock.expect("waited for")]);
+    wait("trust", PATIENCE, || is_mutual(from) && is_mutual(to));
+}
+
+/// Whether some agent and this one trust each other.
+#[must_use]
+pub fn is_mutual(machine: &Machine) -> bool {
+    let trust = machine.data(&["trust"]);
+    let mut peers = trust["trusted"].as_array().into_iter().flatten();
+    peers.any(|peer| peer["mutual"] == true)
+}
