@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rate::Rate;
+
 /// Lifetimes, limits and intervals of handshakes and epochs.
 ///
 /// The defaults are the protocol's; both ends need not have the same.
@@ -33,6 +35,15 @@ pub struct Config {
     pub half_open: usize,
     /// How long each of them is kept.
     pub half_open_lifetime: Duration,
+    /// Messages 1 that are opened without a cookie, from everybody together; beyond that there is a load. Each costs two
+    /// Diffie-Hellman operations, 0.1 ms: 256 a second are 3 % of a core. The burst lets a fleet of 500 agents in at once.
+    pub unproven: Rate,
+    /// Handshakes of one source (IPv4 address, IPv6 /64, relay channel) that shows its cookie under load, and answers to one
+    /// source without. 1,024 agents behind one NAT get in at once, and 256 a second after them.
+    pub per_source: Rate,
+    /// Handshakes of one key from one source. An agent needs one at its start and one each 2 minutes; a start each second is
+    /// more than a supervisor does.
+    pub per_key: Rate,
     /// Peers with a session, in all.
     pub sessions: usize,
     /// Bits of an idle epoch's replay window; a multiple of 64.
@@ -56,6 +67,18 @@ impl Default for Config {
             copies_per_candidate: 3,
             half_open: 1024,
             half_open_lifetime: Duration::from_secs(5),
+            unproven: Rate {
+                burst: 512,
+                per_second: 256,
+            },
+            per_source: Rate {
+                burst: 1024,
+                per_second: 256,
+            },
+            per_key: Rate {
+                burst: 32,
+                per_second: 1,
+            },
             sessions: 1 << 16,
             replay_idle: 1024,
             replay_active: 1 << 16,

@@ -15,6 +15,10 @@ pub enum DropReason {
     Version,
     /// `mac1` is wrong: not for this node, or from someone who does not know whom it talks to.
     BadMac,
+    /// A message 1 without a cookie while many come: its sender was asked to show one.
+    CookieAsked,
+    /// More handshakes than its source or its key may start.
+    HandshakeLimited,
     /// A handshake message does not authenticate, or what it carries does not decode.
     BadHandshake,
     /// No session or handshake here has that receiver index.
@@ -30,6 +34,22 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// Every reason.
+    pub const ALL: [Self; 12] = [
+        Self::Malformed,
+        Self::Unexpected,
+        Self::Version,
+        Self::BadMac,
+        Self::CookieAsked,
+        Self::HandshakeLimited,
+        Self::BadHandshake,
+        Self::UnknownIndex,
+        Self::Replay,
+        Self::BadTag,
+        Self::Stale,
+        Self::TableFull,
+    ];
+
     /// The name of the reason's counter.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -38,6 +58,8 @@ impl DropReason {
             Self::Unexpected => "unexpected",
             Self::Version => "version",
             Self::BadMac => "bad_mac",
+            Self::CookieAsked => "cookie_asked",
+            Self::HandshakeLimited => "handshake_limited",
             Self::BadHandshake => "bad_handshake",
             Self::UnknownIndex => "unknown_index",
             Self::Replay => "replay",

@@ -1,5 +1,6 @@
 //! All sessions of one node: the tables, and which part takes a datagram.
 
+mod cookies;
 mod data;
 mod handshake;
 mod indices;
@@ -16,17 +17,20 @@ use pilot_wire::PacketKind;
 use pilot_wire::limits::{DATA_HEAD, TAG};
 
 use crate::config::Config;
+use crate::cookie::ReplyKey;
 use crate::drop_reason::DropReason;
 use crate::entropy::Entropy;
 use crate::epoch::Epoch;
 use crate::error::{ExportError, SealError};
-use crate::event::{Event, Received};
+use crate::event::{Event, HandshakeStats, Received};
+use crate::gate::Gate;
 use crate::index::IndexTable;
 use crate::initiator::Initiation;
 use crate::keys::LocalKeys;
 use crate::mac::MacKey;
 use crate::noise::Noise;
 use crate::outbox::Outbox;
+use crate::received_cookies::ReceivedCookies;
 use crate::responder::{HalfOpen, Pending};
 use crate::schedule::{Schedule, Timer};
 use crate::session::Session;
@@ -39,6 +43,12 @@ pub struct Endpoint {
     noise: Noise,
     /// For packets to this node.
     mac: MacKey,
+    /// For cookies of this node.
+    reply_key: ReplyKey,
+    gate: Gate,
+    /// Cookies of others.
+    cookies: ReceivedCookies,
+    stats: HandshakeStats,
     entropy: Entropy,
     indices: IndexTable,
     /// One for each peer that the caller dials.
@@ -59,9 +69,14 @@ impl Endpoint {
         let noise = Noise::new(&local);
         drop(local);
         let entropy = Entropy::new(&seed);
+        let gate = Gate::new(&config, Entropy::derive(&seed, b"pilot/gate/1"), now);
         drop(seed);
         Self {
             mac: MacKey::new(&noise.public()),
+            reply_key: ReplyKey::new(&noise.public()),
+            gate,
+            cookies: ReceivedCookies::default(),
+            stats: HandshakeStats::default(),
             config,
             noise,
             entropy,
@@ -107,11 +122,10 @@ impl Endpoint {
             PacketKind::Initiation => self.receive_message_1(now, path, data),
             PacketKind::Response => self.receive_message_2(now, data),
             PacketKind::VersionList => self.receive_version_list(data),
-            PacketKind::Stun
-            | PacketKind::Relay
-            | PacketKind::Cookie
-            | PacketKind::KeyQuery
-            | PacketKind::KeyAnswer => Err(DropReason::Unexpected),
+            PacketKind::Cookie => self.receive_cookie(now, path, data),
+            PacketKind::Stun | PacketKind::Relay | PacketKind::KeyQuery | PacketKind::KeyAnswer => {
+                Err(DropReason::Unexpected)
+            }
         }
     }
 
@@ -184,8 +198,19 @@ impl Endpoint {
             match timer {
                 Timer::Retransmit(peer) => self.repeat_message_1(now, peer),
                 Timer::HalfOpen => self.expire_half_open(now),
+                Timer::Secrets => self.expire_secrets(now),
+                Timer::Cookies => self.expire_cookies(now),
                 Timer::Session(peer) => self.age_session(now, peer),
             }
+        }
+    }
+
+    /// What handshakes cost and came to, since the start.
+    #[must_use]
+    pub const fn handshake_stats(&self) -> HandshakeStats {
+        HandshakeStats {
+            output_lost: self.outbox.lost(),
+            ..self.stats
         }
     }
 

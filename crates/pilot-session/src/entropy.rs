@@ -3,6 +3,7 @@
 use pilot_types::Seed;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use ring::hmac::{HMAC_SHA256, Key, sign};
 use zeroize::Zeroizing;
 
 /// A generator that replaces its key with each draw, so that who reads its memory learns no earlier output: ephemeral
@@ -15,6 +16,15 @@ impl Entropy {
     pub(crate) fn new(seed: &Seed) -> Self {
         Self {
             key: Zeroizing::new(*seed.expose()),
+        }
+    }
+
+    /// A second generator from the same seed, whose draws tell nothing of the first one's.
+    pub(crate) fn derive(seed: &Seed, purpose: &[u8]) -> Self {
+        let tag = sign(&Key::new(HMAC_SHA256, seed.expose()), purpose);
+        let key = tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes");
+        Self {
+            key: Zeroizing::new(key),
         }
     }
 

@@ -53,6 +53,23 @@ pub enum Received<'a> {
     Handled,
 }
 
+/// What handshakes cost and came to, since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HandshakeStats {
+    /// Handshakes that this end started.
+    pub started: u64,
+    /// Those of them that were answered.
+    pub completed: u64,
+    /// Messages 1 of others that were opened: two Diffie-Hellman operations each.
+    pub opened: u64,
+    /// Those of them that were answered: two more each.
+    pub accepted: u64,
+    /// Cookies handed out instead.
+    pub cookies_sent: u64,
+    /// Packets of this layer that nobody took in time.
+    pub output_lost: u64,
+}
+
 /// What happened without a datagram, or beside one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]

@@ -22,7 +22,7 @@ pub fn receive(now: Instant, data: &[u8]) {
     let genuine = live.seal(1);
     for packet in [&genuine, &live.message_1.clone(), &live.message_2.clone()] {
         let damaged = damage(packet, data);
-        // mac2 is ignored on receipt, and an undamaged handshake packet is a repetition.
+        // mac2 is ignored in quiet times, and an undamaged handshake packet is a repetition.
         if damaged[..packet.len() - 16] != packet[..packet.len() - 16] {
             live.refuses(damaged, "damaged");
         }

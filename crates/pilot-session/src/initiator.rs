@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pilot_types::PathId;
-use pilot_wire::limits::MAX_CANDIDATES;
+use pilot_wire::limits::{MACS, MAX_CANDIDATES};
 
 use crate::config::Config;
-use crate::mac::MacKey;
+use crate::cookie::{Cookie, ReplyKey, with_mac2};
+use crate::mac::{MAC, MacKey};
 use crate::noise::{AwaitingMessage2, Refused, SplitKeys};
 
 /// Handshake under way to one peer.
@@ -15,6 +16,8 @@ pub(crate) struct Initiation {
     state: AwaitingMessage2,
     /// For version lists, which only the peer's public key authenticates.
     peer_mac: MacKey,
+    /// For cookies, which say by it that they answer this message 1.
+    reply_key: ReplyKey,
     message: Arc<[u8]>,
     /// The index on which message 2 comes in.
     pub(crate) index: u32,
@@ -23,17 +26,27 @@ pub(crate) struct Initiation {
     /// The versions that message 1 offers.
     pub(crate) versions: Vec<u8>,
     is_version_refused: bool,
-    /// Each with the copies sent on it; at most [`MAX_CANDIDATES`].
-    paths: Vec<(PathId, u32)>,
+    /// At most [`MAX_CANDIDATES`].
+    paths: Vec<Tried>,
     interval: Duration,
     next: Instant,
     gives_up: Instant,
+}
+
+/// A path that message 1 went out on.
+struct Tried {
+    path: PathId,
+    /// Copies sent on it.
+    sent: u32,
+    /// Whether a cookie was answered at once already: later ones wait for the timer, so that forged ones draw no traffic.
+    is_challenged: bool,
 }
 
 /// What an initiation consists of, beside its paths and timers.
 pub(crate) struct InitiationParts {
     pub(crate) state: AwaitingMessage2,
     pub(crate) peer_mac: MacKey,
+    pub(crate) reply_key: ReplyKey,
     pub(crate) message: Vec<u8>,
     pub(crate) index: u32,
     pub(crate) proposed: u32,
@@ -46,6 +59,7 @@ impl Initiation {
         Self {
             state: parts.state,
             peer_mac: parts.peer_mac,
+            reply_key: parts.reply_key,
             message: parts.message.into(),
             index: parts.index,
             proposed: parts.proposed,
@@ -59,13 +73,40 @@ impl Initiation {
     }
 
     /// Another path; message 1 goes out on it at once. `None` if it is tried already or there are too many.
-    pub(crate) fn add_path(&mut self, path: PathId) -> Option<Arc<[u8]>> {
-        let is_known = self.paths.iter().any(|(known, _)| *known == path);
+    pub(crate) fn add_path(&mut self, path: PathId, cookie: Option<Cookie>) -> Option<Arc<[u8]>> {
+        let is_known = self.paths.iter().any(|tried| tried.path == path);
         if is_known || self.paths.len() >= MAX_CANDIDATES {
             return None;
         }
-        self.paths.push((path, 1));
-        Some(Arc::clone(&self.message))
+        self.paths.push(Tried {
+            path,
+            sent: 1,
+            is_challenged: false,
+        });
+        Some(self.copy(cookie))
+    }
+
+    /// Message 1, with what a cookie adds to it.
+    pub(crate) fn copy(&self, cookie: Option<Cookie>) -> Arc<[u8]> {
+        match cookie {
+            Some(cookie) => with_mac2(&self.message, &cookie).into(),
+            None => Arc::clone(&self.message),
+        }
+    }
+
+    /// The cookie in a reply that came in on `path`, if it answers this message 1 there, and whether to repeat it at once.
+    pub(crate) fn take_cookie(&mut self, path: &PathId, body: &[u8]) -> Option<(Cookie, bool)> {
+        let tried = self.paths.iter_mut().find(|tried| tried.path == *path)?;
+        let macs = self.message.last_chunk::<MACS>()?;
+        let cookie = self.reply_key.open(body, macs.first_chunk::<MAC>()?)?;
+        let is_first = !tried.is_challenged;
+        tried.is_challenged = true;
+        Some((cookie, is_first))
+    }
+
+    /// Whether a packet's `mac1` is keyed by the peer's public key.
+    pub(crate) fn is_by_peer(&self, packet: &[u8]) -> bool {
+        self.peer_mac.verify(packet).is_some()
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -74,11 +115,7 @@ impl Initiation {
 
     /// The paths on which message 1 goes out again at `now`; `None` if the handshake is to be given up: it is too old, or
     /// every path had its copies and none is answered.
-    pub(crate) fn repeat(
-        &mut self,
-        now: Instant,
-        config: &Config,
-    ) -> Option<Vec<(PathId, Arc<[u8]>)>> {
+    pub(crate) fn repeat(&mut self, now: Instant, config: &Config) -> Option<Vec<PathId>> {
         if now >= self.gives_up {
             return None;
         }
@@ -89,10 +126,10 @@ impl Initiation {
         self.next = now + self.interval;
         let is_only = self.paths.len() <= 1;
         let mut copies = vec![];
-        for (path, sent) in &mut self.paths {
-            if is_only || !path.is_direct() || *sent < config.copies_per_candidate {
-                *sent += 1;
-                copies.push((*path, Arc::clone(&self.message)));
+        for tried in &mut self.paths {
+            if is_only || !tried.path.is_direct() || tried.sent < config.copies_per_candidate {
+                tried.sent += 1;
+                copies.push(tried.path);
             }
         }
         (!copies.is_empty() || self.paths.is_empty()).then_some(copies)

@@ -35,6 +35,7 @@
 //! ```
 
 mod config;
+mod cookie;
 mod drop_reason;
 mod endpoint;
 mod entropy;
@@ -42,6 +43,7 @@ mod epoch;
 mod error;
 mod event;
 pub mod fuzz;
+mod gate;
 mod index;
 mod initiator;
 mod keys;
@@ -49,6 +51,8 @@ mod mac;
 mod mask;
 mod noise;
 mod outbox;
+mod rate;
+mod received_cookies;
 mod replay;
 mod resolver;
 mod responder;
@@ -60,5 +64,6 @@ pub use config::Config;
 pub use drop_reason::DropReason;
 pub use endpoint::Endpoint;
 pub use error::{AcceptError, ConnectError, ExportError, SealError};
-pub use event::{Event, HelloToken, Received};
+pub use event::{Event, HandshakeStats, HelloToken, Received};
 pub use keys::{LocalKeys, PeerKeys};
+pub use rate::{NameLimit, Rate, RateLimit, source_name};

@@ -18,6 +18,8 @@ pub(crate) struct Outbox {
     events: VecDeque<Event>,
     /// The time of the latest call: output is due from then on.
     now: Instant,
+    /// Packets that were not taken in time, or did not fit.
+    lost: u64,
 }
 
 impl Outbox {
@@ -26,6 +28,7 @@ impl Outbox {
             packets: VecDeque::new(),
             events: VecDeque::new(),
             now,
+            lost: 0,
         }
     }
 
@@ -36,6 +39,7 @@ impl Outbox {
     pub(crate) fn send(&mut self, path: PathId, packet: Arc<[u8]>) {
         if self.packets.len() >= MAX_PACKETS {
             self.packets.pop_front();
+            self.lost += 1;
         }
         self.packets.push_back((path, packet));
     }
@@ -52,11 +56,13 @@ impl Outbox {
     pub(crate) fn poll_transmit(&mut self, out: &mut TransmitBuf) -> Option<Transmit> {
         while let Some((path, packet)) = self.packets.pop_front() {
             if !out.bind_path(path) || !out.begin(packet.len()) {
+                self.lost += 1;
                 continue;
             }
             if out.remaining() < packet.len() {
                 tracing::warn!(%path, len = packet.len(), "handshake packet exceeds the transmit buffer");
                 out.abandon();
+                self.lost += 1;
                 continue;
             }
             out.put_slice(&packet);
@@ -64,6 +70,10 @@ impl Outbox {
             return out.transmit(None);
         }
         None
+    }
+
+    pub(crate) const fn lost(&self) -> u64 {
+        self.lost
     }
 
     pub(crate) fn deadline(&self) -> Option<Deadline> {

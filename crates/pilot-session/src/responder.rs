@@ -224,7 +224,6 @@ impl HalfOpen {
         Some((*id, entry.expires))
     }
 
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

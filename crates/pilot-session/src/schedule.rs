@@ -12,6 +12,10 @@ pub(crate) enum Timer {
     Retransmit(AgentId),
     /// The oldest half-open handshake is forgotten.
     HalfOpen,
+    /// A secret makes no cookie any longer that is taken.
+    Secrets,
+    /// A cookie that this node was given is too old to be shown.
+    Cookies,
     /// An epoch of a session is due for replacement, at its end, or its replay window idle.
     Session(AgentId),
 }
@@ -21,6 +25,8 @@ impl Timer {
         match self {
             Self::Retransmit(_) => "retransmit",
             Self::HalfOpen => "half_open",
+            Self::Secrets => "cookie_secrets",
+            Self::Cookies => "cookies",
             Self::Session(_) => "session",
         }
     }

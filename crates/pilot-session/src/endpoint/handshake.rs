@@ -10,6 +10,7 @@ use pilot_wire::{
 };
 
 use super::Endpoint;
+use crate::cookie::ReplyKey;
 use crate::drop_reason::DropReason;
 use crate::epoch::{Epoch, EpochFacts, Order};
 use crate::error::{AcceptError, ConnectError};
@@ -70,6 +71,7 @@ impl Endpoint {
         self.drop_initiation(&peer.agent);
         let initiation = Initiation::new(now, &self.config, parts);
         self.initiations.insert(peer.agent, initiation);
+        self.stats.started += 1;
         for path in paths {
             self.add_path(now, &peer.agent, *path);
         }
@@ -81,8 +83,9 @@ impl Endpoint {
     /// nothing happens.
     pub fn add_path(&mut self, now: Instant, peer: &AgentId, path: PathId) {
         self.outbox.set_now(now);
+        let cookie = self.cookies.of(now, peer, &path);
         let initiation = self.initiations.get_mut(peer);
-        if let Some(message) = initiation.and_then(|initiation| initiation.add_path(path)) {
+        if let Some(message) = initiation.and_then(|initiation| initiation.add_path(path, cookie)) {
             self.outbox.send(path, message);
         }
     }
@@ -158,6 +161,7 @@ impl Endpoint {
         Ok(InitiationParts {
             state,
             peer_mac,
+            reply_key: ReplyKey::new(&peer.dh_public),
             message,
             index,
             proposed,
@@ -174,7 +178,7 @@ impl Endpoint {
         let (header, body) = decode_handshake_header(packet).map_err(|_| DropReason::Malformed)?;
         let mac = self.mac.verify(packet).ok_or(DropReason::BadMac)?;
         if header.version != VERSION {
-            self.list_versions(path, &header, packet.len());
+            self.list_versions(now, path, &header, packet.len());
             return Err(DropReason::Version);
         }
         match self.half_open.repeated(&mac, path) {
@@ -185,12 +189,17 @@ impl Endpoint {
             Some(Repeated::Waits) => return Ok(Received::Handled),
             None => {}
         }
+        self.admit(now, path, &header, (packet, &mac))?;
+        self.stats.opened += 1;
         let waiting = self.open_message_1(
             &header,
             &packet[..HandshakeHeader::INITIATION_LEN],
             body,
             packet.len(),
         )?;
+        if !self.gate.admit_key(now, &path, &waiting.peer_static) {
+            return Err(DropReason::HandshakeLimited);
+        }
         let (peer_static, hello) = (waiting.peer_static, (*waiting.hello).clone());
         let (id, evicted) = self.half_open.wait(now, &self.config, (mac, path), waiting);
         self.wipe_pending(evicted);
@@ -229,7 +238,7 @@ impl Endpoint {
     }
 
     /// Answers a packet of another version whose `mac1` is right, with no more bytes than it has.
-    fn list_versions(&mut self, path: PathId, header: &HandshakeHeader, len: usize) {
+    fn list_versions(&mut self, now: Instant, path: PathId, header: &HandshakeHeader, len: usize) {
         let mut packet = vec![];
         let list = HandshakeHeader {
             kind: PacketKind::VersionList,
@@ -241,7 +250,7 @@ impl Endpoint {
         packet.push(VERSION);
         // The initiator's key is hidden in a message that this version cannot read: the one key that both know is ours.
         self.mac.append(&mut packet);
-        if packet.len() <= len {
+        if packet.len() <= len && self.gate.may_reply(now, &path) {
             self.outbox.send(path, packet.into());
         }
     }
@@ -319,6 +328,7 @@ impl Endpoint {
             hello: waiting.hello,
         };
         let reply: Arc<[u8]> = message.into();
+        self.stats.accepted += 1;
         let (paths, evicted) = self
             .half_open
             .answered(entered, Arc::clone(&reply), pending);
@@ -389,6 +399,7 @@ impl Endpoint {
             self.wipe(&evicted);
         }
         self.reschedule_session(peer);
+        self.stats.completed += 1;
         tracing::debug!(%peer, order = message.number, "handshake answered");
         Received::Answered {
             peer,
@@ -409,8 +420,8 @@ impl Endpoint {
             self.give_up(now, peer);
             return;
         };
-        for (path, message) in copies {
-            self.outbox.send(path, message);
+        for path in copies {
+            self.send_message_1(now, &peer, path);
         }
         self.reschedule_initiation(peer);
     }

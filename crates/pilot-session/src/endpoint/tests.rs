@@ -1,5 +1,6 @@
 //! Two endpoints and a link in memory.
 
+mod cookies;
 mod crossing;
 mod epochs;
 mod handshakes;
