@@ -2,6 +2,55 @@
 
 use std::collections::BTreeMap;
 
+use pilot_session::DropReason;
+
+/// The reasons of nodes and of the shells around them, beside those of [`DropReason`]; `docs/operations.md` explains each.
+const REASONS: [&str; 36] = [
+    "accept_failed",
+    "answer_unexpected",
+    "grant_refused",
+    "handshake_queue_full",
+    "hello_key",
+    "hello_log",
+    "hello_replayed",
+    "hello_stranger",
+    "hello_unconfirmed",
+    "hello_version",
+    "key_answer_log",
+    "key_answer_malformed",
+    "key_answer_network",
+    "key_answer_too_long",
+    "key_answer_unasked",
+    "key_answer_work",
+    "key_query_limited",
+    "key_query_malformed",
+    "key_query_to_agent",
+    "knock_refused",
+    "no_relay",
+    "no_transport",
+    "protocol_violation",
+    "push_log",
+    "raw_queue_full",
+    "raw_too_long",
+    "receive_failed",
+    "send_failed",
+    "sessions_full",
+    "strangers_full",
+    "stun_limited",
+    "stun_malformed",
+    "stun_unexpected",
+    "unknown_first_byte",
+    "version_refused",
+    "wrong_path",
+];
+
+/// Every reason that [`crate::Status::drops`] may name, in no order.
+pub fn drop_reasons() -> impl Iterator<Item = &'static str> {
+    REASONS
+        .into_iter()
+        .chain(DropReason::ALL.iter().map(DropReason::name))
+}
+
 /// Packets dropped, by reason. Reasons are our own words, so the table is bounded by the source.
 #[derive(Debug, Default)]
 pub(crate) struct Drops {
@@ -10,11 +59,20 @@ pub(crate) struct Drops {
 
 impl Drops {
     pub(crate) fn count(&mut self, reason: &'static str) {
+        debug_assert!(
+            drop_reasons().any(|known| known == reason),
+            "{reason} is in the table of reasons"
+        );
         tracing::trace!(reason, "packet dropped");
         *self.counts.entry(reason).or_default() += 1;
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.counts.iter().map(|(reason, count)| (*reason, *count))
+    /// The counts, with those that `lost` in the session's output.
+    pub(crate) fn counts(&self, lost: u64) -> Vec<(&'static str, u64)> {
+        let mut counts = self.counts.clone();
+        if lost > 0 {
+            counts.insert("handshake_queue_full", lost);
+        }
+        counts.into_iter().collect()
     }
 }

@@ -112,6 +112,7 @@ impl Node {
                 if let Some(hello) = confirmed
                     && !self.hello_confirmed(now, path, &hello)
                 {
+                    self.output.drops.count("hello_unconfirmed");
                     return;
                 }
                 let Some(key) = self.table.key_of(&peer) else {
@@ -128,6 +129,7 @@ impl Node {
                         .handle_packet(now.instant, path, number, ecn, size, payload)
                 {
                     tracing::debug!(%peer, %error, "peer broke the protocol");
+                    self.output.drops.count("protocol_violation");
                 }
             }
             Ok(Received::Handled) => {}
@@ -142,6 +144,7 @@ impl Node {
                 let answer = self.hello_answer(hello).encode();
                 if let Err(error) = self.endpoint.accept(now.instant, token, &answer) {
                     tracing::debug!(agent = %hello.agent, %error, "handshake not answered");
+                    self.output.drops.count("accept_failed");
                 }
             }
             Err(reason) => {
@@ -265,6 +268,7 @@ impl Node {
     /// Message 2: the peer holds the key that we dialled.
     fn handshake_answered(&mut self, now: Now, path: PathId, peer: AgentId, answer: &HelloAnswer) {
         let Some(connecting) = self.hellos.connecting.remove(&peer) else {
+            self.output.drops.count("answer_unexpected");
             return;
         };
         let Connecting { log, class } = connecting;

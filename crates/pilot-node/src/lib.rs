@@ -53,6 +53,7 @@ pub use config::{Config, Pin, Profile, RendezvousConfig, RendezvousTarget};
 pub use dialing::DialOptions;
 pub use dials::Target;
 pub use directory::{KnownPeer, PeerEntry};
+pub use drops::drop_reasons;
 pub use event::{
     Answer, DialError, DialId, Event, LinkState, Persist, QueryError, QueryId, SessionKey,
     StreamError, StreamHandle,

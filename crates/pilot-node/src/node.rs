@@ -180,7 +180,12 @@ impl Node {
 
     /// The same node as a rendezvous.
     #[must_use]
-    pub fn with_role(mut self, role: RendezvousRole) -> Self {
+    pub fn with_role(mut self, mut role: RendezvousRole) -> Self {
+        if let Some(now) = self.output.latest {
+            let mut key = [0; 32];
+            self.rng.fill_bytes(&mut key);
+            role.limit_sources(&key, now.instant);
+        }
         self.role = Some(role);
         self
     }
@@ -221,13 +226,18 @@ impl Node {
             ) => {
                 self.handle_session_packet(now, path, ecn, data);
             }
-            Some(PacketKind::Stun) => self.handle_stun(path, data),
+            Some(PacketKind::Stun) => self.handle_stun(now, path, data),
             Some(PacketKind::KeyQuery) => self.handle_key_query(now, path, data),
             Some(PacketKind::KeyAnswer) => self.handle_key_answer(now, path, data),
             Some(PacketKind::Relay) => self.output.drops.count("no_relay"),
             None => self.output.drops.count("unknown_first_byte"),
         }
         self.drain(now);
+    }
+
+    /// Counts what the shell had to drop, by a reason of [`crate::drop_reasons`].
+    pub fn count_drop(&mut self, reason: &'static str) {
+        self.output.drops.count(reason);
     }
 
     /// Runs what is due; early and repeated calls do nothing.
@@ -342,6 +352,7 @@ impl Node {
                 return out.transmit(None);
             }
             out.abandon();
+            self.output.drops.count("raw_too_long");
         }
         None
     }

@@ -7,6 +7,7 @@ use pilot_nat::{BindingRequest, BindingResponse};
 use pilot_registry::{
     LogFacts, OutgoingPush, PushAck, PushId, Request, Response, Service, Stats, Store, Verify,
 };
+use pilot_session::{NameLimit, Rate, source_name};
 use pilot_trust::IdentityLog;
 use pilot_types::{AgentId, PathId, Port, UnixTime};
 use pilot_wire::{
@@ -24,6 +25,14 @@ use crate::peer_session::{Class, StreamUse};
 
 /// Key answers a second, to all askers together: each costs one packet no longer than the query.
 const KEY_ANSWERS_PER_SECOND: u32 = 1000;
+
+/// Key answers and STUN answers to one source: 500 agents behind one NAT ask once each at once, and again each second. An
+/// address that others forge gets at most 256 answers a second, none longer than what was sent in its name but for STUN's 12 bytes
+/// more.
+const ANSWERS_PER_SOURCE: Rate = Rate {
+    burst: 1024,
+    per_second: 256,
+};
 
 /// Body of a key answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -135,6 +144,7 @@ pub struct RendezvousRole {
     config: RendezvousConfig,
     host: Box<dyn RegistryHost>,
     bucket: KeyBucket,
+    sources: Option<NameLimit>,
 }
 
 /// Tokens for key answers, refilled each second.
@@ -169,7 +179,18 @@ impl RendezvousRole {
                 left: 0,
                 refilled: None,
             },
+            sources: None,
         }
+    }
+
+    /// Bounds what one source may ask outside of sessions; which sources share a bucket follows from `key`.
+    pub(crate) fn limit_sources(&mut self, key: &[u8; 32], now: Instant) {
+        self.sources = Some(NameLimit::new(ANSWERS_PER_SOURCE, key, now));
+    }
+
+    fn may_answer(&mut self, now: Instant, path: &PathId) -> bool {
+        let sources = self.sources.as_mut();
+        sources.is_none_or(|sources| sources.take(now, &source_name(path)))
     }
 
     /// The network that it serves.
@@ -209,12 +230,15 @@ impl Node {
     }
 
     /// A binding request is answered with where it came from; an answer is nobody's yet.
-    pub(crate) fn handle_stun(&mut self, path: PathId, data: &[u8]) {
-        let (Some(_), Some(mapped)) = (&self.role, path.remote()) else {
+    pub(crate) fn handle_stun(&mut self, now: Now, path: PathId, data: &[u8]) {
+        let (Some(role), Some(mapped)) = (&mut self.role, path.remote()) else {
             self.output.drops.count("stun_unexpected");
             return;
         };
         match BindingRequest::decode(data) {
+            Ok(_) if !role.may_answer(now.instant, &path) => {
+                self.output.drops.count("stun_limited");
+            }
             Ok(request) => {
                 let response = BindingResponse {
                     transaction: request.transaction,
@@ -236,7 +260,7 @@ impl Node {
             self.output.drops.count("key_query_malformed");
             return;
         };
-        if !role.bucket.take(now.instant) {
+        if !role.may_answer(now.instant, &path) || !role.bucket.take(now.instant) {
             self.output.drops.count("key_query_limited");
             return;
         }

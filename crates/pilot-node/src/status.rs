@@ -22,6 +22,16 @@ pub struct Status {
     pub bytes_sent: u64,
     /// Bytes of packets received in live sessions.
     pub bytes_received: u64,
+    /// Live sessions of all kinds.
+    pub sessions: usize,
+    /// Packets sent in live sessions.
+    pub packets_sent: u64,
+    /// Packets received in live sessions.
+    pub packets_received: u64,
+    /// Packets of live sessions that were declared lost.
+    pub packets_lost: u64,
+    /// Handshakes since the start.
+    pub handshakes: pilot_session::HandshakeStats,
     /// Packets dropped, by reason.
     pub drops: Vec<(&'static str, u64)>,
     /// Ports that are listened on.
@@ -78,10 +88,15 @@ impl Node {
             .filter(|session| session.class == Class::Peer)
             .count();
         let is_application = |stream: &&StreamUse| matches!(stream, StreamUse::Application(_));
-        let totals = self.table.iter().map(|session| session.transport.stats());
-        let (bytes_sent, bytes_received) = totals.fold((0, 0), |(sent, received), stats| {
-            (sent + stats.bytes_sent, received + stats.bytes_received)
-        });
+        let handshakes = self.endpoint.handshake_stats();
+        let mut totals = pilot_transport::Stats::default();
+        for stats in self.table.iter().map(|session| session.transport.stats()) {
+            totals.bytes_sent += stats.bytes_sent;
+            totals.bytes_received += stats.bytes_received;
+            totals.packets_sent += stats.packets_sent;
+            totals.packets_received += stats.packets_received;
+            totals.packets_lost += stats.packets_lost;
+        }
         Status {
             rendezvous: self
                 .links
@@ -94,9 +109,14 @@ impl Node {
                 .iter()
                 .map(|session| session.streams.values().filter(is_application).count())
                 .sum(),
-            bytes_sent,
-            bytes_received,
-            drops: self.output.drops.iter().collect(),
+            bytes_sent: totals.bytes_sent,
+            bytes_received: totals.bytes_received,
+            drops: self.output.drops.counts(handshakes.output_lost),
+            handshakes,
+            packets_sent: totals.packets_sent,
+            packets_received: totals.packets_received,
+            packets_lost: totals.packets_lost,
+            sessions: self.table.len(),
             ports: self.ports.listened.iter().copied().collect(),
         }
     }

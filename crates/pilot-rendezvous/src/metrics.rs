@@ -16,7 +16,7 @@ pub(crate) fn page(rendezvous: &Rendezvous) -> String {
     registry(&mut page, &rendezvous.stats());
     let drops = rendezvous.drops();
     page.counters(
-        ("pilot_rendezvous_drops_total", "Packets dropped by reason."),
+        ("pilot_drops_total", "Packets dropped by reason."),
         "reason",
         drops,
     );

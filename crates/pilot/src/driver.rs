@@ -67,6 +67,7 @@ fn receive(shared: &Shared, buffers: &mut ReceiveBuffers) {
             Ok(count) => count,
             Err(error) => {
                 tracing::warn!(%error, "receive failed");
+                shared.lock().node.count_drop("receive_failed");
                 return;
             }
         };

@@ -159,6 +159,24 @@ pub struct NodeStatus {
     pub bytes_sent: u64,
     /// Bytes of packets received.
     pub bytes_recv: u64,
+    /// Live sessions of all kinds.
+    pub sessions: usize,
+    /// Packets sent in live sessions.
+    pub packets_sent: u64,
+    /// Packets received in live sessions.
+    pub packets_recv: u64,
+    /// Packets of live sessions that were declared lost.
+    pub packets_lost: u64,
+    /// Handshakes that this node started, since its start.
+    pub handshakes_started: u64,
+    /// Those of them that were answered.
+    pub handshakes_completed: u64,
+    /// Handshakes of others that cost a key exchange.
+    pub handshakes_opened: u64,
+    /// Those of them that were answered.
+    pub handshakes_accepted: u64,
+    /// Cookies that others were asked for under load.
+    pub cookies_sent: u64,
     /// Packets dropped, by reason.
     pub drops: Vec<(&'static str, u64)>,
     /// Whether everybody is shown our record.

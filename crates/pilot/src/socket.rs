@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 const KERNEL_BUFFER: usize = 4 << 20;
 /// Buffers that one call may fill; with receive offload each holds up to 64 datagrams.
 const RECEIVE_BATCH: usize = 8;
-/// Largest coalesced datagram (receive offload) or single one.
+/// Largest coalesced datagram (receive offload) or single one: more than UDP carries, so nothing is cut.
 const RECEIVE_BUFFER: usize = 65_535;
 
 /// One bound socket.
@@ -53,10 +53,10 @@ impl Udp {
         self.io.writable().await
     }
 
-    /// Sends a batch; `Ok(false)` if the socket takes nothing now. An unreachable destination is the network's loss.
-    pub(crate) fn send(&self, transmit: &Transmit, bytes: &[u8]) -> io::Result<bool> {
+    /// Sends a batch. An unreachable destination is the network's loss.
+    pub(crate) fn send(&self, transmit: &Transmit, bytes: &[u8]) -> Sent {
         let Some(destination) = transmit.path.remote() else {
-            return Ok(true);
+            return Sent::WrongPath;
         };
         let contents = quinn_udp::Transmit {
             destination,
@@ -68,11 +68,11 @@ impl Udp {
         match self.io.try_io(Interest::WRITABLE, || {
             self.state.try_send((&self.io).into(), &contents)
         }) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Ok(()) => Sent::Done,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Blocked,
             Err(error) => {
                 tracing::debug!(%destination, %error, "datagram not sent");
-                Ok(true)
+                Sent::Failed
             }
         }
     }
@@ -95,6 +95,19 @@ impl Udp {
             Err(error) => Err(error),
         }
     }
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sent {
+    /// The system has it.
+    Done,
+    /// The socket takes nothing now.
+    Blocked,
+    /// The system refused it.
+    Failed,
+    /// No socket sends on such a path.
+    WrongPath,
 }
 
 /// Memory for one receive call.

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::error::RegisterError;
 use crate::listener::Incoming;
 use crate::persist::Persister;
-use crate::socket::Udp;
+use crate::socket::{Sent, Udp};
 
 /// Streams that wait for one listener's `accept`.
 pub(crate) const MAX_WAITING: usize = 64;
@@ -171,7 +171,7 @@ impl State {
     /// Sends until nothing is left, the socket is full, or others had better get their turn; `true` if more waits.
     fn send_batches(&mut self, udp: &Udp) -> bool {
         if let Some((transmit, bytes)) = self.blocked.take()
-            && let Ok(false) = udp.send(&transmit, &bytes)
+            && !self.is_sent(udp.send(&transmit, &bytes))
         {
             self.blocked = Some((transmit, bytes));
             return false;
@@ -180,10 +180,22 @@ impl State {
             let Some(transmit) = self.node.poll_transmit(clock::now(), &mut self.out) else {
                 return false;
             };
-            if let Ok(false) = udp.send(&transmit, self.out.as_slice()) {
+            let sent = udp.send(&transmit, self.out.as_slice());
+            if !self.is_sent(sent) {
                 self.blocked = Some((transmit, self.out.as_slice().to_vec()));
                 return false;
             }
+        }
+        true
+    }
+
+    /// Whether a batch is off our hands; counts one that is lost.
+    fn is_sent(&mut self, sent: Sent) -> bool {
+        match sent {
+            Sent::Done => {}
+            Sent::Blocked => return false,
+            Sent::Failed => self.node.count_drop("send_failed"),
+            Sent::WrongPath => self.node.count_drop("wrong_path"),
         }
         true
     }

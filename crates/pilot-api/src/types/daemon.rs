@@ -1,5 +1,6 @@
 //! The daemon's own state and its agent's profile.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pilot_types::{Hostname, NodeId, Port, Tag};
@@ -106,6 +107,9 @@ pub struct Info {
     pub bytes_sent: u64,
     /// UDP payload received, in bytes.
     pub bytes_recv: u64,
+    /// Packets dropped since the start, by reason; reasons that never applied are left out.
+    #[serde(default)]
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// A rendezvous and how it stands with it.

@@ -1,5 +1,7 @@
 //! This agent: what it is, and what it shows of itself.
 
+use std::collections::BTreeMap;
+
 use pilot_api::types::{
     Info, InfoRequest, RendezvousInfo, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
     TicketRequest,
@@ -19,7 +21,7 @@ pub(crate) async fn info(context: &Context) -> Result<Reply, Failure> {
 
 fn info_words(info: &Info, style: Style) -> String {
     let rendezvous: Vec<String> = info.rendezvous.iter().map(rendezvous_words).collect();
-    style.facts(&[
+    let mut facts = vec![
         ("address", info.agent.address.to_string()),
         ("hostname", style::or_dash(info.agent.hostname.as_ref())),
         ("node id", info.agent.node_id.to_u64().to_string()),
@@ -42,7 +44,25 @@ fn info_words(info: &Info, style: Style) -> String {
         ("endpoints", joined(&info.endpoints)),
         ("sent", style::bytes(info.bytes_sent)),
         ("received", style::bytes(info.bytes_recv)),
-    ])
+    ];
+    if !info.drops.is_empty() {
+        facts.push(("dropped", dropped_words(&info.drops)));
+    }
+    style.facts(&facts)
+}
+
+/// How many packets were dropped, and the three reasons that counted most.
+fn dropped_words(drops: &BTreeMap<String, u64>) -> String {
+    const SHOWN: usize = 3;
+    let mut reasons: Vec<(&String, &u64)> = drops.iter().collect();
+    reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), *reason));
+    let shown = reasons.iter().take(SHOWN);
+    let shown: Vec<String> = shown
+        .map(|(reason, count)| format!("{} {count}", style::clean(reason)))
+        .collect();
+    let rest = if reasons.len() > SHOWN { ", …" } else { "" };
+    let total: u64 = drops.values().sum();
+    format!("{total} packets ({}{rest})", shown.join(", "))
 }
 
 /// A rendezvous with its state.

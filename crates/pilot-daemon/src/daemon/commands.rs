@@ -66,6 +66,11 @@ impl DaemonApi for Daemon {
             endpoints: status.endpoints.iter().map(ToString::to_string).collect(),
             bytes_sent: status.bytes_sent,
             bytes_recv: status.bytes_recv,
+            drops: status
+                .drops
+                .into_iter()
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .collect(),
         })
     }
 
