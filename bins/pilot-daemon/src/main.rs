@@ -34,6 +34,9 @@ struct Args {
     /// Where to listen for UDP [default: any address and port]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Where to serve health and metrics over HTTP [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
     /// Show the agent's record to everybody
     #[arg(long)]
     public: bool,
@@ -92,6 +95,7 @@ fn config(args: Args) -> Result<Config, ApiError> {
         hostname: args.hostname,
         rendezvous: args.rendezvous,
         listen: args.listen,
+        metrics: args.metrics,
         public: args.public,
         auto_approve: args.auto_approve,
         tags: args.tags,

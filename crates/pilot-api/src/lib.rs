@@ -9,6 +9,7 @@
 mod client;
 mod daemon_api;
 mod error;
+pub mod metrics;
 mod payload;
 mod peer_ref;
 mod server;

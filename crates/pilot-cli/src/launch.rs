@@ -43,6 +43,9 @@ pub(crate) fn start_flags(start: &StartArgs) -> Vec<OsString> {
     if let Some(address) = start.listen {
         option("--listen", address.to_string());
     }
+    if let Some(address) = start.metrics {
+        option("--metrics", address.to_string());
+    }
     for tag in &start.tags {
         option("--tags", tag.to_string());
     }
@@ -68,6 +71,7 @@ pub(crate) async fn foreground(context: &Context, args: &StartArgs) -> Result<Re
         hostname: args.hostname.clone(),
         rendezvous: args.rendezvous.clone(),
         listen: args.listen,
+        metrics: args.metrics,
         public: args.public,
         auto_approve: args.auto_approve,
         tags: args.tags.clone(),

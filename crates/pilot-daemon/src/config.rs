@@ -24,6 +24,8 @@ pub struct Config {
     pub rendezvous: Vec<String>,
     /// Where it listens for UDP; any address and port by default.
     pub listen: Option<SocketAddr>,
+    /// Where it serves health and metrics over HTTP; nowhere by default.
+    pub metrics: Option<SocketAddr>,
     /// Whether everybody is shown the agent's record.
     pub public: bool,
     /// Whether every knock is approved.
@@ -52,6 +54,7 @@ impl Config {
             hostname: None,
             rendezvous: vec![],
             listen: None,
+            metrics: None,
             public: false,
             auto_approve: false,
             tags: vec![],
@@ -97,6 +100,14 @@ impl Config {
             })?;
             self.listen = self.listen.or(Some(addr));
         }
+        if let Some(text) = &file.metrics {
+            let addr = text.parse().map_err(|_| {
+                let words =
+                    format!("config.json: field metrics: expected ADDRESS:PORT, found {text:?}");
+                ApiError::invalid(words)
+            })?;
+            self.metrics = self.metrics.or(Some(addr));
+        }
         Ok(self)
     }
 
@@ -128,12 +139,14 @@ mod tests {
             hostname: "from-file".parse().ok(),
             public: true,
             listen: Some("127.0.0.1:4000".to_owned()),
+            metrics: Some("127.0.0.1:4001".to_owned()),
             ..FileConfig::default()
         };
         let by_file = config().with_file(&file).unwrap();
         assert_eq!(by_file.rendezvous, ["file:9000"]);
         assert_eq!(by_file.hostname, "from-file".parse().ok());
         assert_eq!(by_file.listen, "127.0.0.1:4000".parse().ok());
+        assert_eq!(by_file.metrics, "127.0.0.1:4001".parse().ok());
         assert!(by_file.public && !by_file.auto_approve);
         let flags = Config {
             rendezvous: vec!["flag:9000".to_owned()],
@@ -155,6 +168,12 @@ mod tests {
         };
         let error = config().with_file(&file).unwrap_err();
         assert!(error.message.contains("field listen"), "{error}");
+        let file = FileConfig {
+            metrics: Some("9100".to_owned()),
+            ..FileConfig::default()
+        };
+        let error = config().with_file(&file).unwrap_err();
+        assert!(error.message.contains("field metrics"), "{error}");
         let reserved = Config {
             hostname: "registry".parse().ok(),
             ..config()

@@ -8,7 +8,7 @@ mod view;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use pilot::{Node, Target};
+use pilot::{Node, NodeStatus, Target};
 use pilot_api::{ApiError, PeerRef};
 use pilot_types::UnixTime;
 use tokio::sync::watch;
@@ -46,6 +46,16 @@ impl Daemon {
             config_file: Arc::default(),
             stop: watch::Sender::new(false),
         }
+    }
+
+    /// The node as a whole.
+    pub(crate) fn node_status(&self) -> NodeStatus {
+        self.node.status()
+    }
+
+    /// Messages in the inbox. Blocks on the disk.
+    pub(crate) fn inbox_total(&self) -> Result<u64, ApiError> {
+        self.services.exchange().inbox().total()
     }
 
     /// Resolves when a command asked the daemon to end.

@@ -60,6 +60,11 @@ impl StoredInbox {
         Ok(InboxAnswer { messages, total })
     }
 
+    /// Messages in it.
+    pub(crate) fn total(&self) -> Result<u64, ApiError> {
+        self.store.total().map_err(|error| error::db(&error))
+    }
+
     /// One message, whole.
     pub(crate) fn read(&self, id: MessageId) -> Result<InboxAnswer, ApiError> {
         let failed = |error| error::db(&error);

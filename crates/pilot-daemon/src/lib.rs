@@ -21,6 +21,7 @@ mod embedded;
 mod error;
 mod inbox;
 mod log;
+mod metrics;
 mod peer_stream;
 mod run;
 mod services;

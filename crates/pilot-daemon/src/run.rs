@@ -21,6 +21,7 @@ use crate::embedded::Keeper;
 use crate::error::{self, RunError};
 use crate::inbox::{QUOTA, StoredInbox};
 use crate::log;
+use crate::metrics::Metrics;
 use crate::services::Services;
 
 /// How long a start waits for a rendezvous.
@@ -54,6 +55,13 @@ pub async fn run(config: Config, on_ready: impl FnOnce(&Ready)) -> Result<(), Ru
     let (daemon, server) = match served {
         Ok(served) => served,
         Err(error) => return Err(fail(&node, error).await),
+    };
+    let _metrics = match Metrics::start(config.metrics, &daemon).await {
+        Ok(metrics) => metrics,
+        Err(error) => {
+            server.stop().await;
+            return Err(fail(&node, error).await);
+        }
     };
     let started = tokio::select! {
         registered = register(&node, is_known) => registered,

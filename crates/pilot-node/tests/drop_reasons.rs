@@ -13,10 +13,10 @@ fn words(krate: &str, before: &str) -> BTreeSet<String> {
         .join(krate)
         .join("src");
     let mut found = BTreeSet::new();
-    for file in fs::read_dir(dir).unwrap() {
-        let path = file.unwrap().path();
+    for file in fs::read_dir(dir).expect("the crate has sources") {
+        let path = file.expect("the folder is readable").path();
         if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = fs::read_to_string(path).unwrap();
+            let text = fs::read_to_string(path).expect("a source is readable");
             let parts = text.split(before).skip(1);
             found.extend(parts.filter_map(|part| Some(part.split_once('"')?.0.to_owned())));
         }
@@ -45,7 +45,7 @@ fn every_reason_is_named_once_and_explained() {
     let set: BTreeSet<&str> = all.iter().copied().collect();
     assert_eq!(all.len(), set.len(), "a reason is named twice");
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
-    let page = fs::read_to_string(page).unwrap();
+    let page = fs::read_to_string(page).expect("the page is there");
     for reason in all {
         assert!(
             page.contains(&format!("\n| `{reason}` | ")),

@@ -18,7 +18,6 @@
 mod config;
 pub mod embedded;
 pub mod error;
-mod http;
 mod idle;
 mod metrics;
 mod run;

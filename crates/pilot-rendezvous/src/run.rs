@@ -17,7 +17,7 @@ use crate::config::{Config, Ready, now};
 use crate::embedded::{EmbeddedHome, Lock, State};
 use crate::error::RunError;
 use crate::idle::IdleWatch;
-use crate::{http, metrics};
+use crate::metrics;
 
 /// The variable that says what is logged, as `info` or `pilot_node=debug,info`.
 const LOG_VARIABLE: &str = "PILOT_LOG";
@@ -172,7 +172,7 @@ async fn serve_http(listener: Option<TcpListener>, rendezvous: &Rendezvous) {
         return std::future::pending().await;
     };
     let rendezvous = rendezvous.clone();
-    http::serve(listener, move || metrics::page(&rendezvous)).await;
+    pilot_api::metrics::serve(listener, move || metrics::page(&rendezvous)).await;
 }
 
 async fn idle(rendezvous: &Rendezvous) {

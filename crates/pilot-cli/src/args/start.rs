@@ -18,6 +18,9 @@ pub(crate) struct StartArgs {
     /// The UDP address to bind [default: any, an ephemeral port]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
+    /// Serve health and metrics over HTTP there [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// Show this agent to everybody
     #[arg(long)]
     pub(crate) public: bool,

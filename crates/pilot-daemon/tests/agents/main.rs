@@ -4,6 +4,7 @@
 
 mod harness;
 mod messages;
+mod metrics;
 mod refusals;
 mod restarts;
 mod streams;

@@ -26,7 +26,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_BUFFER: usize = 16 * 1024;
 
 /// Answers until it is dropped. `metrics` gives the page of the moment.
-pub(crate) async fn serve<F>(listener: TcpListener, metrics: F)
+pub async fn serve<F>(listener: TcpListener, metrics: F)
 where
     F: Fn() -> String + Send + Sync + 'static,
 {
