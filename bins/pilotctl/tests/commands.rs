@@ -163,7 +163,7 @@ async fn this_agent_is_shown_with_all_its_fields() {
     let (answer, _) = asked(&running, "info").await;
     let info = answer["data"].as_object().unwrap();
     let fields = "node_id address hostname public_key version uptime_secs public tags peers connections ports rendezvous \
-        embedded nat endpoints bytes_sent bytes_recv";
+        embedded nat endpoints bytes_sent bytes_recv drops";
     for field in fields.split_whitespace() {
         assert!(info.contains_key(field), "{field} is missing");
     }

@@ -148,6 +148,7 @@ impl DaemonApi for Fake {
             endpoints: vec!["127.0.0.1:4711".into()],
             bytes_sent: 1000,
             bytes_recv: 2000,
+            drops: [("bad_mac".into(), 3)].into(),
         })
     }
 
