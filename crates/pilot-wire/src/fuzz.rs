@@ -1,8 +1,9 @@
 //! Fuzz bodies: functions, so that the stable test run replays the committed corpus.
 
 use crate::{
-    EntrySignatures, Frame, Frames, Hello, HelloAnswer, KeyAnswer, KeyQuery, LogEntry, SignedBytes,
-    SignedEntry, StreamHeader, decode_data_header, decode_handshake_header, decode_postcard,
+    DatagramHeader, EntrySignatures, Frame, Frames, Hello, HelloAnswer, KeyAnswer, KeyQuery,
+    LogEntry, SignedBytes, SignedEntry, StreamHeader, decode_data_header, decode_handshake_header,
+    decode_postcard,
 };
 
 /// Frames decode, encode and decode to the same.
@@ -39,7 +40,7 @@ pub fn identity(data: &[u8]) {
     }
 }
 
-/// No header, hello, envelope or stream header panics.
+/// No header, hello, envelope, stream or datagram header panics; the last two decode, encode and decode to the same.
 pub fn headers(data: &[u8]) {
     let _ = decode_data_header(data);
     let _ = decode_handshake_header(data);
@@ -48,6 +49,10 @@ pub fn headers(data: &[u8]) {
     let _ = Hello::decode(data);
     let _ = HelloAnswer::decode(data);
     let _ = SignedBytes::from_bytes(data.to_vec()).envelope();
+    if let Ok((header, rest)) = DatagramHeader::decode(data) {
+        let encoded = header.encode(rest);
+        assert_eq!(DatagramHeader::decode(&encoded), Ok((header, rest)));
+    }
     if let Ok(Some((header, len))) = StreamHeader::decode(data) {
         assert!(len <= data.len());
         let encoded = header.encode();

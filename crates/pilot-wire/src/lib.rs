@@ -14,6 +14,7 @@
 
 mod ack;
 mod cursor;
+mod datagram_header;
 mod envelope;
 mod error_code;
 mod frame;
@@ -31,6 +32,7 @@ mod varint;
 
 pub use ack::{Ack, AckRanges, EcnCounts, encode_ack};
 pub use cursor::{DecodeError, Reader};
+pub use datagram_header::DatagramHeader;
 pub use envelope::{
     Envelope, EnvelopeHead, SignedBytes, Statement, decode_postcard, encode_postcard,
 };
