@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! port 7      serve_echo(stream)                        what comes goes back
+//! port 7      serve_bench(stream, request)              what comes is counted, or a pattern is sent (by metadata)
 //! port 1000…  WaitingRoom ── admit ──▶ (bounded, 30 s) ──▶ take     until `recv` or `accept` asks for it
 //! port 1001   send_message ──▶ head, body ──▶ DataExchange::serve ──▶ Inbox (durable) ──▶ ack
 //! ```
@@ -27,10 +28,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bench;
 mod data_exchange;
 mod echo;
 mod waiting_room;
 
+pub use bench::{BenchDirection, BenchReport, BenchRequest, MAX_BENCH, run_bench, serve_bench};
 pub use data_exchange::{
     AnswersError, DataExchange, Delivery, Inbox, Limits, Outcome, PutError, ReadMessageError,
     SendMessageError, Sender, ServeError, Terms, send_message,
