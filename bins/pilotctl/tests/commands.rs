@@ -78,6 +78,8 @@ async fn every_command_answers_with_the_contracts_fields() {
     };
     let trusted = json!({"fingerprint": "cdcd-cdcd", "learnt_by": "name", "mutual": true, "network": 0,
         "scope": "7,1000-1002", "approved_at": "2026-01-01T00:00:00Z", "expires_at": null});
+    let datagram = json!({"src_addr": PEER_ADDRESS, "src_port": 50_000, "src_node_id": PEER,
+        "src_hostname": "planner", "port": 5000, "data": "tick\u{1b}[31m", "bytes": 9});
     let pong = json!({"seq": 1, "bytes": 32, "rtt_ms": 22.4, "path": "direct", "error": null});
     for (line, data) in [
         (
@@ -146,6 +148,24 @@ async fn every_command_answers_with_the_contracts_fields() {
             json!({"target": PEER_ADDRESS, "node_id": PEER, "port": 7, "sent": 2, "response": "-x"}),
         ),
         (
+            "dgram planner 5000 --data hi",
+            json!({"target": PEER_ADDRESS, "node_id": PEER, "port": 5000, "bytes": 2}),
+        ),
+        (
+            "listen 5000 --count 2",
+            json!({"messages": [datagram.clone(), datagram], "timeout": false}),
+        ),
+        (
+            "bench planner 1",
+            json!({"target": PEER_ADDRESS, "node_id": PEER, "bytes": 1 << 20, "duration_ms": 8.0,
+                "gbit_per_s": 1.048_576, "intact": true, "reverse": false, "path": "direct", "rtt_ms": 0.42}),
+        ),
+        (
+            "disconnect 1",
+            json!({"id": 1, "status": "disconnected", "remote_addr": PEER_ADDRESS, "remote_node_id": PEER}),
+        ),
+        ("deregister", json!({"node_id": OWN, "registered": false})),
+        (
             "send-message planner --data hi",
             json!({"target": PEER_ADDRESS, "node_id": PEER, "type": "text", "bytes": 2,
             "id": "01".repeat(16), "ack": "stored"}),
@@ -154,6 +174,32 @@ async fn every_command_answers_with_the_contracts_fields() {
         let (answer, code) = asked(&running, line).await;
         assert_eq!(answer, json!({"status": "ok", "data": data}), "{line}");
         assert_eq!(code, 0, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn datagrams_go_on_line_by_line_until_the_deadline_that_was_asked_for() {
+    let running = Running::start();
+    let output = run(&running, "--json --timeout 300ms listen 5000").await;
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let first: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(first["src_addr"], PEER_ADDRESS);
+    assert!(
+        words(&running, "listen 5000 --count 1")
+            .await
+            .starts_with("planner:50000 tick")
+    );
+    let (nothing, code) = asked(&running, "--timeout 50ms listen 5001 --count 1").await;
+    assert_eq!((&nothing["code"], code), (&json!("timeout"), 7));
+}
+
+#[tokio::test]
+async fn every_shell_gets_its_completions() {
+    let running = Running::start();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = words(&running, &format!("completions {shell}")).await;
+        assert!(script.contains("send-message"), "{shell}");
     }
 }
 
@@ -393,7 +439,10 @@ async fn a_wrong_command_line_is_an_invalid_argument() {
     let running = Running::start();
     for line in [
         "nothing",
-        "bench planner",
+        "bench planner 0",
+        "listen 5000 --count 0",
+        "disconnect x",
+        "completions csh",
         "find",
         "find Planner",
         "ping a.b",

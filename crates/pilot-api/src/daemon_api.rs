@@ -6,13 +6,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ApiError;
 use crate::types::{
-    AcceptInfo, AcceptRequest, ApproveRequest, Approved, Connections, ConnectionsRequest,
-    DaemonStatus, DialInfo, DialRequest, FindRequest, Found, HandshakeRequest, HostnameSet, Inbox,
-    InboxReadRequest, InboxRequest, Info, InfoRequest, Knocked, LookedUp, LookupRequest,
-    MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong, RejectRequest,
-    Rejected, SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
-    StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued, TicketRequest, TrustRequest,
-    Trusted, UntrustRequest, Untrusted, VisibilitySet,
+    AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
+    ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
+    DialInfo, DialRequest, DisconnectRequest, Disconnected, FindRequest, Found, HandshakeRequest,
+    HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest, Knocked, LookedUp,
+    LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
+    ReceiveDatagramsRequest, RejectRequest, Rejected, SendDatagramRequest, SendMessageRequest,
+    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped,
+    TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted,
+    VisibilitySet,
 };
 
 /// The two directions of a stream in one object.
@@ -88,6 +90,16 @@ daemon_api! {
     inbox_read: InboxReadRequest => Inbox;
     /// Open streams.
     connections: ConnectionsRequest => Connections;
+    /// Gives an open stream up.
+    disconnect: DisconnectRequest => Disconnected;
+    /// Takes this agent out of the registry.
+    deregister: DeregisterRequest => Deregistered;
+    /// Sends a datagram.
+    send_datagram: SendDatagramRequest => DatagramSent;
+    /// Waits for datagrams to a port.
+    receive_datagrams: ReceiveDatagramsRequest => Datagrams;
+    /// Measures how fast bytes go to an agent.
+    bench: BenchRequest => Benched;
     /// Opens a stream to an agent.
     dial: DialRequest => (DialInfo, BoxStream);
     /// Takes a stream that came.

@@ -3,7 +3,9 @@
 //! Fields are added, never renamed. A request with an unknown field is refused, so that a misspelt limit limits all the same.
 
 mod agent;
+mod bench;
 mod daemon;
+mod datagram;
 mod discovery;
 mod field;
 mod message;
@@ -15,14 +17,19 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use agent::{AgentSummary, PathKind, PublicKey};
+pub use bench::{BenchRequest, Benched};
 pub use daemon::{
-    DaemonStatus, HostnameSet, Info, InfoRequest, NatInfo, RendezvousInfo, SetHostnameRequest,
-    SetTagsRequest, SetVisibilityRequest, Started, StatusRequest, StopRequest, Stopped, TagsSet,
-    TicketIssued, TicketRequest, VisibilitySet,
+    DaemonStatus, DeregisterRequest, Deregistered, HostnameSet, Info, InfoRequest, NatInfo,
+    RendezvousInfo, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, Started,
+    StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued, TicketRequest, VisibilitySet,
+};
+pub use datagram::{
+    Datagram, DatagramSent, Datagrams, ReceiveDatagramsRequest, SendDatagramRequest,
 };
 pub use discovery::{
-    ConnectionSummary, Connections, ConnectionsRequest, FindRequest, Found, LookedUp,
-    LookupRequest, PeerSummary, Peers, PeersRequest, PingRequest, Pong,
+    ConnectionSummary, Connections, ConnectionsRequest, DisconnectRequest, Disconnected,
+    FindRequest, Found, LookedUp, LookupRequest, PeerSummary, Peers, PeersRequest, PingRequest,
+    Pong,
 };
 pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
@@ -81,6 +88,7 @@ calls! {
     Post "/v1/tags" SetTagsRequest => TagsSet;
     Post "/v1/visibility" SetVisibilityRequest => VisibilitySet;
     Post "/v1/ticket" TicketRequest => TicketIssued;
+    Post "/v1/deregister" DeregisterRequest => Deregistered;
     Post "/v1/peers" PeersRequest => Peers;
     Get "/v1/pending" PendingRequest => Pending;
     Post "/v1/approve" ApproveRequest => Approved;
@@ -90,6 +98,7 @@ calls! {
     Post "/v1/inbox" InboxRequest => Inbox;
     Post "/v1/inbox/read" InboxReadRequest => Inbox;
     Get "/v1/connections" ConnectionsRequest => Connections;
+    Post "/v1/disconnect" DisconnectRequest => Disconnected;
 }
 
 impl Call for SendMessageRequest {
@@ -123,6 +132,9 @@ calls_with_deadline! {
     "/v1/lookup" LookupRequest => LookedUp;
     "/v1/handshake" HandshakeRequest => Knocked;
     "/v1/ping" PingRequest => Pong;
+    "/v1/bench" BenchRequest => Benched;
+    "/v1/datagrams" SendDatagramRequest => DatagramSent;
+    "/v1/datagrams/receive" ReceiveDatagramsRequest => Datagrams;
     "/v1/dial" DialRequest => DialInfo;
     "/v1/accept" AcceptRequest => AcceptInfo;
     "/v1/streams/outcome" StreamOutcomeRequest => StreamEnded;

@@ -2,6 +2,7 @@
 
 mod start;
 mod talk;
+mod traffic;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,7 @@ pub(crate) use talk::{
     ConnectArgs, InboxArgs, InboxCommand, MessageType, PingArgs, RecvArgs, SendArgs,
     SendMessageArgs, Since,
 };
+pub(crate) use traffic::{BenchArgs, DgramArgs, ListenArgs};
 
 use crate::duration::{Deadline, Span};
 
@@ -119,6 +121,8 @@ pub(crate) enum Command {
     },
     /// Agents with which there is trust
     Trust(SearchArgs),
+    /// Take this agent out of the registry, until the daemon starts again or the profile is changed
+    Deregister,
     /// A ticket that connects its holder to this agent without a registry
     Ticket {
         /// How long it is good for
@@ -137,10 +141,26 @@ pub(crate) enum Command {
     SendMessage(SendMessageArgs),
     /// Messages that came
     Inbox(InboxArgs),
+    /// Send a datagram to a port of an agent
+    Dgram(DgramArgs),
+    /// Take datagrams that agents send to a port
+    Listen(ListenArgs),
+    /// Measure how fast bytes go to an agent
+    Bench(BenchArgs),
     /// Open streams
     Connections,
+    /// Give an open stream up
+    Disconnect {
+        /// Its number, as connections shows it
+        id: u64,
+    },
     /// The version of this program
     Version,
+    /// A completion script, for the shell to read
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     /// Two agents find, trust and talk to each other, on this machine
     Demo {
         /// Leave everything running and say how to reach it

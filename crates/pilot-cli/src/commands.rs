@@ -10,6 +10,7 @@ mod profile;
 mod recv;
 mod rendezvous;
 mod stream;
+mod traffic;
 mod trust;
 
 use crate::args::{Command, DaemonCommand, RendezvousCommand};
@@ -38,6 +39,12 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Lookup { peer } => discovery::lookup(context, peer).await,
         Command::Peers(args) => discovery::peers(context, args.search).await,
         Command::Connections => discovery::connections(context).await,
+        Command::Disconnect { id } => traffic::disconnect(context, id).await,
+        Command::Dgram(args) => traffic::dgram(context, args).await,
+        Command::Listen(args) => traffic::listen(context, &args).await,
+        Command::Bench(args) => traffic::bench(context, args).await,
+        Command::Deregister => profile::deregister(context).await,
+        Command::Completions { shell } => profile::completions(shell),
         Command::Handshake(args) => trust::handshake(context, args).await,
         Command::Pending => trust::pending(context).await,
         Command::Approve(args) => trust::approve(context, args).await,

@@ -3,6 +3,7 @@
 mod commands;
 mod messages;
 mod profile;
+mod traffic;
 mod view;
 
 use std::path::PathBuf;

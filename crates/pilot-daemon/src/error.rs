@@ -72,7 +72,7 @@ pub(crate) fn dial(error: &DialError, peer: &PeerRef, port: Port) -> ApiError {
         DialError::Closed(code) => stream_code(*code, &name, port),
         DialError::NoRendezvous => no_rendezvous(),
         DialError::Own => ApiError::invalid(format!("{name} is this agent itself")),
-        DialError::Ticket(_) => ApiError::invalid(error.to_string()),
+        DialError::Ticket(_) | DialError::TooLarge { .. } => ApiError::invalid(error.to_string()),
         DialError::Busy => {
             ApiError::new(ErrorCode::RateLimited, error.to_string()).with_retry_after_ms(1000)
         }

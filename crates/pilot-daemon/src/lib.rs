@@ -17,6 +17,7 @@
 
 mod config;
 mod daemon;
+mod datagrams;
 mod embedded;
 mod error;
 mod inbox;

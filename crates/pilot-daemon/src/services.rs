@@ -1,18 +1,26 @@
 //! What answers on the agent's ports.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pilot::{AgentId, ErrorCode, ListenError, Listener, Node, Peer, Port, Stream};
 use pilot_api::ApiError;
-use pilot_apps::{Bounds, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_echo};
+use pilot_apps::{
+    BenchRequest, Bounds, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_bench, serve_echo,
+};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
+use crate::datagrams::Datagrams;
 use crate::error;
 use crate::inbox::StoredInbox;
 
 /// Streams that one service holds at a time; each is bounded by its own flow-control window.
 const MAX_SERVED: usize = 256;
+/// The end of a measurement that does not end by itself.
+const LONGEST_BENCH: Duration = Duration::from_secs(3600);
 /// Ports of the protocol and of services: nobody takes streams from them by hand.
 const SERVICE_PORTS: [Port; 8] = [
     Port::LIVENESS,
@@ -36,6 +44,7 @@ pub(crate) struct Services {
     node: Node,
     exchange: Arc<DataExchange<StoredInbox>>,
     room: Arc<WaitingRoom<Waiting>>,
+    datagrams: Arc<Datagrams>,
 }
 
 impl Services {
@@ -44,14 +53,16 @@ impl Services {
         let services = Self {
             exchange: Arc::new(DataExchange::new(Arc::new(inbox), Limits::default())),
             room: Arc::new(WaitingRoom::new(Bounds::default())),
+            datagrams: Arc::new(Datagrams::new(node.clone())),
             node,
         };
         let echo = services.node.listen(Port::ECHO).await?;
-        tokio::spawn(serve(echo, |stream, _| async move {
-            if let Err(error) = serve_echo(stream).await {
-                tracing::debug!(%error, "echo");
-            }
+        let measured = Arc::new(Measured::default());
+        tokio::spawn(serve(echo, move |stream, peer| {
+            echo_or_measure(Arc::clone(&measured), stream, peer)
         }));
+        let datagrams = Arc::clone(&services.datagrams);
+        tokio::spawn(async move { datagrams.run_expiry().await });
         let messages = services.node.listen(Port::DATA_EXCHANGE).await?;
         let (node, exchange) = (services.node.clone(), Arc::clone(&services.exchange));
         tokio::spawn(serve(messages, move |stream, peer| {
@@ -71,12 +82,18 @@ impl Services {
 
     /// The next stream for a user port. Cancel safe.
     pub(crate) async fn accept(&self, port: Port) -> Result<Waiting, ApiError> {
-        if SERVICE_PORTS.contains(&port) {
-            return Err(ApiError::invalid(format!(
-                "port {port} belongs to a service: its streams cannot be taken"
-            )));
-        }
+        check_user_port(port)?;
         Ok(self.room.take(port).await)
+    }
+
+    /// The next datagrams for a user port. What was taken when the caller gives up is lost, as datagrams may be.
+    pub(crate) async fn receive_datagrams(
+        &self,
+        port: Port,
+        max: usize,
+    ) -> Result<Vec<(Vec<u8>, Peer)>, ApiError> {
+        check_user_port(port)?;
+        self.datagrams.receive(port, max).await
     }
 
     /// Lets the streams of a listener wait until somebody takes them.
@@ -94,6 +111,43 @@ impl Services {
             }
         });
     }
+}
+
+fn check_user_port(port: Port) -> Result<(), ApiError> {
+    if SERVICE_PORTS.contains(&port) {
+        let words = format!("port {port} belongs to a service: what comes to it cannot be taken");
+        return Err(ApiError::invalid(words));
+    }
+    Ok(())
+}
+
+/// Agents that measure with us now: one measurement each.
+#[derive(Default)]
+struct Measured(Mutex<BTreeSet<AgentId>>);
+
+impl Measured {
+    fn agents(&self) -> MutexGuard<'_, BTreeSet<AgentId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn echo_or_measure(measured: Arc<Measured>, stream: Stream, peer: Peer) {
+    let Some(request) = BenchRequest::decode(&peer.metadata) else {
+        if let Err(error) = serve_echo(stream).await {
+            tracing::debug!(%error, "echo");
+        }
+        return;
+    };
+    if !measured.agents().insert(peer.agent) {
+        stream.reset(ErrorCode::BUSY);
+        return;
+    }
+    match timeout(LONGEST_BENCH, serve_bench(stream, request)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "bench"),
+        Err(_) => tracing::info!(from = %peer.agent.address(), "bench took too long"),
+    }
+    measured.agents().remove(&peer.agent);
 }
 
 fn refuse(waiting: Waiting) {

@@ -322,10 +322,6 @@ impl Node {
         let Some(Dial { purpose, .. }) = self.dials.get(id).cloned() else {
             return;
         };
-        let Some(session) = self.session_mut(key) else {
-            return;
-        };
-        let local = session.ephemeral_port();
         let (port, trace, metadata) = match &purpose {
             DialPurpose::Stream {
                 port,
@@ -334,7 +330,15 @@ impl Node {
             } => (*port, *trace, metadata.clone()),
             DialPurpose::Ping { .. } => (Port::LIVENESS, None, vec![]),
             DialPurpose::Trust { .. } => (Port::TRUST, None, vec![]),
+            DialPurpose::Datagram { port, data } => {
+                self.datagram_for_dial(now, key, id, (*port, data));
+                return;
+            }
         };
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        let local = session.ephemeral_port();
         let header = StreamHeader {
             trace,
             metadata,
@@ -383,6 +387,7 @@ impl Node {
                     .insert(stream, StreamUse::Internal(Exchange::asking(purpose, body)));
                 self.dial_open(now, key, id, stream);
             }
+            DialPurpose::Datagram { .. } => {}
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) enum DialPurpose {
     Ping { len: usize },
     /// A trust message to port 444.
     Trust { body: Vec<u8> },
+    /// One datagram.
+    Datagram { port: Port, data: Vec<u8> },
 }
 
 /// How far a dial is.

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use pilot_session::DropReason;
 
 /// The reasons of nodes and of the shells around them, beside those of [`DropReason`]; `docs/operations.md` explains each.
-const REASONS: [&str; 36] = [
+const REASONS: [&str; 40] = [
     "accept_failed",
     "answer_unexpected",
+    "datagram_malformed",
+    "datagram_not_trusted",
+    "datagram_port_closed",
+    "datagram_queue_full",
     "grant_refused",
     "handshake_queue_full",
     "hello_key",

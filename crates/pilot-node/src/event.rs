@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pilot_trust::TrustChange;
 use pilot_types::{AgentId, Hostname, PathId, Port, StreamId};
-use pilot_wire::{ErrorCode, StreamHeader};
+use pilot_wire::{DatagramHeader, ErrorCode, StreamHeader};
 use thiserror::Error;
 
 use crate::directory::{KnownPeer, PeerEntry};
@@ -67,6 +67,12 @@ pub enum DialError {
     /// The target is this agent.
     #[error("the target is this agent itself")]
     Own,
+    /// A datagram that fits no packet.
+    #[error("a datagram holds at most {max} bytes")]
+    TooLarge {
+        /// What fits.
+        max: usize,
+    },
     /// Too many dials or streams at a time.
     #[error("too much at a time")]
     Busy,
@@ -178,11 +184,11 @@ pub enum Event {
         /// On which path.
         path: PathId,
     },
-    /// A trust message reached its peer.
+    /// A trust message reached its peer, or a datagram was sent.
     Delivered {
         /// Which.
         dial: DialId,
-        /// Who took it.
+        /// The peer.
         agent: AgentId,
     },
     /// A peer opened a stream to a port that we listen on and it may use.
@@ -193,6 +199,15 @@ pub enum Event {
         agent: AgentId,
         /// What it said.
         header: StreamHeader,
+    },
+    /// A peer sent a datagram to a port that we listen on and it may use.
+    Datagram {
+        /// The sender.
+        agent: AgentId,
+        /// Between which ports.
+        header: DatagramHeader,
+        /// What it carries.
+        data: Vec<u8>,
     },
     /// A stream has bytes, its end or an error to read.
     Readable(StreamHandle),

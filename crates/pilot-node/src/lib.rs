@@ -27,6 +27,7 @@
 //! ```
 
 mod config;
+mod datagrams;
 mod dialing;
 mod dials;
 mod directory;

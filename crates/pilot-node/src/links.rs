@@ -119,20 +119,42 @@ impl Links {
 
     /// Asks the best rendezvous there is; `false` if there is none that could answer.
     pub(crate) fn ask(&mut self, now: Instant, request: Request, use_: QueryUse) -> bool {
-        let usable = |state: LinkState| self.links.iter().position(|link| link.state == state);
-        let index = usable(LinkState::Registered)
-            .or_else(|| usable(LinkState::Connected))
-            .or_else(|| usable(LinkState::Connecting));
-        let Some(index) = index else { return false };
+        let Some(index) = self.best() else {
+            return false;
+        };
         let id = self.links[index].client.request(now, request);
         self.queries.insert((index, id), use_);
         true
+    }
+
+    /// The rendezvous that answers soonest, as far as its state tells.
+    fn best(&self) -> Option<usize> {
+        let usable = |state: LinkState| self.links.iter().position(|link| link.state == state);
+        usable(LinkState::Registered)
+            .or_else(|| usable(LinkState::Connected))
+            .or_else(|| usable(LinkState::Connecting))
     }
 
     /// Tells every rendezvous.
     pub(crate) fn tell_all(&mut self, now: Instant, request: &Request) {
         for index in 0..self.links.len() {
             self.tell(now, index, request.clone());
+        }
+    }
+
+    /// Stops telling anybody of us. The best rendezvous is left for the caller to tell.
+    pub(crate) fn withdraw(&mut self, now: Instant) {
+        let best = self.best();
+        for index in 0..self.links.len() {
+            let link = &mut self.links[index];
+            link.client.clear_record();
+            (link.is_recorded, link.is_located) = (false, false);
+            if link.state == LinkState::Registered {
+                link.state = LinkState::Connected;
+            }
+            if Some(index) != best {
+                self.tell(now, index, Request::Deregister);
+            }
         }
     }
 

@@ -103,6 +103,8 @@ impl Output {
 #[derive(Default)]
 pub(crate) struct OpenPorts {
     pub(crate) listened: BTreeSet<Port>,
+    /// Ports that the shell takes datagrams on.
+    pub(crate) datagrams: BTreeSet<Port>,
     /// Whether the shell takes streams to all other ports too.
     pub(crate) takes_any: bool,
 }

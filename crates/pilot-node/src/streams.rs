@@ -107,9 +107,9 @@ impl Node {
                 let code = self.table.ended_code(key);
                 self.forget_session(now, key, code);
             }
-            // Paths are migrated by handshakes alone so far; datagrams and frames of later versions are for nobody yet.
+            TransportEvent::Datagram(body) => self.handle_datagram_frame(now, key, &body),
+            // Paths are migrated by handshakes alone so far; frames of later versions are for nobody yet.
             TransportEvent::StreamFinished(_)
-            | TransportEvent::Datagram(_)
             | TransportEvent::Extension { .. }
             | TransportEvent::PathValidated(_)
             | TransportEvent::PathFailed(_)
@@ -490,6 +490,27 @@ impl Node {
         session.streams.remove(&stream.id);
         self.output.dirty.insert(stream.session);
         self.drain(now);
+    }
+
+    /// Gives up the stream of the shell that [`StreamHandle::to_u64`] names, in both directions; `None` if there is none.
+    pub fn disconnect(&mut self, now: Now, number: u64) -> Option<AgentId> {
+        let named = |session: &PeerSession| {
+            let ids = session.streams.iter().filter_map(|(id, stream)| {
+                let is_ours = matches!(stream, StreamUse::Application(_));
+                is_ours.then_some(StreamHandle {
+                    session: session.key,
+                    id: *id,
+                })
+            });
+            let mut found = ids.filter(|handle| handle.to_u64() == number);
+            found.next().map(|handle| (session.agent, handle))
+        };
+        let (agent, stream) = self.table.iter().find_map(named)?;
+        self.release_stream(now, stream, false, ErrorCode::CANCELLED);
+        // Whoever reads or writes learns it now.
+        self.output.event(Event::Readable(stream));
+        self.output.event(Event::Writable(stream));
+        Some(agent)
     }
 
     /// Our port and the peer's of a stream in the shell's hands.

@@ -192,6 +192,15 @@ impl Node {
         self.drain(now);
     }
 
+    /// Takes our record, name and address out of every registry; they stay out until [`Self::set_profile`] or a restart.
+    /// [`Event::Answered`] follows, from the best rendezvous; the others are told too.
+    pub fn deregister(&mut self, now: Now) -> QueryId {
+        let query = self.links.next_query();
+        self.links.withdraw(now.instant);
+        self.ask_for(now, query, Request::Deregister, QueryUse::Request(query));
+        query
+    }
+
     /// Sets the profile of a node that has not registered yet.
     pub fn init_profile(&mut self, profile: Profile) {
         self.profile.current = profile;

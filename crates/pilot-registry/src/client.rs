@@ -186,11 +186,17 @@ impl Client {
         self.record = Some((log, record));
         self.timers.stop(Timer::Renew as usize);
         self.want(ChoreKind::Register);
+        if self.is_connected && !self.is_registered {
+            // The address went with the record.
+            self.want(ChoreKind::Observe);
+        }
     }
 
     /// Stops telling: to be followed by a [`Request::Deregister`] where the rendezvous shall forget.
     pub fn clear_record(&mut self) {
         self.record = None;
+        self.locator = None;
+        self.announced = None;
         self.is_registered = false;
         self.timers.stop(Timer::Renew as usize);
         self.timers.stop(Timer::Relocate as usize);

@@ -132,6 +132,12 @@ pub enum DialError {
     /// The ticket is expired or does not verify.
     #[error("the ticket is not valid: {0}")]
     Ticket(String),
+    /// A datagram that fits no packet.
+    #[error("a datagram holds at most {max} bytes: send a message or a stream instead")]
+    TooLarge {
+        /// What fits.
+        max: usize,
+    },
     /// Too many dials at a time.
     #[error("too many dials at a time")]
     Busy,
@@ -154,6 +160,7 @@ impl From<pilot_node::DialError> for DialError {
             pilot_node::DialError::Closed(code) => Self::Closed(code),
             pilot_node::DialError::NoRendezvous => Self::NoRendezvous,
             pilot_node::DialError::Own => Self::Own,
+            pilot_node::DialError::TooLarge { max } => Self::TooLarge { max },
             pilot_node::DialError::Busy | _ => Self::Busy,
         }
     }

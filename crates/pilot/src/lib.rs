@@ -26,6 +26,7 @@
 
 mod builder;
 mod clock;
+mod datagrams;
 mod driver;
 mod error;
 mod listener;
@@ -40,6 +41,7 @@ mod target;
 mod url;
 
 pub use builder::Builder;
+pub use datagrams::DatagramListener;
 pub use error::{
     AcceptError, DialError, ListenError, LookupError, ProfileError, RegisterError, StartError,
     StreamError, TicketError, TrustError,

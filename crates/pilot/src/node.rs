@@ -142,7 +142,9 @@ impl Node {
                 };
                 Ok(Stream::new(Arc::clone(&self.shared), stream, peer))
             }
-            DialOutcome::Answered { .. } | DialOutcome::Delivered => Err(DialError::Shutdown),
+            DialOutcome::Answered { .. } | DialOutcome::Delivered { .. } => {
+                Err(DialError::Shutdown)
+            }
         }
     }
 
@@ -162,7 +164,18 @@ impl Node {
                 bytes: PING_BYTES,
                 path: PathKind::from(&path),
             }),
-            DialOutcome::Opened { .. } | DialOutcome::Delivered => Err(DialError::Shutdown),
+            DialOutcome::Opened { .. } | DialOutcome::Delivered { .. } => Err(DialError::Shutdown),
+        }
+    }
+
+    /// Runs a dial that ends with something handed to its agent.
+    pub(crate) async fn run_delivery(
+        &self,
+        start: impl FnOnce(&mut pilot_node::Node) -> Result<DialId, pilot_node::DialError>,
+    ) -> Result<AgentId, DialError> {
+        match self.run_dial(start).await? {
+            DialOutcome::Delivered { agent } => Ok(agent),
+            DialOutcome::Opened { .. } | DialOutcome::Answered { .. } => Err(DialError::Shutdown),
         }
     }
 
@@ -533,6 +546,29 @@ impl Node {
         }
     }
 
+    /// Takes record, name and address out of the registry, until the profile changes or the node starts again. Trusted
+    /// agents still reach this one by what they know of it.
+    ///
+    /// # Errors
+    /// [`ProfileError`].
+    pub async fn deregister(&self) -> Result<(), ProfileError> {
+        let asked = self.run_query(|node| node.deregister(clock::now()));
+        match asked.await {
+            Ok(_) => Ok(()),
+            Err(LookupError::NoRendezvous) => Err(ProfileError::NoRendezvous),
+            Err(LookupError::Shutdown) => Err(ProfileError::Shutdown),
+            Err(error) => Err(ProfileError::Refused(error.to_string())),
+        }
+    }
+
+    /// Gives up the stream that [`ConnectionStatus::id`] names, in both directions; gives the other end, or `None` if
+    /// there is no such stream.
+    #[must_use]
+    pub fn disconnect(&self, id: u64) -> Option<AgentId> {
+        self.shared
+            .with(|state| state.node.disconnect(clock::now(), id))
+    }
+
     /// A ticket with which another agent can knock at us without a rendezvous, once; a day by default.
     ///
     /// # Errors
@@ -596,7 +632,7 @@ impl Node {
     }
 
     /// For the node; a ticket introduces its agent.
-    fn node_target(&self, target: Target) -> Result<NodeTarget, DialError> {
+    pub(crate) fn node_target(&self, target: Target) -> Result<NodeTarget, DialError> {
         Ok(match target {
             Target::Hostname(name) => NodeTarget::Hostname(name),
             Target::Node(node) => NodeTarget::Node(node),

@@ -12,6 +12,7 @@ use pilot_wire::ErrorCode;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::clock;
+use crate::datagrams::{self, IncomingDatagram};
 use crate::error::RegisterError;
 use crate::listener::Incoming;
 use crate::persist::Persister;
@@ -41,7 +42,9 @@ pub(crate) enum DialOutcome {
         rtt: std::time::Duration,
         path: pilot_types::PathId,
     },
-    Delivered,
+    Delivered {
+        agent: AgentId,
+    },
 }
 
 /// Tasks that wait for a stream.
@@ -61,6 +64,7 @@ pub(crate) struct Waiters {
     listeners: HashMap<Port, mpsc::Sender<Incoming>>,
     /// Takes streams to ports that no other listener has.
     any_listener: Option<mpsc::Sender<Incoming>>,
+    datagram_listeners: HashMap<Port, mpsc::Sender<IncomingDatagram>>,
 }
 
 /// The node and everything around it.
@@ -221,9 +225,19 @@ impl State {
             } => self
                 .waiters
                 .end_dial(dial, Ok(DialOutcome::Answered { agent, rtt, path })),
-            Event::Delivered { dial, .. } => {
-                self.waiters.end_dial(dial, Ok(DialOutcome::Delivered));
+            Event::Delivered { dial, agent } => {
+                self.waiters
+                    .end_dial(dial, Ok(DialOutcome::Delivered { agent }));
             }
+            Event::Datagram {
+                agent,
+                header,
+                data,
+            } => self.datagram(IncomingDatagram {
+                agent,
+                header,
+                data,
+            }),
             Event::Incoming {
                 stream,
                 agent,
@@ -314,6 +328,15 @@ impl State {
         self.node.release_stream(clock::now(), stream, false, code);
     }
 
+    /// What a listener has no room for is dropped, as a full socket does.
+    fn datagram(&mut self, incoming: IncomingDatagram) {
+        let port = incoming.header.destination;
+        let listener = self.waiters.datagram_listeners.get(&port);
+        if listener.is_none_or(|listener| listener.try_send(incoming).is_err()) {
+            self.node.count_drop("datagram_queue_full");
+        }
+    }
+
     fn registered(&mut self, url: &str, result: Result<(), QueryError>) {
         for waiter in self.waiters.profile.drain(..) {
             let _ = waiter.send(result.clone());
@@ -359,6 +382,25 @@ impl State {
         Some(receiver)
     }
 
+    /// Takes a port for datagrams; `None` if it is taken.
+    pub(crate) fn listen_datagrams(
+        &mut self,
+        port: Port,
+    ) -> Option<mpsc::Receiver<IncomingDatagram>> {
+        if !self.node.listen_datagrams(port) {
+            return None;
+        }
+        let (sender, receiver) = mpsc::channel(datagrams::MAX_WAITING);
+        self.waiters.datagram_listeners.insert(port, sender);
+        Some(receiver)
+    }
+
+    /// Gives a port for datagrams back.
+    pub(crate) fn unlisten_datagrams(&mut self, port: Port) {
+        self.node.unlisten_datagrams(port);
+        self.waiters.datagram_listeners.remove(&port);
+    }
+
     /// Takes all ports that nobody has; `None` if somebody does so already.
     pub(crate) fn listen_any(&mut self) -> Option<mpsc::Receiver<Incoming>> {
         if !self.node.listen_any() {
@@ -393,6 +435,7 @@ impl State {
         self.waiters.profile.clear();
         self.waiters.listeners.clear();
         self.waiters.any_listener = None;
+        self.waiters.datagram_listeners.clear();
         self.waiters.wake_all();
     }
 }

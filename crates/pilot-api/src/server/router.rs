@@ -18,11 +18,12 @@ use super::upgrade;
 use crate::daemon_api::DaemonApi;
 use crate::error::{ApiError, ErrorCode};
 use crate::types::{
-    AcceptRequest, ApproveRequest, Call, ConnectionsRequest, DialRequest, FindRequest,
-    HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest, LookupRequest, PeersRequest,
-    PendingRequest, PingRequest, RejectRequest, SendMessageRequest, SetHostnameRequest,
-    SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest,
-    TicketRequest, TrustRequest, UntrustRequest, Verb,
+    AcceptRequest, ApproveRequest, BenchRequest, Call, ConnectionsRequest, DeregisterRequest,
+    DialRequest, DisconnectRequest, FindRequest, HandshakeRequest, InboxReadRequest, InboxRequest,
+    InfoRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ReceiveDatagramsRequest,
+    RejectRequest, SendDatagramRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
+    SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest, TicketRequest,
+    TrustRequest, UntrustRequest, Verb,
 };
 
 /// The deadline of a request that names none.
@@ -107,6 +108,11 @@ pub(super) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         inbox: InboxRequest;
         inbox_read: InboxReadRequest;
         connections: ConnectionsRequest;
+        disconnect: DisconnectRequest;
+        deregister: DeregisterRequest;
+        send_datagram: SendDatagramRequest;
+        receive_datagrams: ReceiveDatagramsRequest;
+        bench: BenchRequest;
     };
     router
         .route(

@@ -209,3 +209,19 @@ pub struct TicketIssued {
     /// `pilot-ticket:…`; whoever has it can knock once with it.
     pub ticket: String,
 }
+
+/// `POST /v1/deregister`: take record, name and address out of the registry.
+///
+/// They stay out until the daemon starts again or a command changes the profile.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeregisterRequest {}
+
+/// The registry knows this agent no more.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Deregistered {
+    /// This agent.
+    pub node_id: NodeId,
+    /// Always `false`: whether the registry knows it.
+    pub registered: bool,
+}

@@ -142,7 +142,7 @@ pub struct ConnectionSummary {
     pub remote_node_id: NodeId,
     /// The other end's port.
     pub remote_port: Port,
-    /// `open`, `half_closed` or `closing`.
+    /// `established` or `closing`.
     pub state: String,
     /// Congestion window in bytes.
     pub cong_win: u64,
@@ -156,4 +156,25 @@ pub struct ConnectionSummary {
     pub bytes_recv: u64,
     /// Packets of the session sent again.
     pub retransmits: u64,
+}
+
+/// `POST /v1/disconnect`: give an open stream up, in both directions.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DisconnectRequest {
+    /// Its number, as in `connections`.
+    pub id: u64,
+}
+
+/// A stream that was given up.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Disconnected {
+    /// Its number.
+    pub id: u64,
+    /// Always `disconnected`.
+    pub status: String,
+    /// The other agent.
+    pub remote_addr: Address,
+    /// The other agent's 48 bits.
+    pub remote_node_id: NodeId,
 }

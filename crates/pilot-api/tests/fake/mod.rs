@@ -378,6 +378,73 @@ impl DaemonApi for Fake {
         })
     }
 
+    async fn disconnect(&self, request: DisconnectRequest) -> Result<Disconnected, ApiError> {
+        if request.id != 1 {
+            return Err(ApiError::new(ErrorCode::NotFound, "no such connection")
+                .with_hint("pilotctl connections"));
+        }
+        Ok(Disconnected {
+            id: 1,
+            status: "disconnected".into(),
+            remote_addr: peer().address,
+            remote_node_id: peer().node_id,
+        })
+    }
+
+    async fn deregister(&self, _: DeregisterRequest) -> Result<Deregistered, ApiError> {
+        Ok(Deregistered {
+            node_id: node(OWN),
+            registered: false,
+        })
+    }
+
+    async fn send_datagram(&self, request: SendDatagramRequest) -> Result<DatagramSent, ApiError> {
+        let agent = resolve(&request.peer).await?;
+        Ok(DatagramSent {
+            target: agent.address,
+            node_id: agent.node_id,
+            port: request.port,
+            bytes: request.body.as_bytes().len() as u64,
+        })
+    }
+
+    /// One comes to port 5000, none to others.
+    async fn receive_datagrams(
+        &self,
+        request: ReceiveDatagramsRequest,
+    ) -> Result<Datagrams, ApiError> {
+        if request.port != Port::new(5000) {
+            return std::future::pending().await;
+        }
+        let agent = peer();
+        Ok(Datagrams {
+            messages: vec![Datagram {
+                src_addr: agent.address,
+                src_port: Port::new(50_000),
+                src_node_id: agent.node_id,
+                src_hostname: agent.hostname,
+                port: request.port,
+                body: Payload::new(b"tick\x1b[31m".to_vec()),
+                bytes: 9,
+            }],
+        })
+    }
+
+    async fn bench(&self, request: BenchRequest) -> Result<Benched, ApiError> {
+        let agent = resolve(&request.peer).await?;
+        Ok(Benched {
+            target: agent.address,
+            node_id: agent.node_id,
+            bytes: request.bytes,
+            duration_ms: 8.0,
+            gbit_per_s: request.bytes as f64 / 1e6,
+            intact: true,
+            reverse: request.reverse,
+            path: PathKind::Direct,
+            rtt_ms: Some(0.42),
+        })
+    }
+
     /// Port 7 echoes; port 9 is reset at once; port 1000 answers "hello, " and what it got once that ended.
     async fn dial(&self, request: DialRequest) -> Result<(DialInfo, BoxStream), ApiError> {
         let agent = resolve(&request.peer).await?;

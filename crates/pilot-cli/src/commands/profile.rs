@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pilot_api::types::{
-    Info, InfoRequest, RendezvousInfo, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
-    TicketRequest,
+    DeregisterRequest, Info, InfoRequest, RendezvousInfo, SetHostnameRequest, SetTagsRequest,
+    SetVisibilityRequest, TicketRequest,
 };
 use pilot_types::{Hostname, Tag};
 use serde::Serialize;
@@ -134,6 +134,28 @@ pub(crate) async fn ticket(context: &Context, expires: Option<Span>) -> Result<R
 struct Version {
     version: &'static str,
     api: &'static str,
+}
+
+pub(crate) async fn deregister(context: &Context) -> Result<Reply, Failure> {
+    let gone = context.client()?.call(&DeregisterRequest {}).await?;
+    let words =
+        "the registry knows this agent no more; trusted agents still reach it where they know it";
+    Reply::new(&gone, context.output.style.done(words))
+}
+
+#[derive(Serialize)]
+struct Script {
+    shell: String,
+    script: String,
+}
+
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<Reply, Failure> {
+    let mut script = vec![];
+    clap_complete::generate(shell, &mut crate::command(), "pilotctl", &mut script);
+    let script = String::from_utf8_lossy(&script).trim_end().to_owned();
+    let words = script.clone();
+    let shell = shell.to_string();
+    Reply::new(&Script { shell, script }, words)
 }
 
 pub(crate) fn version() -> Result<Reply, Failure> {

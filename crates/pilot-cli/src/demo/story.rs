@@ -27,7 +27,8 @@ pub(super) async fn tell(stage: &mut Stage, report: &mut Report) -> Result<(), A
     trust(stage, report).await?;
     ping(stage, report).await?;
     pipe::tell(stage, report).await?;
-    message(stage, report).await
+    message(stage, report).await?;
+    bench(stage, report).await
 }
 
 /// A rendezvous and two agents.
@@ -157,6 +158,22 @@ async fn ping(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
     })
     .await?;
     report.figure("round trip, best of 5", best, "ms");
+    Ok(())
+}
+
+/// How fast the two daemons are with each other, without this machine's programs between them.
+async fn bench(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
+    let mut rate = 0.0;
+    step(stage, report, "alice", &["bench", "bob"], |measured| {
+        rate = measured["gbit_per_s"].as_f64().unwrap_or_default();
+        let bytes = measured["bytes"].as_u64().unwrap_or_default();
+        Ok(format!(
+            "{} intact, {rate:.2} Gbit/s",
+            crate::style::bytes(bytes)
+        ))
+    })
+    .await?;
+    report.figure("bench, daemon to daemon", rate * 1000.0, "Mbit/s");
     Ok(())
 }
 

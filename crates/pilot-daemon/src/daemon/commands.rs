@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use pilot::{DialOptions, Knocked, ProfileChange, Scope, Target, Terms};
 use pilot_api::types::{
-    self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, Connections, ConnectionsRequest,
-    DaemonStatus, DialInfo, DialRequest, FindRequest, Found, HandshakeRequest, HandshakeStatus,
-    HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest, LookedUp, LookupRequest,
-    MessageSent, NatInfo, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
-    PublicKey, RejectRequest, Rejected, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
+    self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
+    ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
+    DialInfo, DialRequest, DisconnectRequest, Disconnected, FindRequest, Found, HandshakeRequest,
+    HandshakeStatus, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
+    LookedUp, LookupRequest, MessageSent, NatInfo, Peers, PeersRequest, Pending, PendingRequest,
+    PingRequest, Pong, PublicKey, ReceiveDatagramsRequest, RejectRequest, Rejected,
+    SendDatagramRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
     SetVisibilityRequest, StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued,
     TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted, VisibilitySet,
 };
@@ -289,6 +291,34 @@ impl DaemonApi for Daemon {
             .collect();
         connections.sort_by_key(|connection| connection.id);
         Ok(Connections { connections })
+    }
+
+    async fn disconnect(&self, request: DisconnectRequest) -> Result<Disconnected, ApiError> {
+        self.give_up(&request)
+    }
+
+    async fn deregister(&self, _: DeregisterRequest) -> Result<Deregistered, ApiError> {
+        let gone = self.node.deregister().await;
+        gone.map_err(|error| error::profile(&error))?;
+        Ok(Deregistered {
+            node_id: self.node.agent().node(),
+            registered: false,
+        })
+    }
+
+    async fn send_datagram(&self, request: SendDatagramRequest) -> Result<DatagramSent, ApiError> {
+        self.send_one(request).await
+    }
+
+    async fn receive_datagrams(
+        &self,
+        request: ReceiveDatagramsRequest,
+    ) -> Result<Datagrams, ApiError> {
+        self.receive(request).await
+    }
+
+    async fn bench(&self, request: BenchRequest) -> Result<Benched, ApiError> {
+        self.measure(request).await
     }
 
     async fn dial(&self, request: DialRequest) -> Result<(DialInfo, BoxStream), ApiError> {

@@ -8,4 +8,5 @@ mod metrics;
 mod refusals;
 mod restarts;
 mod streams;
+mod traffic;
 mod trust;

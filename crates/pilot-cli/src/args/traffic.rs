@@ -1,0 +1,40 @@
+//! Options of the commands for datagrams and measurements.
+
+use clap::Args;
+use pilot_api::PeerRef;
+use pilot_types::Port;
+
+/// `dgram`.
+#[derive(Args, Debug)]
+pub(crate) struct DgramArgs {
+    /// The agent
+    pub(crate) peer: PeerRef,
+    /// Its port
+    pub(crate) port: Port,
+    /// What to send, at most what fits a packet
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) data: String,
+}
+
+/// `listen`.
+#[derive(Args, Debug)]
+pub(crate) struct ListenArgs {
+    /// The port of this agent
+    pub(crate) port: Port,
+    /// End after so many [default: go on until stopped, or until --timeout]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: Option<u32>,
+}
+
+/// `bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// The agent
+    pub(crate) peer: PeerRef,
+    /// How much, in units of 2^20 bytes
+    #[arg(value_name = "SIZE_MB", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    pub(crate) size_mb: u64,
+    /// The agent sends, this one receives
+    #[arg(long)]
+    pub(crate) reverse: bool,
+}
