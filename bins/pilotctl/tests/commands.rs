@@ -148,6 +148,16 @@ async fn every_command_answers_with_the_contracts_fields() {
             json!({"target": PEER_ADDRESS, "node_id": PEER, "port": 7, "sent": 2, "response": "-x"}),
         ),
         (
+            "send-file planner /tmp/a.txt b.txt",
+            json!({"files": [sent_file("a.txt"), sent_file("b.txt")]}),
+        ),
+        (
+            "received",
+            json!({"files": [{"name": "a.txt", "bytes": 4, "from": PEER, "from_address": PEER_ADDRESS,
+                "from_hostname": "planner", "sha256": "ef".repeat(32), "path": "/home/worker/.pilot/received/a.txt",
+                "received_at": "2026-01-01T00:00:00Z"}], "total": 1, "dir": "/home/worker/.pilot/received"}),
+        ),
+        (
             "dgram planner 5000 --data hi",
             json!({"target": PEER_ADDRESS, "node_id": PEER, "port": 5000, "bytes": 2}),
         ),
@@ -175,6 +185,20 @@ async fn every_command_answers_with_the_contracts_fields() {
         assert_eq!(answer, json!({"status": "ok", "data": data}), "{line}");
         assert_eq!(code, 0, "{line}");
     }
+}
+
+fn sent_file(name: &str) -> Value {
+    json!({"target": PEER_ADDRESS, "node_id": PEER, "filename": name, "bytes": 4, "sha256": "ef".repeat(32),
+        "verified": true, "resumed_from": 0, "throughput_mbps": 1.5})
+}
+
+#[tokio::test]
+async fn files_that_arrived_are_told_also_when_a_later_one_does_not() {
+    let running = Running::start();
+    let (answer, code) = asked(&running, "send-file planner a.txt missing c.txt").await;
+    assert_eq!((&answer["code"], code), (&json!("not_found"), 3));
+    assert_eq!(answer["data"], json!({"files": [sent_file("a.txt")]}));
+    assert!(words(&running, "received").await.contains("a.txt"));
 }
 
 #[tokio::test]

@@ -8,13 +8,13 @@ use crate::error::ApiError;
 use crate::types::{
     AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
     ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
-    DialInfo, DialRequest, DisconnectRequest, Disconnected, FindRequest, Found, HandshakeRequest,
-    HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest, Knocked, LookedUp,
-    LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
-    ReceiveDatagramsRequest, RejectRequest, Rejected, SendDatagramRequest, SendMessageRequest,
-    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped,
-    TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted,
-    VisibilitySet,
+    DialInfo, DialRequest, DisconnectRequest, Disconnected, FileSent, FindRequest, Found,
+    HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
+    Knocked, LookedUp, LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest,
+    PingRequest, Pong, ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected,
+    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
+    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued,
+    TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted, VisibilitySet,
 };
 
 /// The two directions of a stream in one object.
@@ -88,6 +88,10 @@ daemon_api! {
     inbox: InboxRequest => Inbox;
     /// One message, whole, as the only one of the answer; `not_found` if there is none of that name.
     inbox_read: InboxReadRequest => Inbox;
+    /// Sends a file.
+    send_file: SendFileRequest => FileSent;
+    /// Files that came.
+    received: ReceivedRequest => Received;
     /// Open streams.
     connections: ConnectionsRequest => Connections;
     /// Gives an open stream up.

@@ -8,6 +8,7 @@ mod daemon;
 mod datagram;
 mod discovery;
 mod field;
+mod file;
 mod message;
 mod stream;
 mod trust;
@@ -31,6 +32,7 @@ pub use discovery::{
     FindRequest, Found, LookedUp, LookupRequest, PeerSummary, Peers, PeersRequest, PingRequest,
     Pong,
 };
+pub use file::{FileSent, Received, ReceivedFile, ReceivedRequest, SendFileRequest};
 pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
     SendMessageRequest,
@@ -97,6 +99,7 @@ calls! {
     Post "/v1/trust" TrustRequest => Trusted;
     Post "/v1/inbox" InboxRequest => Inbox;
     Post "/v1/inbox/read" InboxReadRequest => Inbox;
+    Post "/v1/files/received" ReceivedRequest => Received;
     Get "/v1/connections" ConnectionsRequest => Connections;
     Post "/v1/disconnect" DisconnectRequest => Disconnected;
 }
@@ -135,6 +138,7 @@ calls_with_deadline! {
     "/v1/bench" BenchRequest => Benched;
     "/v1/datagrams" SendDatagramRequest => DatagramSent;
     "/v1/datagrams/receive" ReceiveDatagramsRequest => Datagrams;
+    "/v1/files" SendFileRequest => FileSent;
     "/v1/dial" DialRequest => DialInfo;
     "/v1/accept" AcceptRequest => AcceptInfo;
     "/v1/streams/outcome" StreamOutcomeRequest => StreamEnded;

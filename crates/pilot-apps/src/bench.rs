@@ -1,6 +1,6 @@
 //! A measurement on the echo port: one end sends a known pattern, the other counts, compares and times it.
 //!
-//! The dialler says in its stream's metadata what it wants (`docs/wire.md` §9); without that metadata the port echoes.
+//! The dialler says in its stream's metadata what it wants (`docs/wire.md` §10); without that metadata the port echoes.
 
 use std::io;
 use std::time::{Duration, Instant};

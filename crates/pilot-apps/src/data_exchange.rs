@@ -10,6 +10,7 @@ mod service;
 
 pub use answers::AnswersError;
 pub use codec::ReadMessageError;
+pub(crate) use codec::{encode_prefixed, read_value};
 pub use delivery::{Delivery, Inbox, Limits, Outcome, PutError, Sender, ServeError, Terms};
 pub use send::{SendMessageError, send_message};
 pub use service::DataExchange;

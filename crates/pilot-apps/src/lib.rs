@@ -7,6 +7,7 @@
 //! port 7      serve_echo(stream)                        what comes goes back
 //! port 7      serve_bench(stream, request)              what comes is counted, or a pattern is sent (by metadata)
 //! port 1000…  WaitingRoom ── admit ──▶ (bounded, 30 s) ──▶ take     until `recv` or `accept` asks for it
+//! port 1001   send_file ──▶ head, bytes, hash ──▶ receive_file ──▶ FileSink (durable) ──▶ verdict  (by metadata)
 //! port 1001   send_message ──▶ head, body ──▶ DataExchange::serve ──▶ Inbox (durable) ──▶ ack
 //! ```
 //!
@@ -31,6 +32,7 @@
 mod bench;
 mod data_exchange;
 mod echo;
+mod files;
 mod waiting_room;
 
 pub use bench::{BenchDirection, BenchReport, BenchRequest, MAX_BENCH, run_bench, serve_bench};
@@ -39,4 +41,8 @@ pub use data_exchange::{
     SendMessageError, Sender, ServeError, Terms, send_message,
 };
 pub use echo::serve_echo;
+pub use files::{
+    FileSent, FileSink, ReceiveFileError, SendFileError, read_file_head, receive_file, refuse_file,
+    send_file,
+};
 pub use waiting_room::{Bounds, Queue, WaitingRoom};

@@ -16,7 +16,7 @@ pub(crate) use talk::{
     ConnectArgs, InboxArgs, InboxCommand, MessageType, PingArgs, RecvArgs, SendArgs,
     SendMessageArgs, Since,
 };
-pub(crate) use traffic::{BenchArgs, DgramArgs, ListenArgs};
+pub(crate) use traffic::{BenchArgs, DgramArgs, ListenArgs, SendFileArgs};
 
 use crate::duration::{Deadline, Span};
 
@@ -141,6 +141,14 @@ pub(crate) enum Command {
     SendMessage(SendMessageArgs),
     /// Messages that came
     Inbox(InboxArgs),
+    /// Send files to an agent
+    SendFile(SendFileArgs),
+    /// Files that came
+    Received {
+        /// Delete those that are shown
+        #[arg(long)]
+        clear: bool,
+    },
     /// Send a datagram to a port of an agent
     Dgram(DgramArgs),
     /// Take datagrams that agents send to a port

@@ -3,6 +3,7 @@
 mod config;
 mod daemon;
 mod discovery;
+mod files;
 mod inbox;
 mod message;
 mod ping;
@@ -40,6 +41,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Peers(args) => discovery::peers(context, args.search).await,
         Command::Connections => discovery::connections(context).await,
         Command::Disconnect { id } => traffic::disconnect(context, id).await,
+        Command::SendFile(args) => files::send_file(context, args).await,
+        Command::Received { clear } => files::received(context, clear).await,
         Command::Dgram(args) => traffic::dgram(context, args).await,
         Command::Listen(args) => traffic::listen(context, &args).await,
         Command::Bench(args) => traffic::bench(context, args).await,

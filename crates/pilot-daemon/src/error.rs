@@ -10,7 +10,7 @@ use pilot_api::{ApiError, BindError, ErrorCode, PeerRef};
 use pilot_apps::{AnswersError, ReadMessageError, SendMessageError};
 pub(crate) use pilot_rendezvous::error::describe;
 use pilot_rendezvous::error::{home_code, identity_code, io_code, start_code};
-use pilot_store::{ConfigError, DbError, HomeError, IdentityError, OpenDbError};
+use pilot_store::{ConfigError, DbError, HomeError, IdentityError, OpenDbError, ReceivedError};
 use pilot_types::Port;
 use thiserror::Error;
 
@@ -221,6 +221,14 @@ pub(crate) fn open_db(error: &OpenDbError) -> ApiError {
 
 pub(crate) fn db(error: &DbError) -> ApiError {
     ApiError::internal(describe(error))
+}
+
+pub(crate) fn received(error: &ReceivedError) -> ApiError {
+    let code = match error {
+        ReceivedError::Io { source, .. } => io_code(source),
+        ReceivedError::Space { .. } | ReceivedError::Full | _ => ErrorCode::Internal,
+    };
+    ApiError::new(code, describe(error))
 }
 
 pub(crate) fn bind(error: &BindError) -> ApiError {

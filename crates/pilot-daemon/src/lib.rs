@@ -20,6 +20,7 @@ mod daemon;
 mod datagrams;
 mod embedded;
 mod error;
+mod files;
 mod inbox;
 mod log;
 mod metrics;

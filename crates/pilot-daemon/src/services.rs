@@ -10,11 +10,13 @@ use pilot_api::ApiError;
 use pilot_apps::{
     BenchRequest, Bounds, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_bench, serve_echo,
 };
+use pilot_wire::FILE_STREAM;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::datagrams::Datagrams;
 use crate::error;
+use crate::files::Files;
 use crate::inbox::StoredInbox;
 
 /// Streams that one service holds at a time; each is bounded by its own flow-control window.
@@ -45,15 +47,21 @@ pub(crate) struct Services {
     exchange: Arc<DataExchange<StoredInbox>>,
     room: Arc<WaitingRoom<Waiting>>,
     datagrams: Arc<Datagrams>,
+    files: Arc<Files>,
 }
 
 impl Services {
     /// Takes the ports and serves them.
-    pub(crate) async fn start(node: Node, inbox: StoredInbox) -> Result<Self, ListenError> {
+    pub(crate) async fn start(
+        node: Node,
+        inbox: StoredInbox,
+        files: Files,
+    ) -> Result<Self, ListenError> {
         let services = Self {
             exchange: Arc::new(DataExchange::new(Arc::new(inbox), Limits::default())),
             room: Arc::new(WaitingRoom::new(Bounds::default())),
             datagrams: Arc::new(Datagrams::new(node.clone())),
+            files: Arc::new(files),
             node,
         };
         let echo = services.node.listen(Port::ECHO).await?;
@@ -64,9 +72,13 @@ impl Services {
         let datagrams = Arc::clone(&services.datagrams);
         tokio::spawn(async move { datagrams.run_expiry().await });
         let messages = services.node.listen(Port::DATA_EXCHANGE).await?;
-        let (node, exchange) = (services.node.clone(), Arc::clone(&services.exchange));
+        let exchange = Exchange {
+            node: services.node.clone(),
+            messages: Arc::clone(&services.exchange),
+            files: Arc::clone(&services.files),
+        };
         tokio::spawn(serve(messages, move |stream, peer| {
-            receive_message(node.clone(), Arc::clone(&exchange), stream, peer)
+            exchange.clone().receive(stream, peer)
         }));
         services.keep_waiting(services.node.listen(Port::STDIO).await?);
         services.keep_waiting(services.node.listen_any().await?);
@@ -78,6 +90,11 @@ impl Services {
     /// The data exchange.
     pub(crate) const fn exchange(&self) -> &Arc<DataExchange<StoredInbox>> {
         &self.exchange
+    }
+
+    /// Files that come.
+    pub(crate) fn files(&self) -> &Files {
+        &self.files
     }
 
     /// The next stream for a user port. Cancel safe.
@@ -174,25 +191,35 @@ where
     }
 }
 
-async fn receive_message(
+/// What port 1001 needs.
+#[derive(Clone)]
+struct Exchange {
     node: Node,
-    exchange: Arc<DataExchange<StoredInbox>>,
-    stream: Stream,
-    peer: Peer,
-) {
-    let Some(terms) = terms_of(&node, &peer.agent) else {
-        // Trust ended between the stream's admission and now.
-        stream.reset(ErrorCode::NOT_TRUSTED);
-        return;
-    };
-    let from = peer.agent.address();
-    let sender = Sender {
-        agent: peer.agent,
-        hostname: peer.hostname,
-    };
-    match exchange.serve(stream, sender, terms).await {
-        Ok(outcome) => tracing::debug!(%from, ?outcome, "message"),
-        Err(error) => tracing::info!(%from, error = error::describe(&error), "message refused"),
+    messages: Arc<DataExchange<StoredInbox>>,
+    files: Arc<Files>,
+}
+
+impl Exchange {
+    /// A message or a file, as the stream's metadata say.
+    async fn receive(self, stream: Stream, peer: Peer) {
+        let Some(terms) = terms_of(&self.node, &peer.agent) else {
+            // Trust ended between the stream's admission and now.
+            stream.reset(ErrorCode::NOT_TRUSTED);
+            return;
+        };
+        if peer.metadata == FILE_STREAM {
+            self.files.serve(stream, &peer, terms).await;
+            return;
+        }
+        let from = peer.agent.address();
+        let sender = Sender {
+            agent: peer.agent,
+            hostname: peer.hostname,
+        };
+        match self.messages.serve(stream, sender, terms).await {
+            Ok(outcome) => tracing::debug!(%from, ?outcome, "message"),
+            Err(error) => tracing::info!(%from, error = error::describe(&error), "message refused"),
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 //!   config.json        what the owner wants
 //!   state.redb         trust, pins, counters, last sessions, what is known of peers
 //!   inbox.redb         messages
+//!   received/          files that agents sent; received.jsonl lists them
 //! registry.redb        a rendezvous' registry
 //! ```
 //!
@@ -42,6 +43,7 @@ mod error;
 mod home;
 mod identity_file;
 mod inbox;
+mod received;
 mod registry_db;
 mod state_db;
 
@@ -50,5 +52,6 @@ pub use error::{DbError, OpenDbError};
 pub use home::{Home, HomeError, HomeLock};
 pub use identity_file::IdentityError;
 pub use inbox::{Inbox, InboxHead, InboxMessage, Put, PutError};
+pub use received::{IncomingFile, ReceivedError, ReceivedFile, ReceivedFiles};
 pub use registry_db::RegistryDb;
 pub use state_db::{LastSession, RendezvousPin, StateDb};

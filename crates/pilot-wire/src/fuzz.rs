@@ -1,10 +1,13 @@
 //! Fuzz bodies: functions, so that the stable test run replays the committed corpus.
 
 use crate::{
-    DatagramHeader, EntrySignatures, Frame, Frames, Hello, HelloAnswer, KeyAnswer, KeyQuery,
-    LogEntry, SignedBytes, SignedEntry, StreamHeader, decode_data_header, decode_handshake_header,
-    decode_postcard,
+    DatagramHeader, EntrySignatures, EventAnswer, EventFrame, EventRequest, FileAnswer, FileHead,
+    FileVerdict, Frame, Frames, Hello, HelloAnswer, KeyAnswer, KeyQuery, LogEntry, SignedBytes,
+    SignedEntry, StreamHeader, decode_data_header, decode_handshake_header, decode_postcard,
+    encode_postcard,
 };
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Frames decode, encode and decode to the same.
 ///
@@ -61,4 +64,42 @@ pub fn headers(data: &[u8]) {
             Ok(Some((header, encoded.len())))
         );
     }
+}
+
+/// What a file's transfer says decodes, encodes and decodes to the same; names stay in their directory.
+///
+/// # Panics
+/// If they do not.
+pub fn files(data: &[u8]) {
+    if let Some(head) = round_trip::<FileHead>(data) {
+        for n in [0, 1, u32::MAX] {
+            let path = std::path::Path::new("dir").join(head.name.numbered(n));
+            assert_eq!(path.parent(), Some(std::path::Path::new("dir")));
+            assert_eq!(path.components().count(), 2);
+        }
+    }
+    round_trip::<FileAnswer>(data);
+    round_trip::<FileVerdict>(data);
+}
+
+/// What the event stream says decodes, encodes and decodes to the same; a topic as a filter matches itself.
+///
+/// # Panics
+/// If they do not.
+pub fn events(data: &[u8]) {
+    round_trip::<EventRequest>(data);
+    round_trip::<EventAnswer>(data);
+    if let Some(EventFrame::Event { topic, .. }) = round_trip::<EventFrame>(data) {
+        let filter: crate::TopicFilter = topic.as_str().parse().expect("a topic is a filter");
+        assert!(filter.matches(&topic));
+    }
+}
+
+fn round_trip<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
+    data: &[u8],
+) -> Option<T> {
+    let decoded: T = decode_postcard(data, "fuzz").ok()?;
+    let again: Result<T, _> = decode_postcard(&encode_postcard(&decoded), "fuzz");
+    assert_eq!(again.as_ref(), Ok(&decoded));
+    Some(decoded)
 }

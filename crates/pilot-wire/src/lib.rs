@@ -17,6 +17,8 @@ mod cursor;
 mod datagram_header;
 mod envelope;
 mod error_code;
+mod event;
+mod file;
 mod frame;
 pub mod fuzz;
 mod header;
@@ -37,6 +39,10 @@ pub use envelope::{
     Envelope, EnvelopeHead, SignedBytes, Statement, decode_postcard, encode_postcard,
 };
 pub use error_code::ErrorCode;
+pub use event::{EventAnswer, EventFrame, EventRequest, ParseTopicError, Topic, TopicFilter};
+pub use file::{
+    FILE_STREAM, FileAnswer, FileHead, FileId, FileName, FileVerdict, ParseFileNameError,
+};
 pub use frame::{Frame, Frames, StreamFrame, StreamPrefix, put_frame};
 pub use header::{
     DataHeader, HandshakeHeader, KeyAnswer, KeyQuery, PacketKind, VERSION, decode_data_header,

@@ -45,6 +45,16 @@ pub const MAX_ACK_RANGES: usize = 64;
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Head of a message, and its acknowledgement: the fixed fields take under 80 bytes, a refusal's words under 600.
 pub const MAX_MESSAGE_HEAD: usize = 1024;
+/// Name of a file: a directory entry takes 255 bytes, of which ` (4294967295)` takes 13.
+pub const MAX_FILE_NAME: usize = 240;
+/// Head of a file, its answer and its verdict: id, name, size and trace take under 300 bytes, a refusal's words under 600.
+pub const MAX_FILE_HEAD: usize = 1024;
+/// Topic of an event.
+pub const MAX_TOPIC: usize = 256;
+/// Body of an event.
+pub const MAX_EVENT: usize = 64 * 1024;
+/// Any frame of the event stream: topic, agent and lengths take under 512 bytes beside the body.
+pub const MAX_EVENT_FRAME: usize = MAX_EVENT + 512;
 /// How long a knock may be answered with a grant.
 pub const KNOCK_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a record may be valid.

@@ -21,9 +21,9 @@ use crate::types::{
     AcceptRequest, ApproveRequest, BenchRequest, Call, ConnectionsRequest, DeregisterRequest,
     DialRequest, DisconnectRequest, FindRequest, HandshakeRequest, InboxReadRequest, InboxRequest,
     InfoRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ReceiveDatagramsRequest,
-    RejectRequest, SendDatagramRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
-    SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest, TicketRequest,
-    TrustRequest, UntrustRequest, Verb,
+    ReceivedRequest, RejectRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
+    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest,
+    StreamOutcomeRequest, TicketRequest, TrustRequest, UntrustRequest, Verb,
 };
 
 /// The deadline of a request that names none.
@@ -107,6 +107,8 @@ pub(super) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         send_message: SendMessageRequest;
         inbox: InboxRequest;
         inbox_read: InboxReadRequest;
+        send_file: SendFileRequest;
+        received: ReceivedRequest;
         connections: ConnectionsRequest;
         disconnect: DisconnectRequest;
         deregister: DeregisterRequest;

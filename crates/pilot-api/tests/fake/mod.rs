@@ -378,6 +378,44 @@ impl DaemonApi for Fake {
         })
     }
 
+    async fn send_file(&self, request: SendFileRequest) -> Result<FileSent, ApiError> {
+        let agent = resolve(&request.peer).await?;
+        let name = request.path.file_name().unwrap_or_default();
+        if name == "missing" {
+            return Err(ApiError::new(
+                ErrorCode::NotFound,
+                "there is no file missing",
+            ));
+        }
+        Ok(FileSent {
+            target: agent.address,
+            node_id: agent.node_id,
+            filename: name.to_string_lossy().into_owned(),
+            bytes: 4,
+            sha256: "ef".repeat(32),
+            verified: true,
+            resumed_from: 0,
+            throughput_mbps: 1.5,
+        })
+    }
+
+    async fn received(&self, _: ReceivedRequest) -> Result<Received, ApiError> {
+        Ok(Received {
+            files: vec![ReceivedFile {
+                name: "a.txt".into(),
+                bytes: 4,
+                from: node(PEER),
+                from_address: peer().address,
+                from_hostname: peer().hostname,
+                sha256: "ef".repeat(32),
+                path: "/home/worker/.pilot/received/a.txt".into(),
+                received_at: THEN,
+            }],
+            total: 1,
+            dir: "/home/worker/.pilot/received".into(),
+        })
+    }
+
     async fn disconnect(&self, request: DisconnectRequest) -> Result<Disconnected, ApiError> {
         if request.id != 1 {
             return Err(ApiError::new(ErrorCode::NotFound, "no such connection")

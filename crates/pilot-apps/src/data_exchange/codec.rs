@@ -7,6 +7,7 @@ use pilot_wire::{
     DecodeError, Message, MessageAck, Reader, decode_postcard, encode_postcard, put_varint,
 };
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -24,8 +25,13 @@ pub enum ReadMessageError {
     #[error("the stream ended inside the message")]
     Truncated,
     /// The head is longer than any head.
-    #[error("message head of {0} bytes, at most {MAX_MESSAGE_HEAD} are allowed")]
-    HeadLength(u64),
+    #[error("head of {len} bytes, at most {max} are allowed")]
+    HeadLength {
+        /// Bytes announced.
+        len: u64,
+        /// Bytes allowed.
+        max: usize,
+    },
     /// The head does not decode.
     #[error("malformed message head")]
     Head(#[from] DecodeError),
@@ -58,10 +64,7 @@ pub(crate) fn encode_ack(ack: MessageAck) -> Vec<u8> {
 pub(crate) async fn read_head<R: AsyncRead + Unpin>(
     reader: &mut R,
 ) -> Result<Message, ReadMessageError> {
-    Ok(decode_postcard(
-        &read_prefixed(reader).await?,
-        "message head",
-    )?)
+    read_value(reader, MAX_MESSAGE_HEAD, "message head").await
 }
 
 /// Reads the acknowledgement.
@@ -71,10 +74,7 @@ pub(crate) async fn read_head<R: AsyncRead + Unpin>(
 pub(crate) async fn read_ack<R: AsyncRead + Unpin>(
     reader: &mut R,
 ) -> Result<MessageAck, ReadMessageError> {
-    Ok(decode_postcard(
-        &read_prefixed(reader).await?,
-        "message ack",
-    )?)
+    read_value(reader, MAX_MESSAGE_HEAD, "message ack").await
 }
 
 /// Reads the body that `head` announces, and nothing beyond it.
@@ -95,15 +95,34 @@ pub(crate) async fn read_body<R: AsyncRead + Unpin>(
     }
 }
 
-async fn read_prefixed<R: AsyncRead + Unpin>(reader: &mut R) -> Result<Vec<u8>, ReadMessageError> {
+/// Reads a value with its length, at most `max`, before it.
+///
+/// # Errors
+/// [`ReadMessageError`].
+pub(crate) async fn read_value<T, R>(
+    reader: &mut R,
+    max: usize,
+    what: &'static str,
+) -> Result<T, ReadMessageError>
+where
+    T: DeserializeOwned,
+    R: AsyncRead + Unpin,
+{
+    Ok(decode_postcard(&read_prefixed(reader, max).await?, what)?)
+}
+
+async fn read_prefixed<R: AsyncRead + Unpin>(
+    reader: &mut R,
+    max: usize,
+) -> Result<Vec<u8>, ReadMessageError> {
     let mut prefix = vec![read_u8(reader).await?];
     // RFC 9000 §16: the two most significant bits of the first byte give the length.
     prefix.resize(1 << (prefix[0] >> 6), 0);
     read_exact(reader, &mut prefix[1..]).await?;
     let len = Reader::new(&prefix).varint()?;
     let mut bytes = match usize::try_from(len) {
-        Ok(len) if len <= MAX_MESSAGE_HEAD => vec![0; len],
-        Ok(_) | Err(_) => return Err(ReadMessageError::HeadLength(len)),
+        Ok(len) if len <= max => vec![0; len],
+        Ok(_) | Err(_) => return Err(ReadMessageError::HeadLength { len, max }),
     };
     read_exact(reader, &mut bytes).await?;
     Ok(bytes)
@@ -182,7 +201,7 @@ mod tests {
         let mut bytes = vec![];
         put_varint(&mut bytes, (1 << 62) - 1);
         let read = read_head(&mut bytes.as_slice()).await;
-        assert!(matches!(read, Err(ReadMessageError::HeadLength(_))));
+        assert!(matches!(read, Err(ReadMessageError::HeadLength { .. })));
         let announced = encoded(&head(u64::MAX), b"x");
         let read = read_message(&announced).await;
         assert!(matches!(read, Err(ReadMessageError::Truncated)));

@@ -1,5 +1,7 @@
 //! Options of the commands for datagrams and measurements.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use pilot_api::PeerRef;
 use pilot_types::Port;
@@ -24,6 +26,16 @@ pub(crate) struct ListenArgs {
     /// End after so many [default: go on until stopped, or until --timeout]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
+}
+
+/// `send-file`.
+#[derive(Args, Debug)]
+pub(crate) struct SendFileArgs {
+    /// The agent
+    pub(crate) peer: PeerRef,
+    /// The files
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
 }
 
 /// `bench`.

@@ -28,6 +28,7 @@ pub(super) async fn tell(stage: &mut Stage, report: &mut Report) -> Result<(), A
     ping(stage, report).await?;
     pipe::tell(stage, report).await?;
     message(stage, report).await?;
+    file(stage, report).await?;
     bench(stage, report).await
 }
 
@@ -158,6 +159,38 @@ async fn ping(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
     })
     .await?;
     report.figure("round trip, best of 5", best, "ms");
+    Ok(())
+}
+
+/// A file with its hash.
+async fn file(stage: &Stage, report: &mut Report) -> Result<(), ApiError> {
+    let path = stage.dir().join("report.txt");
+    std::fs::write(&path, "everything went well\n".repeat(1000))
+        .map_err(|error| ApiError::internal(format!("cannot write {}: {error}", path.display())))?;
+    let path = path.display().to_string();
+    let (sent, _) = step(
+        stage,
+        report,
+        "alice",
+        &["send-file", "bob", &path],
+        |sent| {
+            let file = &sent["files"][0];
+            let hash: String = text(file, "sha256")?.chars().take(16).collect();
+            Ok(format!(
+                "{} has SHA-256 {hash}… at bob",
+                text(file, "filename")?
+            ))
+        },
+    )
+    .await?;
+    step(stage, report, "bob", &["received"], |received| {
+        let file = &received["files"][0];
+        if file["sha256"] != sent["files"][0]["sha256"] {
+            return Err(ApiError::internal("the file has another hash at bob"));
+        }
+        Ok(format!("{} is in its place", text(file, "name")?))
+    })
+    .await?;
     Ok(())
 }
 

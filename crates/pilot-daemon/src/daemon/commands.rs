@@ -6,13 +6,14 @@ use pilot::{DialOptions, Knocked, ProfileChange, Scope, Target, Terms};
 use pilot_api::types::{
     self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
     ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
-    DialInfo, DialRequest, DisconnectRequest, Disconnected, FindRequest, Found, HandshakeRequest,
-    HandshakeStatus, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
-    LookedUp, LookupRequest, MessageSent, NatInfo, Peers, PeersRequest, Pending, PendingRequest,
-    PingRequest, Pong, PublicKey, ReceiveDatagramsRequest, RejectRequest, Rejected,
-    SendDatagramRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
-    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued,
-    TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted, VisibilitySet,
+    DialInfo, DialRequest, DisconnectRequest, Disconnected, FileSent, FindRequest, Found,
+    HandshakeRequest, HandshakeStatus, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info,
+    InfoRequest, LookedUp, LookupRequest, MessageSent, NatInfo, Peers, PeersRequest, Pending,
+    PendingRequest, PingRequest, Pong, PublicKey, ReceiveDatagramsRequest, Received,
+    ReceivedRequest, RejectRequest, Rejected, SendDatagramRequest, SendFileRequest,
+    SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
+    StopRequest, Stopped, TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted,
+    UntrustRequest, Untrusted, VisibilitySet,
 };
 use pilot_api::{ApiError, BoxStream, DaemonApi, PeerRef};
 use pilot_types::{NetworkId, Port, UnixTime};
@@ -293,6 +294,14 @@ impl DaemonApi for Daemon {
         Ok(Connections { connections })
     }
 
+    async fn send_file(&self, request: SendFileRequest) -> Result<FileSent, ApiError> {
+        self.send_one_file(request).await
+    }
+
+    async fn received(&self, request: ReceivedRequest) -> Result<Received, ApiError> {
+        self.list_received(request).await
+    }
+
     async fn disconnect(&self, request: DisconnectRequest) -> Result<Disconnected, ApiError> {
         self.give_up(&request)
     }
@@ -367,7 +376,7 @@ fn not_approved(peer: &PeerRef, wait_ms: u64) -> ApiError {
         .with_hint("the knock stays open for 7 days: trust holds as soon as it is approved")
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     spawn_blocking(call)

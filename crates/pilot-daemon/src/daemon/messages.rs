@@ -269,9 +269,14 @@ const fn ack_word(ack: &MessageAck) -> &'static str {
 }
 
 fn random_id() -> MessageId {
-    let mut bytes = [0; 16];
+    MessageId::new(random_bytes())
+}
+
+/// Bytes of the system's randomness, for names that nobody guesses.
+pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
     SystemRandom::new()
         .fill(&mut bytes)
         .expect("the system has randomness");
-    MessageId::new(bytes)
+    bytes
 }

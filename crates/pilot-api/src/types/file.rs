@@ -1,0 +1,85 @@
+//! Files that agents send each other.
+
+use std::path::PathBuf;
+
+use pilot_types::{Address, Hostname, NodeId, UnixTime};
+use serde::{Deserialize, Serialize};
+
+use super::field;
+use crate::peer_ref::PeerRef;
+
+/// `POST /v1/files`: send a file of this machine to an agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendFileRequest {
+    /// To whom.
+    pub peer: PeerRef,
+    /// The file, by its absolute path.
+    pub path: PathBuf,
+    /// The deadline; see [`super::Call::timeout_ms`].
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// A file that is in its place at the receiver.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FileSent {
+    /// The receiver.
+    pub target: Address,
+    /// The receiver's 48 bits.
+    pub node_id: NodeId,
+    /// What it is called there.
+    pub filename: String,
+    /// Bytes of the whole file.
+    pub bytes: u64,
+    /// SHA-256 of the whole file, in hex.
+    pub sha256: String,
+    /// Whether the receiver computed the same: always `true`, else it is an error.
+    pub verified: bool,
+    /// Bytes that the receiver had already.
+    pub resumed_from: u64,
+    /// Megabits a second, from the first byte until it was in its place.
+    pub throughput_mbps: f64,
+}
+
+/// `POST /v1/files/received`: files that came.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceivedRequest {
+    /// Delete those that are shown.
+    #[serde(default)]
+    pub clear: bool,
+}
+
+/// Files that came.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Received {
+    /// The newest last.
+    pub files: Vec<ReceivedFile>,
+    /// How many.
+    pub total: u64,
+    /// Where they are.
+    pub dir: PathBuf,
+}
+
+/// A file that came.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReceivedFile {
+    /// Its name in the directory.
+    pub name: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Who sent it.
+    pub from: NodeId,
+    /// The sender's address.
+    pub from_address: Address,
+    /// The sender's name as it is known now.
+    pub from_hostname: Option<Hostname>,
+    /// SHA-256 in hex.
+    pub sha256: String,
+    /// Where it is.
+    pub path: PathBuf,
+    /// When it was in its place.
+    #[serde(with = "field::rfc3339")]
+    pub received_at: UnixTime,
+}

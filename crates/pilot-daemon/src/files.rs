@@ -1,0 +1,135 @@
+//! Files that come in: who may bring how much, and where they go.
+
+use std::sync::Arc;
+
+use pilot::{Peer, Stream};
+use pilot_apps::{FileSink, Terms, read_file_head, receive_file, refuse_file};
+use pilot_store::{IncomingFile, ReceivedError, ReceivedFile, ReceivedFiles};
+use pilot_types::AgentId;
+use pilot_wire::{FileHead, FileName};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+
+use crate::error::describe;
+use crate::inbox::now;
+
+/// Files on their way in; each holds under 1 MiB.
+const MAX_INCOMING: usize = 16;
+
+/// The service that takes files.
+pub(crate) struct Files {
+    store: Arc<ReceivedFiles>,
+    places: Semaphore,
+}
+
+impl Files {
+    pub(crate) fn new(store: ReceivedFiles) -> Self {
+        Self {
+            store: Arc::new(store),
+            places: Semaphore::new(MAX_INCOMING),
+        }
+    }
+
+    pub(crate) const fn store(&self) -> &Arc<ReceivedFiles> {
+        &self.store
+    }
+
+    /// Takes one file from a stream, or tells its sender why not.
+    pub(crate) async fn serve(&self, mut stream: Stream, peer: &Peer, terms: Terms) {
+        let from = peer.agent;
+        let head = match read_file_head(&mut stream).await {
+            Ok(head) => head,
+            Err(error) => {
+                tracing::info!(from = %from.address(), error = describe(&error), "no file");
+                return;
+            }
+        };
+        match self.admit(from, &head, terms).await {
+            Ok((sink, _place)) => match receive_file(stream, head, sink).await {
+                Ok(name) => tracing::info!(from = %from.address(), %name, "file received"),
+                Err(error) => {
+                    tracing::info!(from = %from.address(), error = describe(&error), "file not received");
+                }
+            },
+            Err(words) => {
+                tracing::info!(from = %from.address(), name = %head.name, words, "file refused");
+                if let Err(error) = refuse_file(stream, &words).await {
+                    tracing::debug!(%error, "the sender of a refused file is gone");
+                }
+            }
+        }
+    }
+
+    /// A place, and room on the disk, or words for the sender.
+    async fn admit(
+        &self,
+        from: AgentId,
+        head: &FileHead,
+        terms: Terms,
+    ) -> Result<(Box<dyn FileSink>, tokio::sync::SemaphorePermit<'_>), String> {
+        if terms.is_reply_only {
+            return Err("only answers to outstanding messages are allowed".to_owned());
+        }
+        if terms.max_size > 0 && head.size > terms.max_size {
+            return Err(format!(
+                "file of {} bytes, at most {} are allowed",
+                head.size, terms.max_size
+            ));
+        }
+        let place = self.places.try_acquire();
+        let place = place.map_err(|_| "too many files come in, try again later".to_owned())?;
+        let (store, size) = (Arc::clone(&self.store), head.size);
+        let file = spawn_blocking(move || store.begin(size)).await;
+        let file = file.map_err(|error| error.to_string())?;
+        let file = file.map_err(|error| to_peer(&error))?;
+        let sink = Sink {
+            store: Arc::clone(&self.store),
+            from,
+            file,
+        };
+        Ok((Box::new(sink), place))
+    }
+}
+
+/// One file on its way to the disk.
+struct Sink {
+    store: Arc<ReceivedFiles>,
+    from: AgentId,
+    file: IncomingFile,
+}
+
+impl FileSink for Sink {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        self.file.write(bytes).map_err(|error| {
+            tracing::error!(%error, "a file that comes in cannot be written");
+            "the receiver cannot store it now".to_owned()
+        })
+    }
+
+    fn finish(self: Box<Self>, head: &FileHead, sha256: [u8; 32]) -> Result<FileName, String> {
+        let Self { store, from, file } = *self;
+        let facts = ReceivedFile {
+            name: head.name.to_string(),
+            bytes: head.size,
+            from,
+            sha256,
+            received_at: now(),
+        };
+        let stored = store.finish(file, &head.name, facts);
+        let stored = stored.map_err(|error| to_peer(&error))?;
+        stored
+            .name
+            .parse()
+            .map_err(|_| "the name is too long".to_owned())
+    }
+}
+
+/// What a sender is told: what it can act on, nothing about this machine. The owner finds all of it in the log.
+fn to_peer(error: &ReceivedError) -> String {
+    tracing::error!(error = describe(error), "a file cannot be stored");
+    match error {
+        ReceivedError::Space { .. } => "the receiver has no space for it".to_owned(),
+        ReceivedError::Full => "the receiver keeps too many files already".to_owned(),
+        ReceivedError::Io { .. } | _ => "the receiver cannot store it now".to_owned(),
+    }
+}

@@ -1,0 +1,213 @@
+//! Files of the data exchange, port 1001 (`docs/wire.md` §9).
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::limits::MAX_FILE_NAME;
+use crate::traceparent::TraceParent;
+
+/// Metadata of a stream to port 1001 that brings a file; without them it brings a message.
+pub const FILE_STREAM: &[u8] = b"file/1";
+
+/// A transfer's name, random. A transfer that is taken up again has the name of its first try.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct FileId([u8; 16]);
+
+impl FileId {
+    /// Wraps 16 random bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Why a text is no [`FileName`].
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseFileNameError {
+    /// There is nothing.
+    #[error("a file name is not empty")]
+    Empty,
+    /// More bytes than a directory takes.
+    #[error("file name of {0} bytes, at most {MAX_FILE_NAME} are allowed")]
+    TooLong(usize),
+    /// It is hidden, or one of `.` and `..`.
+    #[error("a file name does not begin with a dot")]
+    Dot,
+    /// A separator, a control character, or one that reorders what is read.
+    #[error("a file name does not have the character {0:?}")]
+    Character(char),
+}
+
+/// The final component of a path, safe to use in any directory: not empty, at most [`MAX_FILE_NAME`] bytes of UTF-8, no
+/// leading dot, neither `/` nor `\`, no control character and none that reorders text (Unicode TR 9).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FileName(String);
+
+impl FileName {
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name for the `n`-th file of this name: `report (2).pdf`. Zero is the name itself.
+    ///
+    /// Still a safe name: [`MAX_FILE_NAME`] leaves room for it in a directory entry of 255 bytes.
+    #[must_use]
+    pub fn numbered(&self, n: u32) -> String {
+        if n == 0 {
+            return self.0.clone();
+        }
+        match self.0.rsplit_once('.') {
+            Some((stem, extension)) if !stem.is_empty() => format!("{stem} ({n}).{extension}"),
+            Some(_) | None => format!("{} ({n})", self.0),
+        }
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for FileName {
+    type Err = ParseFileNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl TryFrom<String> for FileName {
+    type Error = ParseFileNameError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.is_empty() {
+            return Err(ParseFileNameError::Empty);
+        }
+        if text.len() > MAX_FILE_NAME {
+            return Err(ParseFileNameError::TooLong(text.len()));
+        }
+        if text.starts_with('.') {
+            return Err(ParseFileNameError::Dot);
+        }
+        match text.chars().find(|c| is_unsafe(*c)) {
+            Some(c) => Err(ParseFileNameError::Character(c)),
+            None => Ok(Self(text)),
+        }
+    }
+}
+
+impl From<FileName> for String {
+    fn from(name: FileName) -> Self {
+        name.0
+    }
+}
+
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '/' | '\\' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Head of a file: a varint length, at most [`crate::limits::MAX_FILE_HEAD`], and this in postcard start the stream. Once the receiver accepts, the bytes from its offset on follow, then SHA-256 of the whole file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FileHead {
+    /// The transfer's name.
+    pub id: FileId,
+    /// What the file is called.
+    pub name: FileName,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// The application's trace.
+    pub trace: Option<TraceParent>,
+}
+
+/// The receiver's word on a head: a varint length, at most [`crate::limits::MAX_FILE_HEAD`], and this in postcard.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FileAnswer {
+    /// Send the bytes.
+    Accepted {
+        /// From here on, at most the file's size.
+        offset: u64,
+    },
+    /// It was refused, in words.
+    Refused(String),
+    /// A later version's word.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The receiver's word on what came, framed as [`FileAnswer`]. It may come before the last byte was sent: then it is a refusal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum FileVerdict {
+    /// The hash is right, and the file is in its place and will stay there through any crash.
+    Stored {
+        /// What it is called there: nothing that exists is overwritten.
+        name: FileName,
+    },
+    /// It was refused, in words; nothing is left of it.
+    Refused(String),
+    /// A later version's word.
+    #[serde(other)]
+    Unknown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_leave_a_directory_or_hide_in_it_are_refused() {
+        use ParseFileNameError::{Character, Dot, Empty, TooLong};
+        let long = "x".repeat(MAX_FILE_NAME + 1);
+        for (name, error) in [
+            ("", Empty),
+            (".", Dot),
+            ("..", Dot),
+            (".ssh", Dot),
+            ("../../etc/passwd", Dot),
+            ("/etc/passwd", Character('/')),
+            ("a/../b", Character('/')),
+            ("a\\b", Character('\\')),
+            ("a\0b", Character('\0')),
+            ("a\nb", Character('\n')),
+            ("a\u{1b}[31mb", Character('\u{1b}')),
+            ("a\u{7f}", Character('\u{7f}')),
+            ("exe.\u{202e}fdp", Character('\u{202e}')),
+            (long.as_str(), TooLong(MAX_FILE_NAME + 1)),
+        ] {
+            assert_eq!(name.parse::<FileName>(), Err(error), "{name:?}");
+        }
+        for name in [
+            "a",
+            "a b..c",
+            "Bericht für 漢字.pdf",
+            "-rf",
+            "x".repeat(MAX_FILE_NAME).as_str(),
+        ] {
+            assert_eq!(name.parse::<FileName>().unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn numbered_names_keep_their_extension_and_stay_short_enough() {
+        let numbered = |name: &str, n| name.parse::<FileName>().unwrap().numbered(n);
+        assert_eq!(numbered("report.pdf", 0), "report.pdf");
+        assert_eq!(numbered("report.pdf", 2), "report (2).pdf");
+        assert_eq!(numbered("report", 1), "report (1)");
+        assert_eq!(numbered("a.tar.gz", 1), "a.tar (1).gz");
+        assert!(numbered(&"x".repeat(MAX_FILE_NAME), u32::MAX).len() <= 255);
+    }
+}
