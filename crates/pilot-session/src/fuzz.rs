@@ -1,4 +1,6 @@
-//! Fuzz body: a function, so that the stable test run replays the committed corpus.
+//! Fuzz bodies: functions, so that the stable test run replays the committed corpora.
+
+mod operations;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::mac::MacKey;
 use crate::{Config, Endpoint, LocalKeys, PeerKeys, Received};
+
+pub use operations::operations;
 
 /// Garbage, and genuine packets that `data` damages, into an endpoint with a live session: nothing panics, everything is
 /// dropped, and the session goes on.
@@ -129,12 +133,15 @@ impl Live {
 }
 
 fn endpoint(now: Instant, name: u8) -> Endpoint {
+    endpoint_with(&Arc::default(), now, name)
+}
+
+fn endpoint_with(config: &Arc<Config>, now: Instant, name: u8) -> Endpoint {
     let local = LocalKeys {
         agent: AgentId::new([name; 32]),
         dh_secret: Zeroizing::new([name; 32]),
     };
-    let config = Arc::new(Config::default());
-    Endpoint::new(config, local, Seed::new([name; 32]), now)
+    Endpoint::new(Arc::clone(config), local, Seed::new([name; 32]), now)
 }
 
 fn handshake_packet(now: Instant, endpoint: &mut Endpoint) -> Vec<u8> {
@@ -204,6 +211,11 @@ mod tests {
         #[test]
         fn nothing_changes_a_live_session(data in prop::collection::vec(any::<u8>(), 0..300)) {
             receive(Instant::now(), &data);
+        }
+
+        #[test]
+        fn payloads_arrive_once_as_they_were_sealed(data in prop::collection::vec(any::<u8>(), 0..300)) {
+            operations(Instant::now(), &data);
         }
     }
 }

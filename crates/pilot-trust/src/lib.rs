@@ -44,6 +44,7 @@
 mod config;
 mod deadlines;
 mod event;
+pub mod fuzz;
 mod grant;
 mod hash;
 mod identity;

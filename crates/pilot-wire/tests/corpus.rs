@@ -1,0 +1,221 @@
+//! The committed corpora of the wire formats run without a fault.
+
+#[path = "../../../fuzz/replay.rs"]
+mod replay;
+
+use pilot_types::{AgentId, BootId, PacketNumber, Port, StreamId, UnixTime};
+use pilot_wire::{
+    Authority, DataHeader, EcnCounts, ErrorCode, Frame, HandshakeHeader, Hello, HelloAnswer,
+    Inception, KeyAnswer, KeyQuery, LogEntry, LogKey, PacketKind, Rotation, SignedBytes,
+    StreamFrame, StreamHeader, TransportParams, VERSION, encode_ack, fuzz,
+};
+
+#[test]
+fn wire_frames() {
+    replay::replay("wire_frames", fuzz::frames);
+}
+
+#[test]
+fn wire_headers() {
+    replay::replay("wire_headers", fuzz::headers);
+}
+
+#[test]
+fn identity_log() {
+    replay::replay("identity_log", fuzz::identity);
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    let (id, code) = (StreamId::new(4), ErrorCode::CANCELLED);
+    let stream = StreamFrame {
+        id,
+        offset: 70_000,
+        is_fin: true,
+        data: b"bytes",
+    };
+    let all = [
+        Frame::Padding(3),
+        Frame::Ping,
+        Frame::Reset {
+            id,
+            code,
+            final_size: 9,
+        },
+        Frame::Stop { id, code },
+        Frame::MaxData(1 << 20),
+        Frame::MaxStreamData { id, max: 1 << 18 },
+        Frame::MaxStreams(100),
+        Frame::DataBlocked(5),
+        Frame::StreamDataBlocked { id, max: 6 },
+        Frame::StreamsBlocked(7),
+        Frame::PathChallenge([1; 8]),
+        Frame::PathResponse([2; 8]),
+        Frame::NewIndex {
+            sequence: 1,
+            index: 2,
+        },
+        Frame::RetireIndex { sequence: 1 },
+        Frame::Extension {
+            kind: Frame::OBSERVED_ADDRESS,
+            body: b"later",
+        },
+        Frame::Datagram(b"datagram"),
+        Frame::Stream(stream),
+        Frame::Close {
+            code,
+            reason: b"done",
+        },
+    ];
+    let mut seeds: Vec<Vec<u8>> = all.iter().map(encoded).collect();
+    seeds.push(seeds.concat());
+    let number = PacketNumber::new;
+    let ranges = [number(90)..=number(100), number(3)..=number(9)];
+    for ecn in [
+        None,
+        Some(EcnCounts {
+            ect0: 5,
+            ect1: 0,
+            ce: 1,
+        }),
+    ] {
+        let mut ack = vec![];
+        encode_ack(&mut ack, ranges.iter().cloned(), 25, ecn);
+        seeds.push(ack);
+    }
+    seeds
+}
+
+fn encoded(frame: &Frame<'_>) -> Vec<u8> {
+    let mut bytes = vec![];
+    frame.encode(&mut bytes);
+    bytes
+}
+
+const PARAMS: TransportParams = TransportParams {
+    max_data: 1 << 20,
+    max_stream_data: 1 << 18,
+    max_streams: 100,
+    max_datagram: 1200,
+    idle_timeout_ms: 30_000,
+    max_ack_delay_us: 25_000,
+};
+
+fn hellos() -> [Vec<u8>; 2] {
+    let hello = Hello {
+        agent: AgentId::new([1; 32]),
+        generation: 0,
+        sequence: 1,
+        head: [2; 32],
+        entries: vec![vec![3; 40]],
+        boot: BootId::new([4; 16]),
+        freshness: 5,
+        params: PARAMS,
+        versions: vec![VERSION],
+        ticket: Some([6; 16]),
+    };
+    let answer = HelloAnswer {
+        generation: 0,
+        sequence: 1,
+        head: [2; 32],
+        boot: BootId::new([4; 16]),
+        params: PARAMS,
+        versions: vec![VERSION],
+    };
+    [hello.encode(), answer.encode()]
+}
+
+fn handshake(kind: PacketKind) -> Vec<u8> {
+    let header = HandshakeHeader {
+        kind,
+        version: VERSION,
+        sender: 7,
+        receiver: 8,
+    };
+    let mut packet = vec![];
+    header.encode(&mut packet);
+    packet.resize(200, 0x55);
+    packet
+}
+
+fn headers() -> Vec<Vec<u8>> {
+    let data = DataHeader {
+        flags: 1,
+        receiver: 2,
+        low_number: 3,
+    };
+    let token = [9; 16];
+    let query = KeyQuery { sender: 1, token };
+    let answer = KeyAnswer {
+        receiver: 1,
+        token,
+        body: b"a key",
+    };
+    let stream = StreamHeader {
+        trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            .parse()
+            .ok(),
+        metadata: b"metadata".to_vec(),
+        ..StreamHeader::new(Port::new(50_000), Port::STDIO)
+    };
+    let mut seeds = vec![
+        [&data.encode()[..], &[0; 40]].concat(),
+        handshake(PacketKind::Initiation),
+        handshake(PacketKind::Response),
+        query.encode(),
+        answer.encode().expect("a short body"),
+        StreamHeader::new(Port::new(50_000), Port::ECHO).encode(),
+        stream.encode(),
+    ];
+    seeds.extend(hellos());
+    seeds
+}
+
+fn entries() -> Vec<Vec<u8>> {
+    let keys = |number| {
+        [LogKey::ED25519, LogKey::X25519, 99].map(|algorithm| LogKey {
+            algorithm,
+            bytes: vec![number; 32],
+        })
+    };
+    let inception = |recovery_commitment| {
+        LogEntry::Inception(Inception {
+            version: Inception::VERSION,
+            keys: keys(1).to_vec(),
+            recovery_commitment,
+            modifier: [2; 16],
+        })
+    };
+    let rotation = |authority| {
+        LogEntry::Rotation(Rotation {
+            agent: AgentId::new([3; 32]),
+            generation: 1,
+            sequence: 2,
+            previous: [4; 32],
+            keys: keys(5).to_vec(),
+            recovery_commitment: Some([6; 32]),
+            issued: UnixTime::from_secs(1_800_000_000),
+            authority,
+        })
+    };
+    let signed = |entry: LogEntry, signatures: usize| {
+        let mut bytes = entry.encode();
+        bytes.resize(bytes.len() + signatures * SignedBytes::SIGNATURE, 7);
+        bytes
+    };
+    vec![
+        signed(inception(None), 1),
+        signed(inception(Some([8; 32])), 1),
+        signed(rotation(Authority::Current), 2),
+        signed(rotation(Authority::Recovery([9; 32])), 2),
+        signed(rotation(Authority::Current), 1),
+        signed(inception(None), 0),
+    ]
+}
+
+#[test]
+#[ignore = "writes inputs into the checkout"]
+fn write_seeds() {
+    replay::write_seeds("wire_frames", frames());
+    replay::write_seeds("wire_headers", headers());
+    replay::write_seeds("identity_log", entries());
+}
