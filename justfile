@@ -20,7 +20,15 @@ bench:
 
 # One fuzz target for a while.
 fuzz target seconds="1200":
-    RUSTC_BOOTSTRAP=1 cargo fuzz run {{target}} -- -max_total_time={{seconds}}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{target}} -- -max_total_time={{seconds}}
+
+# Inputs of real messages into the fuzz corpora, after a format changed.
+fuzz-seeds:
+    cargo test -p pilot-wire -p pilot-nat -p pilot-registry -p pilot-session -p pilot-transport -p pilot-trust --test corpus write_seeds -- --ignored
+
+# The fewest inputs of a target's corpus that reach all that it reaches.
+fuzz-minimise target:
+    RUSTC_BOOTSTRAP=1 cargo fuzz cmin --sanitizer none {{target}}
 
 # System tests on machines in network namespaces, all or those whose names contain a word (root).
 lab filter="":
