@@ -147,7 +147,8 @@ impl Agent {
                 Ok(Read::Blocked) => break,
                 Ok(Read::End) => {
                     inbox.is_ended = true;
-                    if let Some((_, is_last)) = self.outgoing.get_mut(&stream) {
+                    let is_echo = self.echo.is_some();
+                    if let Some((_, is_last)) = self.outgoing.get_mut(&stream).filter(|_| is_echo) {
                         *is_last = true;
                     }
                     break;
