@@ -21,3 +21,8 @@ pub use error::{ApiError, Envelope, ErrorCode};
 pub use payload::Payload;
 pub use peer_ref::{ParsePeerError, PeerRef};
 pub use server::{BindError, Server};
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -10,23 +10,6 @@
 //! port 1001   send_file ──▶ head, bytes, hash ──▶ receive_file ──▶ FileSink (durable) ──▶ verdict  (by metadata)
 //! port 1001   send_message ──▶ head, body ──▶ DataExchange::serve ──▶ Inbox (durable) ──▶ ack
 //! ```
-//!
-//! ```
-//! use pilot_apps::serve_echo;
-//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
-//!
-//! # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-//! let (mut ours, theirs) = tokio::io::duplex(1024);
-//! let service = tokio::spawn(serve_echo(theirs));
-//! ours.write_all(b"hello").await?;
-//! ours.shutdown().await?;
-//! let mut back = String::new();
-//! ours.read_to_string(&mut back).await?;
-//! assert_eq!(back, "hello");
-//! assert_eq!(service.await??, 5);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! # })?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod bench;
@@ -46,3 +29,8 @@ pub use files::{
     send_file,
 };
 pub use waiting_room::{Bounds, Queue, WaitingRoom};
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

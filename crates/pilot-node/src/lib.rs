@@ -66,3 +66,8 @@ pub use rendezvous::{KeyAnswerBody, LogVerifier, RegistryHost, RendezvousRole};
 pub use status::{ConnectionStatus, PeerStatus, Status};
 pub use trust_port::{TrustAck, TrustMessage};
 pub use trusting::Knocked;
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -9,44 +9,6 @@
 //!                                DatagramQueue ┘      │
 //! owner opens ── handle_packet ──▶ frames ──▶ Streams, AckTracker, LossDetector, Paths ──▶ Event
 //! ```
-//!
-//! A drive loop over any pipe for datagrams; here a vector, and time that stands still:
-//!
-//! ```
-//! use std::net::{Ipv4Addr, SocketAddr};
-//! use std::sync::Arc;
-//! use std::time::Instant;
-//!
-//! use pilot_transport::{Config, Event, Read, Side, Transport};
-//! use pilot_types::{PacketNumber, PathId, RelayAddr, Seed, TransmitBuf};
-//!
-//! let now = Instant::now();
-//! let relay = RelayAddr(SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)));
-//! let path = PathId::Relay { relay, channel: 1 };
-//! let config = Arc::new(Config::default());
-//! let new = |side, seed| Transport::new(config.clone(), side, config.params, path, Seed::new([seed; 32]), now);
-//! let (mut alice, mut bob) = (new(Side::Even, 1), new(Side::Odd, 2));
-//!
-//! let id = alice.open_stream(now)?;
-//! alice.write(now, id, b"hello")?;
-//! alice.finish(now, id)?;
-//!
-//! let mut pipe: Vec<(PacketNumber, Vec<u8>)> = vec![];
-//! let mut out = TransmitBuf::new(1, 1200);
-//! while let Some(packet) = alice.poll_transmit(now, &mut out) {
-//!     pipe.push((packet.number, out.payload().to_vec())); // a session seals it under its number here
-//!     out.clear();
-//! }
-//! for (number, payload) in pipe {
-//!     bob.handle_packet(now, path, number, None, payload.len(), &payload)?;
-//! }
-//! assert_eq!(bob.poll_event(), Some(Event::StreamOpened(id)));
-//! let mut bytes = [0; 16];
-//! assert_eq!(bob.read(now, id, &mut bytes)?, Read::Bytes(5));
-//! assert_eq!(bob.read(now, id, &mut bytes)?, Read::End);
-//! assert!(bob.poll_timeout().is_some(), "when to call handle_timeout");
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
 
 mod ack;
 mod assembler;
@@ -85,3 +47,8 @@ pub use error::{ControlError, DatagramError, OpenError, PeerError, ReadError, Wr
 pub use event::Event;
 pub use stats::{ControlFrame, Read, SentPacket, Stats, StreamStats};
 pub use transport::Transport;
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

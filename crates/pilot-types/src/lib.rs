@@ -1,16 +1,4 @@
-//! Ids, addresses, units and the transmit buffer that every Pilot crate shares.
-//!
-//! No I/O, no codecs, no cryptography: values whose constructors parse, so that holding one means that it is valid.
-//!
-//! ```
-//! use pilot_types::{Address, Port};
-//!
-//! let address: Address = "0:A91F.0000.7C2E".parse()?;
-//! assert_eq!(address.to_string(), "0:A91F.0000.7C2E");
-//! assert_eq!(address.node().to_u64(), 0xA91F_0000_7C2E);
-//! assert_eq!(Port::ECHO.to_string(), "7");
-//! # Ok::<(), pilot_types::ParseAddressError>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod address;
 mod agent_id;

@@ -59,3 +59,8 @@ pub use rendezvous::{Rendezvous, RendezvousBuilder};
 pub use stream::Stream;
 pub use target::{ParseTargetError, Target};
 pub use url::{ParseUrlError, RendezvousUrl};
+
+/// The example of the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
