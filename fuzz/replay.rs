@@ -10,6 +10,10 @@ fn corpus(target: &str) -> PathBuf {
 }
 
 /// Runs `body` on every file of the target's corpus, by name, so that a panic is preceded by the file that makes it.
+#[expect(
+    clippy::print_stdout,
+    reason = "shown for a test that fails: the input that it failed on comes last"
+)]
 pub(crate) fn replay(target: &str, body: impl Fn(&[u8])) {
     let folder = corpus(target);
     let entries = fs::read_dir(&folder);
