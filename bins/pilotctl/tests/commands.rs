@@ -80,6 +80,8 @@ async fn every_command_answers_with_the_contracts_fields() {
         "scope": "7,1000-1002", "approved_at": "2026-01-01T00:00:00Z", "expires_at": null});
     let datagram = json!({"src_addr": PEER_ADDRESS, "src_port": 50_000, "src_node_id": PEER,
         "src_hostname": "planner", "port": 5000, "data": "tick\u{1b}[31m", "bytes": 9});
+    let event = json!({"topic": "jobs/done", "from": PEER, "from_address": PEER_ADDRESS,
+        "from_hostname": "planner", "data": "7\u{1b}[31m", "bytes": 6});
     let pong = json!({"seq": 1, "bytes": 32, "rtt_ms": 22.4, "path": "direct", "error": null});
     for (line, data) in [
         (
@@ -156,6 +158,14 @@ async fn every_command_answers_with_the_contracts_fields() {
             json!({"files": [{"name": "a.txt", "bytes": 4, "from": PEER, "from_address": PEER_ADDRESS,
                 "from_hostname": "planner", "sha256": "ef".repeat(32), "path": "/home/worker/.pilot/received/a.txt",
                 "received_at": "2026-01-01T00:00:00Z"}], "total": 1, "dir": "/home/worker/.pilot/received"}),
+        ),
+        (
+            "publish planner jobs/done --data hi",
+            json!({"target": PEER_ADDRESS, "node_id": PEER, "topic": "jobs/done", "bytes": 2, "subscribers": 2}),
+        ),
+        (
+            "subscribe planner jobs/* --count 2",
+            json!({"events": [event.clone(), event], "dropped": 3, "timeout": false}),
         ),
         (
             "dgram planner 5000 --data hi",
@@ -465,6 +475,9 @@ async fn a_wrong_command_line_is_an_invalid_argument() {
         "nothing",
         "bench planner 0",
         "listen 5000 --count 0",
+        "publish planner jobs/* --data x",
+        "publish planner a//b --data x",
+        "subscribe planner #/a",
         "disconnect x",
         "completions csh",
         "find",

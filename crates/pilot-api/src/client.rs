@@ -20,7 +20,8 @@ pub use stream::{ApiStream, StreamNumber};
 use crate::error::{ApiError, Envelope, ErrorCode};
 use crate::server::{ID_HEADER, INFO_HEADER, PROTOCOL};
 use crate::types::{
-    AcceptInfo, AcceptRequest, Call, DialInfo, DialRequest, StreamEnded, StreamOutcomeRequest, Verb,
+    AcceptInfo, AcceptRequest, Call, DialInfo, DialRequest, StreamEnded, StreamOutcomeRequest,
+    SubscribeRequest, Subscribed, Verb,
 };
 
 /// The daemon keeps a request's deadline itself; the client waits this much longer for its word.
@@ -84,6 +85,17 @@ impl Client {
     /// # Errors
     /// As [`Self::call`].
     pub async fn accept(&self, call: &AcceptRequest) -> Result<(AcceptInfo, ApiStream), ApiError> {
+        self.within(call, self.upgrade(call)).await
+    }
+
+    /// Subscribes at a broker; the stream brings an [`crate::types::EventLine`] in JSON a line.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn subscribe(
+        &self,
+        call: &SubscribeRequest,
+    ) -> Result<(Subscribed, ApiStream), ApiError> {
         self.within(call, self.upgrade(call)).await
     }
 

@@ -8,13 +8,14 @@ use crate::error::ApiError;
 use crate::types::{
     AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
     ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
-    DialInfo, DialRequest, DisconnectRequest, Disconnected, FileSent, FindRequest, Found,
-    HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
+    DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, FileSent, FindRequest,
+    Found, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
     Knocked, LookedUp, LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest,
-    PingRequest, Pong, ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected,
-    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
-    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued,
-    TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted, VisibilitySet,
+    PingRequest, Pong, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest,
+    RejectRequest, Rejected, SendDatagramRequest, SendFileRequest, SendMessageRequest,
+    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped,
+    SubscribeRequest, Subscribed, TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted,
+    UntrustRequest, Untrusted, VisibilitySet,
 };
 
 /// The two directions of a stream in one object.
@@ -106,6 +107,10 @@ daemon_api! {
     bench: BenchRequest => Benched;
     /// Opens a stream to an agent.
     dial: DialRequest => (DialInfo, BoxStream);
+    /// Hands an event to a broker.
+    publish: PublishRequest => EventPublished;
+    /// Subscribes at a broker; the stream brings an event a line.
+    subscribe: SubscribeRequest => (Subscribed, BoxStream);
     /// Takes a stream that came.
     accept: AcceptRequest => (AcceptInfo, BoxStream);
 }

@@ -7,6 +7,7 @@ mod bench;
 mod daemon;
 mod datagram;
 mod discovery;
+mod event;
 mod field;
 mod file;
 mod message;
@@ -32,6 +33,7 @@ pub use discovery::{
     FindRequest, Found, LookedUp, LookupRequest, PeerSummary, Peers, PeersRequest, PingRequest,
     Pong,
 };
+pub use event::{Event, EventLine, EventPublished, PublishRequest, SubscribeRequest, Subscribed};
 pub use file::{FileSent, Received, ReceivedFile, ReceivedRequest, SendFileRequest};
 pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
@@ -138,6 +140,8 @@ calls_with_deadline! {
     "/v1/bench" BenchRequest => Benched;
     "/v1/datagrams" SendDatagramRequest => DatagramSent;
     "/v1/datagrams/receive" ReceiveDatagramsRequest => Datagrams;
+    "/v1/events/publish" PublishRequest => EventPublished;
+    "/v1/events/subscribe" SubscribeRequest => Subscribed;
     "/v1/files" SendFileRequest => FileSent;
     "/v1/dial" DialRequest => DialInfo;
     "/v1/accept" AcceptRequest => AcceptInfo;

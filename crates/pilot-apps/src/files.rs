@@ -260,9 +260,8 @@ pub async fn receive_file<S: AsyncRead + AsyncWrite>(
         writer.write_all(&encode_prefixed(&verdict)).await?;
         writer.shutdown().await
     };
-    match (told.await, &result) {
-        (Err(error), Ok(_)) => tracing::debug!(%error, "the sender of a stored file does not know"),
-        (Err(_) | Ok(()), _) => {}
+    if let (Err(error), Ok(_)) = (told.await, &result) {
+        tracing::debug!(%error, "the sender of a stored file does not know");
     }
     result
 }

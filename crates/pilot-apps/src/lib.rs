@@ -8,6 +8,7 @@
 //! port 7      serve_bench(stream, request)              what comes is counted, or a pattern is sent (by metadata)
 //! port 1000…  WaitingRoom ── admit ──▶ (bounded, 30 s) ──▶ take     until `recv` or `accept` asks for it
 //! port 1001   send_file ──▶ head, bytes, hash ──▶ receive_file ──▶ FileSink (durable) ──▶ verdict  (by metadata)
+//! port 1002   publish_event, RemoteSubscription ──▶ serve_events ──▶ Broker
 //! port 1001   send_message ──▶ head, body ──▶ DataExchange::serve ──▶ Inbox (durable) ──▶ ack
 //! ```
 //! ```
@@ -15,6 +16,7 @@
 mod bench;
 mod data_exchange;
 mod echo;
+mod events;
 mod files;
 mod waiting_room;
 
@@ -24,6 +26,10 @@ pub use data_exchange::{
     SendMessageError, Sender, ServeError, Terms, send_message,
 };
 pub use echo::serve_echo;
+pub use events::{
+    Broker, EventError, PublishError, Published, RemoteSubscription, SubscribeError, Subscription,
+    publish_event, serve_events,
+};
 pub use files::{
     FileSent, FileSink, ReceiveFileError, SendFileError, read_file_head, receive_file, refuse_file,
     send_file,

@@ -16,7 +16,9 @@ pub(crate) use talk::{
     ConnectArgs, InboxArgs, InboxCommand, MessageType, PingArgs, RecvArgs, SendArgs,
     SendMessageArgs, Since,
 };
-pub(crate) use traffic::{BenchArgs, DgramArgs, ListenArgs, SendFileArgs};
+pub(crate) use traffic::{
+    BenchArgs, DgramArgs, ListenArgs, PublishArgs, SendFileArgs, SubscribeArgs,
+};
 
 use crate::duration::{Deadline, Span};
 
@@ -149,6 +151,10 @@ pub(crate) enum Command {
         #[arg(long)]
         clear: bool,
     },
+    /// Publish an event to those who subscribed at an agent
+    Publish(PublishArgs),
+    /// Take events that are published at an agent
+    Subscribe(SubscribeArgs),
     /// Send a datagram to a port of an agent
     Dgram(DgramArgs),
     /// Take datagrams that agents send to a port

@@ -3,6 +3,7 @@
 mod config;
 mod daemon;
 mod discovery;
+mod events;
 mod files;
 mod inbox;
 mod message;
@@ -43,6 +44,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Disconnect { id } => traffic::disconnect(context, id).await,
         Command::SendFile(args) => files::send_file(context, args).await,
         Command::Received { clear } => files::received(context, clear).await,
+        Command::Publish(args) => events::publish(context, args).await,
+        Command::Subscribe(args) => events::subscribe(context, args).await,
         Command::Dgram(args) => traffic::dgram(context, args).await,
         Command::Listen(args) => traffic::listen(context, &args).await,
         Command::Bench(args) => traffic::bench(context, args).await,

@@ -1,6 +1,7 @@
 //! The daemon as the API sees it: each command in terms of the node and its services.
 
 mod commands;
+mod events;
 mod files;
 mod messages;
 mod profile;

@@ -20,6 +20,7 @@ mod daemon;
 mod datagrams;
 mod embedded;
 mod error;
+mod event_lines;
 mod files;
 mod inbox;
 mod log;

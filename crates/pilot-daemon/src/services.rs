@@ -8,7 +8,8 @@ use std::time::Duration;
 use pilot::{AgentId, ErrorCode, ListenError, Listener, Node, Peer, Port, Stream};
 use pilot_api::ApiError;
 use pilot_apps::{
-    BenchRequest, Bounds, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_bench, serve_echo,
+    BenchRequest, Bounds, Broker, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_bench,
+    serve_echo, serve_events,
 };
 use pilot_wire::FILE_STREAM;
 use tokio::sync::Semaphore;
@@ -48,6 +49,7 @@ pub(crate) struct Services {
     room: Arc<WaitingRoom<Waiting>>,
     datagrams: Arc<Datagrams>,
     files: Arc<Files>,
+    broker: Arc<Broker>,
 }
 
 impl Services {
@@ -62,6 +64,7 @@ impl Services {
             room: Arc::new(WaitingRoom::new(Bounds::default())),
             datagrams: Arc::new(Datagrams::new(node.clone())),
             files: Arc::new(files),
+            broker: Arc::default(),
             node,
         };
         let echo = services.node.listen(Port::ECHO).await?;
@@ -80,6 +83,11 @@ impl Services {
         tokio::spawn(serve(messages, move |stream, peer| {
             exchange.clone().receive(stream, peer)
         }));
+        let events = services.node.listen(Port::EVENT_STREAM).await?;
+        let broker = Arc::clone(&services.broker);
+        tokio::spawn(serve(events, move |stream, peer| {
+            pass_events(Arc::clone(&broker), stream, peer)
+        }));
         services.keep_waiting(services.node.listen(Port::STDIO).await?);
         services.keep_waiting(services.node.listen_any().await?);
         let room = Arc::clone(&services.room);
@@ -90,6 +98,11 @@ impl Services {
     /// The data exchange.
     pub(crate) const fn exchange(&self) -> &Arc<DataExchange<StoredInbox>> {
         &self.exchange
+    }
+
+    /// Where events are published at this agent.
+    pub(crate) fn broker(&self) -> &Broker {
+        &self.broker
     }
 
     /// Files that come.
@@ -165,6 +178,12 @@ async fn echo_or_measure(measured: Arc<Measured>, stream: Stream, peer: Peer) {
         Err(_) => tracing::info!(from = %peer.agent.address(), "bench took too long"),
     }
     measured.agents().remove(&peer.agent);
+}
+
+async fn pass_events(broker: Arc<Broker>, stream: Stream, peer: Peer) {
+    if let Err(error) = serve_events(stream, &broker, peer.agent).await {
+        tracing::debug!(from = %peer.agent.address(), error = error::describe(&error), "events");
+    }
 }
 
 fn refuse(waiting: Waiting) {

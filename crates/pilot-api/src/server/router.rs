@@ -20,10 +20,11 @@ use crate::error::{ApiError, ErrorCode};
 use crate::types::{
     AcceptRequest, ApproveRequest, BenchRequest, Call, ConnectionsRequest, DeregisterRequest,
     DialRequest, DisconnectRequest, FindRequest, HandshakeRequest, InboxReadRequest, InboxRequest,
-    InfoRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ReceiveDatagramsRequest,
-    ReceivedRequest, RejectRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
-    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest,
-    StreamOutcomeRequest, TicketRequest, TrustRequest, UntrustRequest, Verb,
+    InfoRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, PublishRequest,
+    ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, SendDatagramRequest, SendFileRequest,
+    SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
+    StopRequest, StreamOutcomeRequest, SubscribeRequest, TicketRequest, TrustRequest,
+    UntrustRequest, Verb,
 };
 
 /// The deadline of a request that names none.
@@ -109,6 +110,7 @@ pub(super) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         inbox_read: InboxReadRequest;
         send_file: SendFileRequest;
         received: ReceivedRequest;
+        publish: PublishRequest;
         connections: ConnectionsRequest;
         disconnect: DisconnectRequest;
         deregister: DeregisterRequest;
@@ -125,6 +127,7 @@ pub(super) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         )
         .route(DialRequest::PATH, post(upgrade::dial::<D>))
         .route(AcceptRequest::PATH, post(upgrade::accept::<D>))
+        .route(SubscribeRequest::PATH, post(upgrade::subscribe::<D>))
         .fallback(|| std::future::ready(answer::failure(no_such_path())))
         .method_not_allowed_fallback(|| std::future::ready(answer::failure(wrong_method())))
         .with_state(shared)

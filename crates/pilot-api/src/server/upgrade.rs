@@ -1,4 +1,4 @@
-//! The two requests whose connection becomes a byte stream.
+//! The requests whose connection becomes a byte stream.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::outcomes::{LiveStream, broken_off};
 use super::router::{Closed, Shared, deadline, read, within};
 use crate::daemon_api::{BoxStream, DaemonApi};
 use crate::error::ApiError;
-use crate::types::{AcceptRequest, Call, DialRequest, StreamEnded};
+use crate::types::{AcceptRequest, Call, DialRequest, StreamEnded, SubscribeRequest};
 
 /// What the connection is upgraded to.
 pub(crate) const PROTOCOL: HeaderValue = HeaderValue::from_static("pilot-stream");
@@ -48,6 +48,18 @@ pub(super) async fn accept<D: DaemonApi>(
     let api = shared.api();
     let opened = open(request, |call: AcceptRequest| async move {
         api.accept(call).await
+    })
+    .await;
+    finish(&shared, opened)
+}
+
+pub(super) async fn subscribe<D: DaemonApi>(
+    State(shared): State<Arc<Shared<D>>>,
+    request: Request,
+) -> Response<Body> {
+    let api = shared.api();
+    let opened = open(request, |call: SubscribeRequest| async move {
+        api.subscribe(call).await
     })
     .await;
     finish(&shared, opened)

@@ -378,6 +378,49 @@ impl DaemonApi for Fake {
         })
     }
 
+    async fn publish(&self, request: PublishRequest) -> Result<EventPublished, ApiError> {
+        let agent = resolve(&request.peer).await?;
+        Ok(EventPublished {
+            target: agent.address,
+            node_id: agent.node_id,
+            topic: request.topic,
+            bytes: request.body.as_bytes().len() as u64,
+            subscribers: 2,
+        })
+    }
+
+    /// Three lines: an event, a gap, another event.
+    async fn subscribe(
+        &self,
+        request: SubscribeRequest,
+    ) -> Result<(Subscribed, BoxStream), ApiError> {
+        let agent = resolve(&request.peer).await?;
+        let event = EventLine::Event(Event {
+            topic: "jobs/done".parse().unwrap(),
+            from: agent.node_id,
+            from_address: agent.address,
+            from_hostname: agent.hostname.clone(),
+            body: Payload::new(b"7\x1b[31m".to_vec()),
+            bytes: 6,
+        });
+        let (ours, mut theirs) = tokio::io::duplex(4096);
+        tokio::spawn(async move {
+            for line in [event.clone(), EventLine::Dropped { dropped: 3 }, event] {
+                let mut text = serde_json::to_vec(&line).unwrap();
+                text.push(b'\n');
+                theirs.write_all(&text).await.unwrap();
+            }
+            let mut rest = vec![];
+            let _ = theirs.read_to_end(&mut rest).await;
+        });
+        let info = Subscribed {
+            target: agent.address,
+            node_id: agent.node_id,
+            topic: request.topic,
+        };
+        Ok((info, Box::new(ours)))
+    }
+
     async fn send_file(&self, request: SendFileRequest) -> Result<FileSent, ApiError> {
         let agent = resolve(&request.peer).await?;
         let name = request.path.file_name().unwrap_or_default();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use pilot_api::PeerRef;
 use pilot_types::Port;
+use pilot_wire::{Topic, TopicFilter};
 
 /// `dgram`.
 #[derive(Args, Debug)]
@@ -49,4 +50,28 @@ pub(crate) struct BenchArgs {
     /// The agent sends, this one receives
     #[arg(long)]
     pub(crate) reverse: bool,
+}
+
+/// `publish`.
+#[derive(Args, Debug)]
+pub(crate) struct PublishArgs {
+    /// The agent whose subscribers get it
+    pub(crate) peer: PeerRef,
+    /// What it is about: levels of letters, digits, - and _, separated by / or .
+    pub(crate) topic: Topic,
+    /// What it says
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) data: String,
+}
+
+/// `subscribe`.
+#[derive(Args, Debug)]
+pub(crate) struct SubscribeArgs {
+    /// The agent at which events are published
+    pub(crate) peer: PeerRef,
+    /// Which topics: * stands for one level, # for the rest
+    pub(crate) topic: TopicFilter,
+    /// End after so many [default: go on until stopped, or until --timeout]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: Option<u32>,
 }

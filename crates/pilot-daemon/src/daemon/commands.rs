@@ -6,14 +6,14 @@ use pilot::{DialOptions, Knocked, ProfileChange, Scope, Target, Terms};
 use pilot_api::types::{
     self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
     ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
-    DialInfo, DialRequest, DisconnectRequest, Disconnected, FileSent, FindRequest, Found,
-    HandshakeRequest, HandshakeStatus, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info,
-    InfoRequest, LookedUp, LookupRequest, MessageSent, NatInfo, Peers, PeersRequest, Pending,
-    PendingRequest, PingRequest, Pong, PublicKey, ReceiveDatagramsRequest, Received,
-    ReceivedRequest, RejectRequest, Rejected, SendDatagramRequest, SendFileRequest,
+    DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, FileSent, FindRequest,
+    Found, HandshakeRequest, HandshakeStatus, HostnameSet, Inbox, InboxReadRequest, InboxRequest,
+    Info, InfoRequest, LookedUp, LookupRequest, MessageSent, NatInfo, Peers, PeersRequest, Pending,
+    PendingRequest, PingRequest, Pong, PublicKey, PublishRequest, ReceiveDatagramsRequest,
+    Received, ReceivedRequest, RejectRequest, Rejected, SendDatagramRequest, SendFileRequest,
     SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
-    StopRequest, Stopped, TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted,
-    UntrustRequest, Untrusted, VisibilitySet,
+    StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TicketIssued, TicketRequest,
+    TrustRequest, Trusted, UntrustRequest, Untrusted, VisibilitySet,
 };
 use pilot_api::{ApiError, BoxStream, DaemonApi, PeerRef};
 use pilot_types::{NetworkId, Port, UnixTime};
@@ -292,6 +292,17 @@ impl DaemonApi for Daemon {
             .collect();
         connections.sort_by_key(|connection| connection.id);
         Ok(Connections { connections })
+    }
+
+    async fn publish(&self, request: PublishRequest) -> Result<EventPublished, ApiError> {
+        self.publish_one(request).await
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequest,
+    ) -> Result<(Subscribed, BoxStream), ApiError> {
+        self.open_subscription(request).await
     }
 
     async fn send_file(&self, request: SendFileRequest) -> Result<FileSent, ApiError> {

@@ -1,0 +1,95 @@
+//! Events: published to an agent's broker, and brought from there to whoever subscribed.
+
+use pilot_types::{Address, Hostname, NodeId};
+use pilot_wire::{Topic, TopicFilter};
+use serde::{Deserialize, Serialize};
+
+use crate::payload::Payload;
+use crate::peer_ref::PeerRef;
+
+/// `POST /v1/events/publish`: hand an event to the broker of an agent, or to one's own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PublishRequest {
+    /// Whose broker.
+    pub peer: PeerRef,
+    /// What it is about.
+    pub topic: Topic,
+    /// What it says: `data`, or `data_b64` where it is no text. At most 64 KiB.
+    #[serde(flatten)]
+    pub body: Payload,
+    /// The deadline; see [`super::Call::timeout_ms`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// An event that its broker has.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EventPublished {
+    /// Whose broker.
+    pub target: Address,
+    /// The same, by its 48 bits.
+    pub node_id: NodeId,
+    /// What it is about.
+    pub topic: Topic,
+    /// Bytes of data.
+    pub bytes: u64,
+    /// Subscribers that it was queued for.
+    pub subscribers: u64,
+}
+
+/// `POST /v1/events/subscribe`: events as they are published at the broker of an agent, or at one's own.
+///
+/// The connection is upgraded: from then on it brings an [`EventLine`] in JSON a line, until the caller ends its direction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscribeRequest {
+    /// Whose broker.
+    pub peer: PeerRef,
+    /// Which topics; `*` is one level, `#` the rest.
+    pub topic: TopicFilter,
+    /// The deadline for subscribing; see [`super::Call::timeout_ms`]. The subscription itself has none.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// The subscription that was opened.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Subscribed {
+    /// Whose broker.
+    pub target: Address,
+    /// The same, by its 48 bits.
+    pub node_id: NodeId,
+    /// Which topics.
+    pub topic: TopicFilter,
+}
+
+/// One line of a subscription.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EventLine {
+    /// Something was published.
+    Event(Event),
+    /// Events are missing here: the subscriber was too slow for them.
+    Dropped {
+        /// How many.
+        dropped: u64,
+    },
+}
+
+/// Something that was published.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// What it is about.
+    pub topic: Topic,
+    /// Who published it, proven by its key to the broker.
+    pub from: NodeId,
+    /// The publisher's address.
+    pub from_address: Address,
+    /// The publisher's name as it is known here.
+    pub from_hostname: Option<Hostname>,
+    /// What it says.
+    #[serde(flatten)]
+    pub body: Payload,
+    /// Bytes of data.
+    pub bytes: u64,
+}
