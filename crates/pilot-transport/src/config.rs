@@ -14,11 +14,19 @@ pub struct Config {
     pub keep_alive: Option<Duration>,
     /// Round trip that a fresh path is taken to have before its first sample.
     pub initial_rtt: Duration,
+    /// What holds a sender back on a path.
+    pub congestion: Congestion,
     /// Largest datagram on a fresh path, in bytes, the session's overhead included; less than [`BASE_DATAGRAM`] counts
     /// as that.
     pub max_datagram: usize,
+    /// Bytes to which `params.max_stream_data` grows for a reader that keeps up with its peer.
+    pub max_stream_window: u64,
+    /// Bytes to which `params.max_data` grows likewise.
+    pub max_window: u64,
     /// Bytes that one stream keeps until they are acknowledged; at least a stream header's worth.
     pub send_buffer: usize,
+    /// Bytes that all streams together keep beyond that, where the congestion window asks for them.
+    pub max_send_buffer: usize,
     /// Runs of received packet numbers that are remembered for ACK frames.
     pub max_ack_ranges: usize,
     /// Extension and index frames that wait to be sent or acknowledged.
@@ -43,13 +51,27 @@ impl Default for Config {
             // Half of what RFC 9002 §6.2.2 recommends for lack of knowledge: the handshake that came before bounds
             // the round trip well below its own timeout.
             initial_rtt: Duration::from_millis(166),
+            congestion: Congestion::Bbr,
             max_datagram: BASE_DATAGRAM,
+            // Four round trips of 200 Mbit/s over 80 ms; the session has room for other streams beside such a one.
+            max_stream_window: 8 * 1024 * 1024,
+            max_window: 12 * 1024 * 1024,
             send_buffer: 1024 * 1024,
+            max_send_buffer: 8 * 1024 * 1024,
             max_ack_ranges: 64,
             control_queue: 256,
             datagram_queue: 64,
         }
     }
+}
+
+/// A congestion controller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Congestion {
+    /// Sends at the rate at which the path was seen to deliver; random loss does not slow it down.
+    Bbr,
+    /// RFC 9438: grows until something is lost.
+    Cubic,
 }
 
 /// Which stream ids an end opens.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::controller::{AckedPacket, Controller};
+use crate::controller::{AckedPacket, Controller, LostPackets};
+use crate::pacer::pacing_rate;
 
 /// RFC 9438 §4.6: multiplicative decrease.
 const BETA: f64 = 0.7;
@@ -59,6 +60,10 @@ impl Cubic {
         2 * self.mss
     }
 
+    const fn is_in_slow_start(&self) -> bool {
+        self.window < self.slow_start_threshold
+    }
+
     fn segments(&self) -> f64 {
         self.window as f64 / self.mss as f64
     }
@@ -105,7 +110,7 @@ impl Cubic {
 }
 
 impl Controller for Cubic {
-    fn on_ack(&mut self, now: Instant, packet: AckedPacket, srtt: Duration) {
+    fn on_acked(&mut self, now: Instant, packet: AckedPacket, srtt: Duration) {
         let is_recovering = self
             .recovery_start
             .is_some_and(|start| packet.sent_at <= start);
@@ -124,8 +129,9 @@ impl Controller for Cubic {
         }
     }
 
-    fn on_congestion(&mut self, now: Instant, sent_at: Instant) {
-        if self.recovery_start.is_some_and(|start| sent_at <= start) {
+    fn on_lost(&mut self, now: Instant, lost: &LostPackets) {
+        let is_answered = |start| lost.newest_sent_at <= start;
+        if self.recovery_start.is_some_and(is_answered) {
             return;
         }
         self.recovery_start = Some(now);
@@ -151,8 +157,8 @@ impl Controller for Cubic {
         self.window
     }
 
-    fn is_in_slow_start(&self) -> bool {
-        self.window < self.slow_start_threshold
+    fn pacing_rate(&self, srtt: Duration) -> u64 {
+        pacing_rate(self.window, srtt, self.is_in_slow_start())
     }
 }
 
@@ -168,7 +174,17 @@ mod tests {
             size,
             is_app_limited: false,
         };
-        cubic.on_ack(now, packet, RTT);
+        cubic.on_acked(now, packet, RTT);
+    }
+
+    fn lose(cubic: &mut Cubic, now: Instant, sent_at: Instant) {
+        let lost = LostPackets {
+            bytes: 1200,
+            newest_sent_at: sent_at,
+            newest_in_flight: 1200,
+            latest_rtt: RTT,
+        };
+        cubic.on_lost(now, &lost);
     }
 
     #[test]
@@ -184,10 +200,10 @@ mod tests {
         let (mut cubic, start) = (Cubic::new(1200), Instant::now());
         ack(&mut cubic, start + RTT, 88_000);
         let now = start + 2 * RTT;
-        cubic.on_congestion(now, start);
-        cubic.on_congestion(now, start + RTT);
+        lose(&mut cubic, now, start);
+        lose(&mut cubic, now, start + RTT);
         assert_eq!(cubic.window(), 70_000);
-        cubic.on_congestion(now + RTT, now + Duration::from_millis(1));
+        lose(&mut cubic, now + RTT, now + Duration::from_millis(1));
         assert_eq!(cubic.window(), 49_000);
     }
 
@@ -198,7 +214,7 @@ mod tests {
         let missing = before - cubic.window();
         ack(&mut cubic, start + RTT, missing);
         let loss = start + 2 * RTT;
-        cubic.on_congestion(loss, loss - RTT);
+        lose(&mut cubic, loss, loss - RTT);
         // RFC 9438 §4.2: K = cbrt(200 * 0.3 / 0.4) = 5.3 s.
         let at_k = loss + Duration::from_millis(5_313);
         let (mut now, mut at_plateau) = (loss + 2 * RTT, 0);
@@ -226,7 +242,7 @@ mod tests {
             size: 1200,
             is_app_limited: true,
         };
-        cubic.on_ack(now, packet, RTT);
+        cubic.on_acked(now, packet, RTT);
         assert_eq!(cubic.window(), before);
     }
 
@@ -235,7 +251,7 @@ mod tests {
     fn a_pause_does_not_open_the_window() {
         let (mut cubic, start) = (Cubic::new(1200), Instant::now() + RTT);
         ack(&mut cubic, start, 240_000);
-        cubic.on_congestion(start + RTT, start);
+        lose(&mut cubic, start + RTT, start);
         let mut now = start + 3 * RTT;
         ack(&mut cubic, now, 1200);
         let before = cubic.window();
@@ -245,7 +261,7 @@ mod tests {
             size: 1200,
             is_app_limited: true,
         };
-        cubic.on_ack(now, packet, RTT);
+        cubic.on_acked(now, packet, RTT);
         ack(&mut cubic, now + RTT, 1200);
         assert!(cubic.window() - before < 1200, "{}", cubic.window());
     }
@@ -254,7 +270,7 @@ mod tests {
     fn the_window_never_falls_below_two_packets() {
         let (mut cubic, mut now) = (Cubic::new(1200), Instant::now());
         for _ in 0..50 {
-            cubic.on_congestion(now, now);
+            lose(&mut cubic, now, now);
             now += RTT;
         }
         assert_eq!(cubic.window(), 2400);

@@ -20,7 +20,10 @@ fn config() -> Arc<Config> {
             idle_timeout_ms: 10_000,
             max_ack_delay_us: 10_000,
         },
+        max_window: 30_000,
+        max_stream_window: 10_000,
         send_buffer: 10_000,
+        max_send_buffer: 20_000,
         ..Config::default()
     })
 }

@@ -12,11 +12,13 @@
 
 mod ack;
 mod assembler;
+mod bbr;
 mod close;
 mod config;
 mod control;
 mod controller;
 mod cubic;
+mod delivery_rate;
 mod error;
 mod event;
 mod flow;
@@ -41,8 +43,7 @@ mod transmit;
 mod transport;
 mod writer;
 
-pub use config::{Config, Side};
-pub use controller::{AckedPacket, Controller};
+pub use config::{Config, Congestion, Side};
 pub use error::{ControlError, DatagramError, OpenError, PeerError, ReadError, WriteError};
 pub use event::Event;
 pub use stats::{ControlFrame, Read, SentPacket, Stats, StreamStats};

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use pilot_types::PathId;
-use pilot_wire::limits::BASE_DATAGRAM;
 
 use crate::config::Config;
 use crate::event::Event;
@@ -40,7 +39,7 @@ impl Paths {
     pub(crate) fn new(id: PathId, config: &Config, now: Instant) -> Self {
         let key = PathKey(0);
         Self {
-            current: unknown(id, key, config, now),
+            current: PathState::new(id, key, config, now),
             previous: None,
             challenges: VecDeque::new(),
             next_key: PathKey(1),
@@ -53,6 +52,14 @@ impl Paths {
             return Some(&mut self.current);
         }
         self.previous.as_mut().filter(|path| path.key == key)
+    }
+
+    /// An ACK was dealt with.
+    pub(crate) fn on_ack_done(&mut self, now: Instant) {
+        self.current.on_ack_done(now);
+        if let Some(before) = &mut self.previous {
+            before.on_ack_done(now);
+        }
     }
 
     /// A datagram of `size` bytes came on `path`.
@@ -87,7 +94,7 @@ impl Paths {
     fn fresh(&mut self, id: PathId, config: &Config, now: Instant) -> PathState {
         let key = self.next_key;
         self.next_key = PathKey(key.0 + 1);
-        let mut path = unknown(id, key, config, now);
+        let mut path = PathState::new(id, key, config, now);
         if is_port_change(&self.current.id, &id) {
             path.inherit(&mut self.current);
         }
@@ -97,12 +104,6 @@ impl Paths {
         }
         path
     }
-}
-
-/// A path that nothing is known of; every path carries the base datagram (RFC 9000 §14.2).
-fn unknown(id: PathId, key: PathKey, config: &Config, now: Instant) -> PathState {
-    let mtu = config.max_datagram.max(BASE_DATAGRAM);
-    PathState::new(id, key, mtu, config.initial_rtt, now)
 }
 
 impl Transport {

@@ -7,6 +7,9 @@ const BURST_PACKETS: u64 = 10;
 /// Timers of real machines fire up to a millisecond late, and again as much until they are served: at high rates the
 /// bucket holds what the rate brings in this time, or the path would starve between two wakings.
 const BURST_TIME: Duration = Duration::from_millis(2);
+/// Who is held back waits for this much of the rate: finer timers are late anyway, and packets that leave together
+/// share a system call.
+const QUANTUM_TIME: Duration = Duration::from_millis(1);
 
 /// Holds packets back so that a window does not leave in one burst.
 #[derive(Clone, Debug)]
@@ -31,12 +34,9 @@ impl Pacer {
     /// When a packet of `size` bytes may leave; `None`: now. `rate` is in bytes per second.
     pub(crate) fn delay(&mut self, now: Instant, size: u64, rate: u64) -> Option<Instant> {
         let rate = rate.max(1);
-        let burst_bytes = u128::from(rate) * BURST_TIME.as_nanos() / 1_000_000_000;
-        let capacity = u64::try_from(burst_bytes)
-            .unwrap_or(u64::MAX)
-            .max(BURST_PACKETS * self.mss);
-        let elapsed = now.saturating_duration_since(self.updated).as_nanos();
-        let refill = u64::try_from(u128::from(rate) * elapsed / 1_000_000_000).unwrap_or(u64::MAX);
+        let capacity = bytes_in(BURST_TIME, rate).max(BURST_PACKETS * self.mss);
+        let elapsed = now.saturating_duration_since(self.updated);
+        let refill = bytes_in(elapsed, rate);
         // A refill of nothing keeps `updated`, so that many early calls do not lose fractions.
         if refill > 0 {
             self.tokens = self.tokens.saturating_add(refill).min(capacity);
@@ -45,7 +45,8 @@ impl Pacer {
         if self.tokens >= size {
             return None;
         }
-        let missing = u128::from(size - self.tokens);
+        let quantum = bytes_in(QUANTUM_TIME, rate).max(size);
+        let missing = u128::from(quantum - self.tokens);
         let nanos = (missing * 1_000_000_000).div_ceil(u128::from(rate));
         Some(self.updated + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
     }
@@ -54,6 +55,12 @@ impl Pacer {
     pub(crate) const fn on_sent(&mut self, size: u64) {
         self.tokens = self.tokens.saturating_sub(size);
     }
+}
+
+/// Bytes that `rate` brings in `time`.
+fn bytes_in(time: Duration, rate: u64) -> u64 {
+    let bytes = u128::from(rate) * time.as_nanos() / 1_000_000_000;
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Bytes per second: RFC 9002 §7.7, `N * congestion_window / smoothed_rtt`, N 1.25, or 2 while slow start doubles.
@@ -85,6 +92,26 @@ mod tests {
             }
         }
         assert!((109..=111).contains(&left), "{left} packets");
+    }
+
+    #[test]
+    fn at_a_high_rate_it_wakes_once_a_millisecond() {
+        let start = Instant::now();
+        let (mut pacer, mut now, mut wakes, mut left) = (Pacer::new(1000, start), start, 0, 0u64);
+        while now < start + Duration::from_secs(1) {
+            match pacer.delay(now, 1000, 100_000_000) {
+                None => {
+                    pacer.on_sent(1000);
+                    left += 1000;
+                }
+                Some(at) => {
+                    wakes += 1;
+                    now = at;
+                }
+            }
+        }
+        assert!(wakes <= 1_001, "{wakes} wakes");
+        assert!((99_900_000..=100_200_000).contains(&left), "{left} bytes");
     }
 
     #[test]

@@ -5,10 +5,14 @@ use std::time::{Duration, Instant};
 use pilot_types::PathId;
 use pilot_wire::limits::BASE_DATAGRAM;
 
-use crate::controller::{AckedPacket, Controller};
+use crate::bbr::Bbr;
+use crate::config::{Config, Congestion};
+use crate::controller::{AckedPacket, Controller, LostPackets};
 use crate::cubic::Cubic;
-use crate::pacer::{Pacer, pacing_rate};
+use crate::delivery_rate::{DeliveryRate, Departure};
+use crate::pacer::Pacer;
 use crate::rtt::Rtt;
+use crate::sent::InFlight;
 
 /// RFC 9000 §8.1: "three times the amount of data received".
 const AMPLIFICATION: u64 = 3;
@@ -39,6 +43,7 @@ pub(crate) struct PathState {
     pub(crate) mtu: usize,
     pub(crate) rtt: Rtt,
     controller: Box<dyn Controller>,
+    rate: DeliveryRate,
     pacer: Pacer,
     in_flight: u64,
     /// `None` once the path is validated.
@@ -56,20 +61,16 @@ pub(crate) struct PathState {
 }
 
 impl PathState {
-    /// A validated path that nothing is known of.
-    pub(crate) fn new(
-        id: PathId,
-        key: PathKey,
-        mtu: usize,
-        initial_rtt: Duration,
-        now: Instant,
-    ) -> Self {
+    /// A validated path that nothing is known of; every path carries the base datagram (RFC 9000 §14.2).
+    pub(crate) fn new(id: PathId, key: PathKey, config: &Config, now: Instant) -> Self {
+        let mtu = config.max_datagram.max(BASE_DATAGRAM);
         Self {
             id,
             key,
             mtu,
-            rtt: Rtt::new(initial_rtt),
-            controller: Box::new(Cubic::new(mtu)),
+            rtt: Rtt::new(config.initial_rtt),
+            controller: controller(config.congestion, mtu),
+            rate: DeliveryRate::new(now),
             pacer: Pacer::new(mtu, now),
             in_flight: 0,
             validation: None,
@@ -149,13 +150,15 @@ impl PathState {
         self.allowance = self.allowance.saturating_sub(size);
     }
 
-    /// An ack-eliciting packet left; gives its sequence on this path.
-    pub(crate) fn on_sent(&mut self, size: u64) -> u64 {
+    /// An ack-eliciting packet left; gives its sequence on this path, and what it remembers of it.
+    pub(crate) fn on_sent(&mut self, now: Instant, size: u64) -> (u64, Departure) {
         self.on_sent_untracked(size);
         self.pacer.on_sent(size);
+        self.controller.on_sent(now, self.in_flight);
+        let departure = self.rate.on_sent(now, self.in_flight, size);
         self.in_flight += size;
         self.next_sequence += 1;
-        self.next_sequence - 1
+        (self.next_sequence - 1, departure)
     }
 
     /// Whether the window has room for another full packet.
@@ -165,27 +168,43 @@ impl PathState {
 
     /// When the pacer lets the next full packet go; `None`: now.
     pub(crate) fn pacing_delay(&mut self, now: Instant) -> Option<Instant> {
-        let rate = pacing_rate(
-            self.controller.window(),
-            self.rtt.smoothed(),
-            self.controller.is_in_slow_start(),
-        );
+        let rate = self.controller.pacing_rate(self.rtt.smoothed());
         self.pacer.delay(now, self.mtu as u64, rate)
     }
 
-    pub(crate) const fn set_app_limited(&mut self, is_limited: bool) {
-        self.is_app_limited = is_limited;
+    /// The window or the pacer holds a packet back.
+    pub(crate) const fn set_path_limited(&mut self) {
+        self.is_app_limited = false;
+    }
+
+    /// There is nothing to send, though the window has room.
+    pub(crate) fn set_app_limited(&mut self, now: Instant) {
+        self.is_app_limited = true;
+        // As long as the pacer would hold it back, nothing is missed.
+        if self.pacing_delay(now).is_none() {
+            self.rate.set_app_limited(self.in_flight);
+        }
     }
 
     /// A packet of this path was acknowledged.
-    pub(crate) fn on_acked(&mut self, now: Instant, sent_at: Instant, size: u64) {
-        self.in_flight -= size;
+    pub(crate) fn on_acked(&mut self, now: Instant, packet: &InFlight) {
+        self.rate.on_acked(now, packet, self.in_flight);
+        self.in_flight -= packet.size;
+        self.largest_acked = self.largest_acked.max(Some(packet.sequence));
         let packet = AckedPacket {
-            sent_at,
-            size,
+            sent_at: packet.sent_at,
+            size: packet.size,
             is_app_limited: self.is_app_limited,
         };
-        self.controller.on_ack(now, packet, self.rtt.smoothed());
+        self.controller.on_acked(now, packet, self.rtt.smoothed());
+    }
+
+    /// All packets of an ACK were told, and those that it shows to be lost.
+    pub(crate) fn on_ack_done(&mut self, now: Instant) {
+        let min_rtt = self.rtt.min().unwrap_or_default();
+        if let Some(sample) = self.rate.sample(min_rtt, self.in_flight) {
+            self.controller.on_sample(now, &sample);
+        }
     }
 
     /// A packet of this path is no longer expected to arrive.
@@ -193,9 +212,19 @@ impl PathState {
         self.in_flight -= size;
     }
 
-    /// The newest of the packets that were just lost was sent at `sent_at`.
-    pub(crate) fn on_congestion(&mut self, now: Instant, sent_at: Instant) {
-        self.controller.on_congestion(now, sent_at);
+    /// Packets of this path were just found lost, the oldest first.
+    pub(crate) fn on_lost(&mut self, now: Instant, lost: &[InFlight]) {
+        let Some(newest) = lost.last() else {
+            return;
+        };
+        let packets = LostPackets {
+            bytes: lost.iter().map(|packet| packet.size).sum(),
+            newest_sent_at: newest.sent_at,
+            newest_in_flight: newest.departure.in_flight(),
+            latest_rtt: self.rtt.latest(),
+        };
+        self.in_flight -= packets.bytes;
+        self.controller.on_lost(now, &packets);
     }
 
     pub(crate) fn on_persistent_congestion(&mut self) {
@@ -214,8 +243,17 @@ impl PathState {
     /// only the port changed.
     pub(crate) fn inherit(&mut self, from: &mut Self) {
         self.rtt = from.rtt;
+        // A copy: packets in flight on the old path remember its counts.
+        self.rate = from.rate.clone();
         std::mem::swap(&mut self.controller, &mut from.controller);
         std::mem::swap(&mut self.pacer, &mut from.pacer);
+    }
+}
+
+fn controller(congestion: Congestion, mtu: usize) -> Box<dyn Controller> {
+    match congestion {
+        Congestion::Bbr => Box::new(Bbr::new(mtu)),
+        Congestion::Cubic => Box::new(Cubic::new(mtu)),
     }
 }
 

@@ -36,6 +36,8 @@ impl Transport {
         }
         self.scratch.packets = acked;
         self.detect_losses(now);
+        self.paths.on_ack_done(now);
+        self.streams.on_window(self.paths.current.window());
         Ok(())
     }
 
@@ -54,8 +56,7 @@ impl Transport {
 
     fn packet_acked(&mut self, now: Instant, packet: InFlight) {
         if let Some(path) = self.paths.by_key(packet.path) {
-            path.on_acked(now, packet.sent_at, packet.size);
-            path.largest_acked = path.largest_acked.max(Some(packet.sequence));
+            path.on_acked(now, &packet);
         }
         let mut frames = packet.frames;
         for frame in frames.drain(..) {
@@ -159,14 +160,8 @@ impl Transport {
 }
 
 fn react_to_losses(now: Instant, path: &mut PathState, lost: &[InFlight], max_ack_delay: Duration) {
-    let Some(newest) = lost.last() else {
-        return;
-    };
-    path.on_congestion(now, newest.sent_at);
+    path.on_lost(now, lost);
     if is_persistent(lost, path, max_ack_delay) {
         path.on_persistent_congestion();
-    }
-    for packet in lost {
-        path.on_removed(packet.size);
     }
 }

@@ -30,6 +30,10 @@ impl Rtt {
         self.smoothed
     }
 
+    pub(crate) const fn latest(&self) -> Duration {
+        self.latest
+    }
+
     pub(crate) const fn min(&self) -> Option<Duration> {
         self.min
     }

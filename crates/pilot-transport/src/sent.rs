@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
+use crate::delivery_rate::Departure;
 use crate::path::PathKey;
 use crate::writer::SentFrame;
 
@@ -25,6 +26,7 @@ pub(crate) struct InFlight {
     pub(crate) frames: Vec<SentFrame>,
     /// Largest number in the ACK that it carried.
     pub(crate) acked_up_to: Option<u64>,
+    pub(crate) departure: Departure,
 }
 
 /// A place in the queue; `None` after the packet was acknowledged or lost.

@@ -14,7 +14,7 @@ use pilot_wire::{ErrorCode, TransportParams};
 use crate::config::{Config, Side};
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::event::{Event, Events};
-use crate::flow::FlowControl;
+use crate::flow::{FlowControl, ReceiveWindow};
 use crate::stats::{Read, StreamStats};
 use ids::StreamIds;
 use recv::RecvSide;
@@ -53,6 +53,23 @@ struct Schedule {
     control: VecDeque<StreamId>,
 }
 
+/// How much a stream keeps until it is acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Capacity {
+    each: usize,
+    /// That all streams share where more is wanted.
+    largest: usize,
+    wanted: usize,
+}
+
+impl Capacity {
+    /// Of each of `streams`: together at most `streams * each`, or `largest` if that is more.
+    fn of(&self, streams: usize) -> usize {
+        let share = self.largest / streams.max(1);
+        self.each.max(self.wanted.min(share))
+    }
+}
+
 /// The streams of one session.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -61,9 +78,10 @@ pub(crate) struct Streams {
     ids: StreamIds,
     flow: FlowControl,
     schedule: Schedule,
-    window: u64,
+    /// Of a fresh stream.
+    window: ReceiveWindow,
     peer_window: u64,
-    capacity: usize,
+    capacity: Capacity,
     retransmitted: u64,
 }
 
@@ -73,13 +91,25 @@ impl Streams {
         Self {
             open: BTreeMap::new(),
             ids: StreamIds::new(side, ours.max_streams, peer.max_streams),
-            flow: FlowControl::new(ours.max_data, peer.max_data),
+            flow: FlowControl::new(
+                ReceiveWindow::new(ours.max_data, config.max_window),
+                peer.max_data,
+            ),
             schedule: Schedule::default(),
-            window: ours.max_stream_data,
+            window: ReceiveWindow::new(ours.max_stream_data, config.max_stream_window),
             peer_window: peer.max_stream_data,
-            capacity: config.send_buffer,
+            capacity: Capacity {
+                each: config.send_buffer,
+                largest: config.max_send_buffer,
+                wanted: 0,
+            },
             retransmitted: 0,
         }
+    }
+
+    /// The congestion window is `window` bytes: what is not acknowledged is that and, after a loss, as much again.
+    pub(crate) fn on_window(&mut self, window: u64) {
+        self.capacity.wanted = usize::try_from(window.saturating_mul(2)).unwrap_or(usize::MAX);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -133,8 +163,9 @@ impl Streams {
     }
 
     pub(crate) fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        let capacity = self.capacity.of(self.open.len());
         let stream = self.open.get_mut(&id).ok_or(WriteError::Unknown)?;
-        let taken = stream.send.write(data, self.capacity)?;
+        let taken = stream.send.write(data, capacity)?;
         stream.queue_data(id, &mut self.schedule);
         Ok(taken)
     }

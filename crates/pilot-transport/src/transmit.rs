@@ -8,6 +8,7 @@ use pilot_wire::limits::BASE_DATAGRAM;
 use rand_core::Rng;
 
 use crate::close::State;
+use crate::flow::Tempo;
 use crate::sent::InFlight;
 use crate::stats::SentPacket;
 use crate::timer::Timer;
@@ -84,15 +85,15 @@ impl Transport {
             return Gate::Open;
         }
         if !path.has_window() {
-            path.set_app_limited(false);
+            path.set_path_limited();
             return Gate::AcksOnly;
         }
         if !is_pending {
-            path.set_app_limited(true);
+            path.set_app_limited(now);
             return Gate::AcksOnly;
         }
         if let Some(at) = path.pacing_delay(now) {
-            path.set_app_limited(false);
+            path.set_path_limited();
             self.timers.set(Timer::Pacing as usize, at);
             return Gate::AcksOnly;
         }
@@ -123,12 +124,14 @@ impl Transport {
         writer: &mut FrameWriter<'_>,
     ) -> bool {
         let delay_us = self.acks.delay_us(now);
+        let srtt = self.paths.current.rtt.smoothed();
+        let tempo = Tempo { now, srtt };
         let mut has_ack = is_ack_due && writer.put_ack(&self.acks, delay_us);
         if gate == Gate::Open {
             self.fill_challenge(writer);
             self.fill_responses(writer);
-            self.streams.fill_control(writer);
-            self.streams.fill_limits(writer);
+            self.streams.fill_control(tempo, writer);
+            self.streams.fill_limits(tempo, writer);
             self.control.fill(writer);
             self.datagrams.fill(writer);
             self.streams.fill_data(writer);
@@ -189,7 +192,7 @@ impl Transport {
     ) {
         let size = datagram_size(out);
         let path = &mut self.paths.current;
-        let sequence = path.on_sent(size);
+        let (sequence, departure) = path.on_sent(now, size);
         self.loss.on_sent(InFlight {
             number: self.loss.next_number(),
             sent_at: now,
@@ -198,6 +201,7 @@ impl Transport {
             size,
             frames,
             acked_up_to,
+            departure,
         });
         self.activity.ack_only = 0;
         // RFC 9000 §10.1: the timer restarts with the first ack-eliciting packet since one was received.

@@ -4,6 +4,7 @@ use pilot_wire::Frame;
 
 use super::send::Filled;
 use super::{Streams, Turn};
+use crate::flow::Tempo;
 use crate::writer::{FrameWriter, SentFrame};
 
 impl Streams {
@@ -17,9 +18,9 @@ impl Streams {
     }
 
     /// Limits of the session: MAX_DATA, MAX_STREAMS, STREAMS_BLOCKED.
-    pub(crate) fn fill_limits(&mut self, writer: &mut FrameWriter<'_>) {
+    pub(crate) fn fill_limits(&mut self, tempo: Tempo, writer: &mut FrameWriter<'_>) {
         if self.flow.is_max_due {
-            let max = self.flow.advance();
+            let max = self.flow.advance(tempo);
             self.flow.is_max_due = !writer.put_tracked(&Frame::MaxData(max), SentFrame::MaxData);
         }
         if self.ids.is_max_due {
@@ -34,11 +35,11 @@ impl Streams {
     }
 
     /// RESET, STOP and MAX_STREAM_DATA of single streams.
-    pub(crate) fn fill_control(&mut self, writer: &mut FrameWriter<'_>) {
+    pub(crate) fn fill_control(&mut self, tempo: Tempo, writer: &mut FrameWriter<'_>) {
         while let Some(&id) = self.schedule.control.front() {
             if let Some(stream) = self.open.get_mut(&id) {
-                let is_written =
-                    stream.send.fill_reset(id, writer) && stream.recv.fill_control(id, writer);
+                let is_written = stream.send.fill_reset(id, writer)
+                    && stream.recv.fill_control(id, tempo, writer);
                 if !is_written {
                     return;
                 }

@@ -145,13 +145,14 @@ impl Streams {
         is_fin: bool,
         events: &mut Events,
     ) {
+        let capacity = self.capacity.of(self.open.len());
         let Some(stream) = self.open.get_mut(&id) else {
             return;
         };
         if stream.send.on_acked(range, is_fin) {
             events.push(Event::StreamFinished(id));
         }
-        if stream.send.take_writable(self.capacity) && !stream.is_writable_told {
+        if stream.send.take_writable(capacity) && !stream.is_writable_told {
             stream.is_writable_told = true;
             events.push(Event::Writable(id));
         }

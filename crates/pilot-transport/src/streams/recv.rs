@@ -5,7 +5,7 @@ use pilot_wire::{ErrorCode, Frame, StreamFrame};
 
 use crate::assembler::Assembler;
 use crate::error::{PeerError, ReadError};
-use crate::flow::ReceiveWindow;
+use crate::flow::{ReceiveWindow, Tempo};
 use crate::stats::Read;
 use crate::writer::{FrameWriter, SentFrame};
 
@@ -39,10 +39,10 @@ pub(crate) struct RecvSide {
 }
 
 impl RecvSide {
-    pub(crate) fn new(window: u64) -> Self {
+    pub(crate) fn new(window: ReceiveWindow) -> Self {
         Self {
             assembler: Assembler::default(),
-            window: ReceiveWindow::new(window),
+            window,
             is_max_due: false,
             highest: 0,
             final_size: None,
@@ -197,7 +197,12 @@ impl RecvSide {
     }
 
     /// Writes what is due; `false` if it did not fit.
-    pub(crate) fn fill_control(&mut self, id: StreamId, writer: &mut FrameWriter<'_>) -> bool {
+    pub(crate) fn fill_control(
+        &mut self,
+        id: StreamId,
+        tempo: Tempo,
+        writer: &mut FrameWriter<'_>,
+    ) -> bool {
         if let Phase::Stopped { code, is_due } = &mut self.phase
             && *is_due
         {
@@ -206,7 +211,7 @@ impl RecvSide {
         }
         if self.is_max_due {
             let mut window = self.window;
-            let max = window.advance();
+            let max = window.advance(tempo);
             let frame = Frame::MaxStreamData { id, max };
             if writer.put_tracked(&frame, SentFrame::MaxStreamData(id)) {
                 self.window = window;
