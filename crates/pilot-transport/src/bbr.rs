@@ -276,7 +276,7 @@ impl Controller for Bbr {
         self.advance(now, sample, is_round_start);
         self.control(sample);
         if is_round_start {
-            self.losses.begin_round();
+            self.losses.end_round(sample.total - sample.total_before);
         }
         self.is_restarting = false;
     }

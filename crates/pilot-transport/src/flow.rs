@@ -52,10 +52,10 @@ impl ReceiveWindow {
 
     /// The limit to tell the peer now.
     ///
-    /// A quarter of the window in a round trip makes it double: it holds four round trips' worth then, of which repairs
-    /// of losses take two or three.
+    /// A quarter of the window in two round trips makes it double, until it holds eight round trips' worth: while a
+    /// packet is repaired that was lost twice, three go by, and a limit may be on its way for another.
     pub(crate) fn advance(&mut self, tempo: Tempo) -> u64 {
-        let is_fast = |at: Instant| tempo.now.saturating_duration_since(at) < tempo.srtt;
+        let is_fast = |at: Instant| tempo.now.saturating_duration_since(at) < tempo.srtt * 2;
         // A limit that is repeated because it was lost says nothing of the reader.
         if self.is_late() && self.told_at.replace(tempo.now).is_some_and(is_fast) {
             self.window = (self.window * 2).min(self.largest).max(self.window);
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn a_window_grows_for_a_fast_reader_only_and_not_beyond_its_limit() {
         let start = Instant::now();
-        for (gap, grown) in [(RTT * 2, 100), (RTT / 2, 350)] {
+        for (gap, grown) in [(RTT * 2, 100), (RTT, 350)] {
             let mut window = ReceiveWindow::new(100, 350);
             let (mut now, mut consumed) = (start, 0);
             for _ in 0..10 {

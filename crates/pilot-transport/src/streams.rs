@@ -107,9 +107,10 @@ impl Streams {
         }
     }
 
-    /// The congestion window is `window` bytes: what is not acknowledged is that and, after a loss, as much again.
+    /// The congestion window is `window` bytes: what is not acknowledged in order is more while losses are
+    /// repaired.
     pub(crate) fn on_window(&mut self, window: u64) {
-        self.capacity.wanted = usize::try_from(window.saturating_mul(2)).unwrap_or(usize::MAX);
+        self.capacity.wanted = usize::try_from(window.saturating_mul(3)).unwrap_or(usize::MAX);
     }
 
     pub(crate) fn is_empty(&self) -> bool {

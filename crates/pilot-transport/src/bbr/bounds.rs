@@ -1,9 +1,9 @@
 //! Congestion, and what it makes of the model.
 //!
 //! A packet that is lost while the round trip is as short as ever was not lost by a full queue. So losses are counted
-//! apart: those next to a packet that had to queue, and all. A round is congested if more than a fiftieth was lost next
-//! to a queue, or a fifth in all: the first is version 3's threshold where it means something, the second holds where a
-//! queue is too short to be seen.
+//! apart: those next to a packet that had to queue, and all. What is lost without a queue is expected with one, too: twice
+//! that share, and a fiftieth, which is version 3's threshold, make a round congested, or a fifth of losses of any kind,
+//! which holds where a queue is too short to be seen.
 
 use std::time::Duration;
 
@@ -14,6 +14,10 @@ use crate::delivery_rate::RateSample;
 const QUEUED_LOSS: f64 = 0.02;
 /// Of all losses: beyond what a link that loses at random is bearable with.
 const ANY_LOSS: f64 = 0.2;
+/// Random loss is an average of as many rounds, ...
+const BASELINE_ROUNDS: f64 = 8.0;
+/// ... and more of it is not taken for random.
+const MAX_BASELINE: f64 = 0.1;
 /// Fewer packets lost in a round say nothing of a share.
 const MIN_LOST_PACKETS: u64 = 3;
 /// A round trip with a queue is longer than the shortest one by an eighth of it, and by what machines blur.
@@ -21,6 +25,8 @@ const QUEUE_SHARE: u32 = 8;
 const QUEUE_FLOOR: Duration = Duration::from_millis(1);
 /// draft §2.6: "Beta".
 const BETA: f64 = 0.7;
+/// What a congested probe leaves of the bytes that it had in flight.
+const PROBE_BETA: f64 = 0.85;
 /// draft §2.6: "Headroom".
 const HEADROOM: f64 = 0.15;
 
@@ -32,6 +38,8 @@ pub(super) struct RoundLosses {
     events: u32,
     /// Bytes in flight when the newest lost packet had left.
     in_flight: u64,
+    /// Share of what is lost without a queue, over some rounds.
+    baseline: f64,
 }
 
 impl RoundLosses {
@@ -56,11 +64,25 @@ impl RoundLosses {
         let exceeds = |bytes: u64, share: f64| {
             bytes >= MIN_LOST_PACKETS * mss && bytes as f64 > self.in_flight as f64 * share
         };
-        exceeds(self.queued, QUEUED_LOSS) || exceeds(self.all, ANY_LOSS)
+        exceeds(self.queued, QUEUED_LOSS + 2.0 * self.baseline) || exceeds(self.all, ANY_LOSS)
     }
 
-    pub(super) fn begin_round(&mut self) {
-        *self = Self::default();
+    /// A round that delivered as many bytes is over.
+    pub(super) fn end_round(&mut self, delivered: u64) {
+        if self.queued == 0 && delivered > 0 {
+            let share = self.all as f64 / (self.all + delivered) as f64;
+            let change = (share - self.baseline) / BASELINE_ROUNDS;
+            self.baseline = (self.baseline + change).min(MAX_BASELINE);
+        }
+        self.reset();
+    }
+
+    /// What was lost until now was not sent by what is looked at.
+    pub(super) fn reset(&mut self) {
+        *self = Self {
+            baseline: self.baseline,
+            ..Self::default()
+        };
     }
 }
 
@@ -130,8 +152,13 @@ impl Bounds {
         self.long_term.saturating_sub(headroom)
     }
 
-    /// draft §5.5.10.2: a probe that had `in_flight` bytes on the path was congested; `target` is what should be on it.
+    /// A probe that had `in_flight` bytes on the path was congested; `target` bytes fill it without a queue.
+    ///
+    /// draft §5.5.10.2 keeps what was in flight: of two flows the larger one stays so. Here it gives up a share, as long
+    /// as that with headroom fills the path, while the smaller one finds more with each probe.
     pub(super) fn set_long_term(&mut self, in_flight: u64, target: u64) {
-        self.long_term = in_flight.max((target as f64 * BETA) as u64);
+        let kept = in_flight as f64 * PROBE_BETA;
+        let floor = target as f64 / (1.0 - HEADROOM);
+        self.long_term = kept.max(floor) as u64;
     }
 }

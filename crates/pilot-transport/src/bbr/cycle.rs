@@ -10,6 +10,8 @@ const PROBE_WAIT: Duration = Duration::from_secs(2);
 const PROBE_WAIT_SPREAD_MS: u64 = 1000;
 /// ... or after as many rounds as a Reno sender would need to grow by what the probe takes, at most 63.
 const MAX_PROBE_ROUNDS: u64 = 63;
+/// A probe goes on while a round brings as much more.
+const UP_GROWTH: f64 = 1.1;
 /// Doublings of the growth of the bound on a flight (draft §5.3.3.6).
 const MAX_UP_ROUNDS: u32 = 30;
 
@@ -21,8 +23,8 @@ pub(super) struct Cycle {
     wait: Duration,
     /// Rounds since then.
     rounds: u64,
-    /// When the state began.
-    phase_start: Option<Instant>,
+    /// The rate at the start of this round of Up; `None` before its first one.
+    up_rate: Option<u64>,
     /// Whether losses are of packets that a probe sent.
     is_sampling: bool,
     /// Whether the last packets of a probe are being acknowledged.
@@ -54,7 +56,6 @@ impl Bbr {
         self.cycle = Cycle {
             start: Some(now),
             wait: PROBE_WAIT + spread,
-            phase_start: Some(now),
             is_sampling: self.cycle.is_sampling,
             is_stopping: true,
             ..Cycle::default()
@@ -74,12 +75,12 @@ impl Bbr {
         self.round.restart(sample);
     }
 
-    fn start_up(&mut self, now: Instant, sample: &RateSample) {
+    fn start_up(&mut self, sample: &RateSample) {
         self.state = State::Up;
-        self.cycle.phase_start = Some(now);
+        self.cycle.up_rate = None;
         self.cycle.is_sampling = true;
         self.cycle.is_over = false;
-        self.losses.begin_round();
+        self.losses.reset();
         self.round.restart(sample);
     }
 
@@ -109,11 +110,11 @@ impl Bbr {
             }
             State::Refill => {
                 if is_round_start {
-                    self.start_up(now, sample);
+                    self.start_up(sample);
                 }
             }
             State::Up => {
-                if self.cycle.is_over || self.is_probe_done(now, sample) {
+                if self.cycle.is_over || self.is_probe_done(sample, is_round_start) {
                     self.start_down(now, sample);
                 }
             }
@@ -147,17 +148,19 @@ impl Bbr {
             && sample.in_flight <= self.flight(self.bandwidth.max(), 1.0)
     }
 
-    /// A round trip was probed, with as much in flight as the faster rate would need.
-    fn is_probe_done(&self, now: Instant, sample: &RateSample) -> bool {
-        let (Some(start), Some(min_rtt)) = (self.cycle.phase_start, self.min_rtt.value()) else {
+    /// A round was probed with as much in flight as the faster rate needs, and the rate does not grow. A small flow
+    /// beside a large one finds more each round: that is how they come to equal shares.
+    fn is_probe_done(&mut self, sample: &RateSample, is_round_start: bool) -> bool {
+        if !is_round_start {
             return false;
-        };
+        }
+        let max = self.bandwidth.max();
+        let before = self.cycle.up_rate.replace(max);
+        let has_grown = before.is_none_or(|before| max as f64 > before as f64 * UP_GROWTH);
         // A bound that holds the flight down is raised first.
         let is_bounded = self.window >= self.bounds.long_term && self.is_window_full(sample);
-        let flight = self.flight(self.bandwidth.max(), State::Up.pacing_gain());
-        !is_bounded
-            && now.saturating_duration_since(start) > min_rtt
-            && sample.in_flight_before >= flight
+        let flight = self.flight(max, State::Up.pacing_gain());
+        !has_grown && !is_bounded && sample.in_flight_before >= flight
     }
 
     const fn is_window_full(&self, sample: &RateSample) -> bool {
