@@ -150,11 +150,11 @@ impl ReceivedFiles {
         &self,
         incoming: IncomingFile,
         name: &FileName,
-        facts: ReceivedFile,
+        mut facts: ReceivedFile,
     ) -> Result<ReceivedFile, ReceivedError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let name = incoming.place(name)?;
-        let facts = ReceivedFile { name, ..facts };
+        facts.name = name;
         self.enter(&facts).map_err(failed(&self.list))?;
         Ok(facts)
     }

@@ -105,16 +105,16 @@ async fn open(path: &Path) -> Result<(File, FileHead), ApiError> {
     let name = path.file_name().and_then(|name| name.to_str());
     let name = name.ok_or_else(|| refused("expected a file name in UTF-8".to_owned()))?;
     let name: FileName = name.parse().map_err(|error| refused(format!("{error}")))?;
-    let unreadable = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => ApiError::new(
-            ErrorCode::NotFound,
-            format!("there is no file {}", path.display()),
-        ),
-        io::ErrorKind::PermissionDenied => ApiError::new(
-            ErrorCode::PermissionDenied,
-            format!("cannot read {}: {error}", path.display()),
-        ),
-        _ => refused(error.to_string()),
+    let unreadable = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            let words = format!("there is no file {}", path.display());
+            return ApiError::new(ErrorCode::NotFound, words);
+        }
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            let words = format!("cannot read {}: {error}", path.display());
+            return ApiError::new(ErrorCode::PermissionDenied, words);
+        }
+        refused(error.to_string())
     };
     // Before it is opened: opening a pipe would wait for its writer.
     let before = tokio::fs::metadata(path).await.map_err(unreadable)?;
