@@ -9,6 +9,7 @@ use pilot_wire::{DatagramHeader, ErrorCode, StreamHeader};
 use thiserror::Error;
 
 use crate::directory::{KnownPeer, PeerEntry};
+use crate::reconnects::LastSession;
 
 /// One life of a session between two boots; never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -142,6 +143,8 @@ pub enum Persist {
     },
     /// What is known of a trusted peer, for days without a rendezvous.
     Peer(Box<KnownPeer>),
+    /// The agents with live sessions, at most 1,024: the next start dials them ([`crate::Restored::sessions`]).
+    Sessions(Vec<LastSession>),
     /// The newest freshness stamp of a trusted peer.
     Freshness {
         /// The peer.

@@ -300,6 +300,7 @@ impl Node {
     /// A handshake took effect: the session goes on, or a new one begins.
     fn arrived(&mut self, now: Now, arrival: Arrival) {
         let agent = arrival.log.agent();
+        self.reconnects.remove(&agent);
         if arrival.freshness > 0 && self.trust.has_granted(now.unix, &agent) {
             self.hellos.seen.record(agent, arrival.freshness);
             self.output.event(Event::Persist(Persist::Freshness {
@@ -312,7 +313,7 @@ impl Node {
         {
             if session.boot == arrival.boot && !session.transport.is_closing() {
                 session.freshness = session.freshness.max(arrival.freshness);
-                session.is_reviving = false;
+                session.silent_since = None;
                 session.class = arrival.class;
                 if session.transport.path() != arrival.path {
                     session.transport.migrate(now.instant, arrival.path);
@@ -356,6 +357,7 @@ impl Node {
             freshness: arrival.freshness,
         };
         self.table.insert(PeerSession::new(parts));
+        self.reconnects.sessions_changed();
         self.output.dirty.insert(key);
         tracing::debug!(%agent, class = ?arrival.class, path = %arrival.path, "session began");
         self.session_began(now, key);
@@ -384,12 +386,12 @@ impl Node {
         if let Some(link) = self.links.find(&agent) {
             self.links.retry_later(now.instant, link);
         }
-        if let Some(key) = self.table.key_of(&agent)
-            && self
-                .table
-                .get(key)
-                .is_some_and(|session| session.is_reviving)
+        // A trusted peer is dialled again, and its streams wait for a while.
+        if !self.reconnects.contains(&agent)
+            && let Some(session) = self.table.by_agent(&agent)
+            && session.silent_since.is_some()
         {
+            let key = session.key;
             self.forget_session(now, key, ErrorCode::IDLE_TIMEOUT);
         }
         self.dials_unreachable(&agent);
@@ -420,35 +422,9 @@ impl Node {
         if self.endpoint.is_connecting(&agent) {
             return;
         }
-        let (log, class, path) = (session.log.clone(), session.class, session.transport.path());
-        let mut paths = vec![path];
-        if let PathId::Udp(tuple) = path {
-            paths.extend(
-                self.candidate_paths(&agent, tuple.local)
-                    .into_iter()
-                    .filter(|candidate| *candidate != path),
-            );
-        }
-        paths.truncate(limits::MAX_CANDIDATES);
+        let (log, class) = (session.log.clone(), session.class);
+        let paths = self.paths_to(&agent);
         self.start_handshake(now, &log, class, &paths);
-    }
-
-    /// After three probe timeouts without an answer: is the peer restarted, moved, or gone?
-    pub(crate) fn revive_if_silent(&mut self, now: Now, key: SessionKey) {
-        /// Design §5: a node handshakes after three probe timeouts of silence.
-        const SILENT_PROBES: u32 = 3;
-        let Some(session) = self.table.get_mut(key) else {
-            return;
-        };
-        if session.transport.silence() < SILENT_PROBES
-            || session.is_reviving
-            || session.transport.is_closing()
-        {
-            return;
-        }
-        session.is_reviving = true;
-        let agent = session.agent;
-        self.rehandshake(now, agent);
     }
 
     /// The log of an agent that we knew before this packet.
@@ -475,6 +451,8 @@ impl Node {
         }
         session.transport.close(now.instant, code, reason);
         let agent = session.agent;
+        self.reconnects.remove(&agent);
+        self.reconnects.sessions_changed();
         self.hellos.lives.end(agent);
     }
 
@@ -501,6 +479,7 @@ impl Node {
             ..
         } = session;
         self.output.dirty.remove(&key);
+        self.reconnects.sessions_changed();
         tracing::debug!(%agent, %code, "session ended");
         self.streams_lost(
             now,

@@ -42,6 +42,8 @@ mod log_cache;
 mod node;
 mod now;
 mod peer_session;
+mod reconnects;
+mod recovery;
 mod rendezvous;
 mod session_table;
 mod status;
@@ -62,6 +64,7 @@ pub use event::{
 pub use node::{Node, Restored};
 pub use now::Now;
 pub use pilot_transport::Read;
+pub use reconnects::LastSession;
 pub use rendezvous::{KeyAnswerBody, LogVerifier, RegistryHost, RendezvousRole};
 pub use status::{ConnectionStatus, PeerStatus, Status};
 pub use trust_port::{TrustAck, TrustMessage};

@@ -38,6 +38,8 @@ const MAX_REST: Duration = Duration::from_secs(4);
 pub(crate) enum QueryUse {
     /// A dial that needs an address.
     Dial(DialId),
+    /// A lost agent that is dialled again.
+    Reconnect(AgentId),
     /// The shell asked for an agent's entry.
     Lookup(QueryId, Target),
     /// The shell waits until it is done.
@@ -536,6 +538,10 @@ impl Node {
             QueryUse::Dial(dial) => {
                 let entry = self.read_entry(now, response);
                 self.dial_answered(now, dial, entry);
+            }
+            QueryUse::Reconnect(agent) => {
+                let entry = self.read_entry(now, response);
+                self.reconnect_answered(now, agent, entry);
             }
             QueryUse::Lookup(query, target) => {
                 let result = self.read_entry(now, response).and_then(|entry| {

@@ -24,6 +24,7 @@ use crate::links::Links;
 use crate::lives::Lives;
 use crate::log_cache::LogCache;
 use crate::now::Now;
+use crate::reconnects::{LastSession, Reconnects};
 use crate::rendezvous::RendezvousRole;
 use crate::session_table::SessionTable;
 use crate::written::Written;
@@ -47,6 +48,7 @@ pub struct Node {
     pub(crate) links: Links,
     pub(crate) role: Option<RendezvousRole>,
     pub(crate) dials: Dials,
+    pub(crate) reconnects: Reconnects,
     pub(crate) ports: OpenPorts,
     pub(crate) profile: ProfileState,
     pub(crate) output: Output,
@@ -120,6 +122,8 @@ pub struct Restored {
     pub freshness: Vec<(AgentId, u64)>,
     /// A block of our own stamps whose end is persisted.
     pub stamps: Range<u64>,
+    /// Agents with live sessions in the last run: they are dialled at once. At most 1,024 are.
+    pub sessions: Vec<LastSession>,
     /// How often this home was started, this start included.
     pub boot_counter: u64,
 }
@@ -168,6 +172,7 @@ impl Node {
             links: Links::default(),
             role: None,
             dials: Dials::default(),
+            reconnects: Reconnects::restore(now.instant, restored.sessions),
             ports: OpenPorts::default(),
             profile: ProfileState {
                 boot_counter: restored.boot_counter,
@@ -250,7 +255,6 @@ impl Node {
             if let Some(session) = self.session_mut(key) {
                 session.transport.handle_timeout(now.instant);
             }
-            self.revive_if_silent(now, key);
         }
         while let Some((id, agent)) = self.dials.take_ask(now.instant) {
             self.ask_where(now, id, agent);
@@ -259,6 +263,7 @@ impl Node {
             self.dial_expired(id, &dial);
         }
         self.handle_link_timeouts(now);
+        self.handle_reconnect_timeouts(now);
         self.trust.handle_time(now.unix);
         if let Some(role) = &mut self.role {
             role.handle_time(now.unix);
@@ -274,6 +279,7 @@ impl Node {
             self.endpoint.poll_timeout(),
             self.dials.poll_timeout(),
             self.links.poll_timeout(),
+            self.reconnects.poll_timeout(),
             self.wall_deadline(),
         ];
         parts.into_iter().fold(None, Deadline::earliest)
@@ -421,6 +427,7 @@ impl Node {
                 break;
             }
         }
+        self.write_session_list(now);
         if self.hellos.own.take_low() {
             self.output.event(Event::FreshnessLow);
         }
@@ -433,6 +440,7 @@ impl Node {
 
     /// Closes all sessions; the shell sends until nothing is left to send.
     pub fn shutdown(&mut self, now: Now) {
+        self.reconnects.freeze();
         for key in self.table.keys() {
             self.close_session(now, key, ErrorCode::SHUTDOWN, "shutting down");
         }

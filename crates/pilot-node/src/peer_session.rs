@@ -1,6 +1,7 @@
 //! One life of a session with one agent.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use pilot_transport::{Read, ReadError, Transport, WriteError};
 use pilot_trust::VerifiedLog;
@@ -10,6 +11,7 @@ use pilot_wire::{DecodeError, ErrorCode, StreamHeader, limits};
 use crate::event::{DialId, SessionKey};
 use crate::exchange::Exchange;
 use crate::now::Now;
+use crate::reconnects::LastSession;
 
 /// What a session's other end is to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,8 +60,8 @@ pub(crate) struct PeerSession {
     pub(crate) freshness: u64,
     /// Secret of the ticket by which a stranger was let in, until its knock uses it.
     pub(crate) ticket: Option<[u8; 16]>,
-    /// Whether the peer was asked for life after silence.
-    pub(crate) is_reviving: bool,
+    /// When the peer was noticed to be silent; it is dialled anew then.
+    pub(crate) silent_since: Option<Instant>,
     next_port: u16,
 }
 
@@ -86,8 +88,16 @@ impl PeerSession {
             waiting: vec![],
             freshness: parts.freshness,
             ticket: None,
-            is_reviving: false,
+            silent_since: None,
             next_port: 0,
+        }
+    }
+
+    /// Whom to dial again, and where, when this session is lost.
+    pub(crate) fn last_seen(&self) -> LastSession {
+        LastSession {
+            agent: self.agent,
+            address: self.transport.path().remote(),
         }
     }
 

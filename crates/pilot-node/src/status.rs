@@ -139,6 +139,13 @@ impl Node {
             .collect()
     }
 
+    /// Whether there is a session with an agent that neither closes nor waits for the peer to show a sign of life.
+    #[must_use]
+    pub fn has_live_session(&self, agent: &AgentId) -> bool {
+        let session = self.table.by_agent(agent);
+        session.is_some_and(|it| !it.transport.is_closing() && it.silent_since.is_none())
+    }
+
     /// The name that an agent is known by here.
     #[must_use]
     pub fn hostname_of(&self, agent: &AgentId) -> Option<Hostname> {

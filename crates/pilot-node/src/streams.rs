@@ -91,12 +91,17 @@ impl Node {
                     self.endpoint.handle_retire_index(&agent, sequence);
                 }
             }
+            TransportEvent::Silent => self.peer_silent(now, key),
             TransportEvent::Closed {
                 code,
                 reason,
                 by_peer,
             } => {
                 tracing::debug!(%code, reason, by_peer, "session closes");
+                if by_peer && let Some(session) = self.table.get(key) {
+                    // It left in order: it comes back by itself.
+                    self.reconnects.remove(&session.agent);
+                }
                 if by_peer || code == ErrorCode::IDLE_TIMEOUT {
                     self.forget_session(now, key, code);
                 } else {

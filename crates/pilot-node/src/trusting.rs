@@ -371,6 +371,7 @@ impl Node {
                     session.class = Class::Peer;
                 }
                 self.hellos.tickets.remove(&agent);
+                self.reconnects.sessions_changed();
                 self.output.event(Event::Trusted(agent));
             }
             TrustEvent::Untrusted { agent, by_peer } => {

@@ -58,6 +58,9 @@ pub enum Event {
     PathValidated(PathId),
     /// The peer did not answer on the path that we migrated to; the one before is in use again, if there was one.
     PathFailed(PathId),
+    /// Something is in flight and nothing of it was acknowledged for three probe timeouts, at least 1.5 s and at most 2 s. Told
+    /// again after as long again.
+    Silent,
     /// The session ends; streams are gone.
     Closed {
         /// Why.
@@ -93,6 +96,13 @@ impl Events {
         self.queue.push_back(event);
     }
 
+    /// The peer is silent; told once until it is polled.
+    pub(crate) fn push_silent(&mut self) {
+        if self.queue.back() != Some(&Event::Silent) {
+            self.push(Event::Silent);
+        }
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front()?;
         self.unsolicited -= usize::from(is_unsolicited(&event));
@@ -116,6 +126,7 @@ const fn is_unsolicited(event: &Event) -> bool {
         | Event::StreamsAvailable
         | Event::PathValidated(_)
         | Event::PathFailed(_)
+        | Event::Silent
         | Event::Closed { .. }
         | Event::Drained => false,
     }

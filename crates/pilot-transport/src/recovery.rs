@@ -12,6 +12,13 @@ use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::writer::SentFrame;
 
+/// Probe timeouts after which a peer without an answer counts as silent.
+const SILENT_PROBES: u32 = 3;
+/// A shorter silence is a burst of losses.
+const MIN_SILENCE: Duration = Duration::from_millis(1500);
+/// A longer one is not waited for, however long the round trip: a handshake harms nobody.
+const MAX_SILENCE: Duration = Duration::from_secs(2);
+
 impl Transport {
     /// RFC 9002 §A.7: packets that are acknowledged, a round trip, then packets that are lost.
     pub(crate) fn handle_ack(&mut self, now: Instant, ack: &Ack<'_>) -> Result<(), PeerError> {
@@ -30,6 +37,7 @@ impl Transport {
         if !acked.is_empty() {
             self.loss.on_progress();
             self.sample_rtt(now, &acked, ack);
+            self.timers.stop(Timer::Silence as usize);
         }
         for packet in acked.drain(..) {
             self.packet_acked(now, packet);
@@ -38,6 +46,7 @@ impl Transport {
         self.detect_losses(now);
         self.paths.on_ack_done(now);
         self.streams.on_window(self.paths.current.window());
+        self.arm_silence(now);
         Ok(())
     }
 
@@ -143,7 +152,21 @@ impl Transport {
         }
     }
 
+    /// Begins to wait for an answer to what is in flight, if nothing waits yet.
+    pub(crate) fn arm_silence(&mut self, now: Instant) {
+        if self.loss.sent.is_empty() || self.timers.get(Timer::Silence as usize).is_some() {
+            return;
+        }
+        let silence = self.probe_timeout().saturating_mul(SILENT_PROBES);
+        let silence = silence.clamp(MIN_SILENCE, MAX_SILENCE);
+        self.timers.set(Timer::Silence as usize, now + silence);
+    }
+
     pub(crate) fn handle_recovery_timeout(&mut self, now: Instant) {
+        if self.timers.take_if_due(Timer::Silence as usize, now) && !self.loss.sent.is_empty() {
+            self.events.push_silent();
+            self.arm_silence(now);
+        }
         if self.timers.take_if_due(Timer::Loss as usize, now) {
             self.detect_losses(now);
             self.arm_recovery();

@@ -236,6 +236,7 @@ impl Streams {
             | Event::RetireIndex { .. }
             | Event::PathValidated(_)
             | Event::PathFailed(_)
+            | Event::Silent
             | Event::Closed { .. }
             | Event::Drained => {}
         }

@@ -9,6 +9,8 @@ pub(crate) enum Timer {
     Loss,
     /// Nothing was heard of what is in flight (RFC 9002 §6.2). Stopped when nothing is.
     Probe,
+    /// Nothing of what is in flight was acknowledged for so long that the peer may be gone. Stopped when nothing is.
+    Silence,
     /// An ACK was delayed for long enough. Stopped when it is sent.
     Ack,
     /// The pacer lets the next packet go. Set anew by each `poll_transmit` that it held back.
@@ -35,6 +37,7 @@ pub(crate) const fn timers() -> Timers {
     TimerTable::new([
         "loss",
         "probe",
+        "silence",
         "ack",
         "pacing",
         "idle",

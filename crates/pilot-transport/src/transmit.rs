@@ -210,6 +210,7 @@ impl Transport {
             self.arm_idle(now);
         }
         self.arm_recovery();
+        self.arm_silence(now);
     }
 
     fn track_ack_only(

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pilot_node::{KnownPeer, Pin, Profile, RendezvousTarget, Restored};
+use pilot_node::{KnownPeer, LastSession, Pin, Profile, RendezvousTarget, Restored};
 use pilot_store::{Home, HomeLock, RendezvousPin, StateDb};
 use pilot_trust::Identity;
 use pilot_types::{Hostname, Tag};
@@ -232,10 +232,21 @@ fn load(dir: PathBuf, work_bits: u8) -> Result<(Opened, Arc<StateDb>, Restored),
             .filter_map(|bytes| decode_postcard::<KnownPeer>(bytes, "a known peer").ok())
             .collect(),
         freshness: db.peer_freshness()?,
+        sessions: last_sessions(&db)?,
         stamps: db.reserve_freshness(now_ns)?,
         boot_counter: db.next_boot()?,
     };
     Ok((opened, Arc::new(db), restored))
+}
+
+/// The peers of the last run.
+fn last_sessions(db: &StateDb) -> Result<Vec<LastSession>, StartError> {
+    let sessions = db.last_sessions()?;
+    let kept = sessions.into_iter().map(|session| LastSession {
+        agent: session.agent,
+        address: session.address,
+    });
+    Ok(kept.collect())
 }
 
 async fn add_rendezvous(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use pilot_node::Persist;
-use pilot_store::{DbError, RendezvousPin, StateDb};
+use pilot_store::{DbError, LastSession, RendezvousPin, StateDb};
 use pilot_trust::TrustChange;
 use pilot_wire::encode_postcard;
 use tokio::sync::{mpsc, oneshot};
@@ -170,6 +170,16 @@ impl Writer {
                 },
             ),
             Persist::Peer(peer) => self.db.put_peer(&peer.agent, &encode_postcard(&*peer)),
+            Persist::Sessions(sessions) => {
+                let kept: Vec<LastSession> = sessions
+                    .iter()
+                    .map(|session| LastSession {
+                        agent: session.agent,
+                        address: session.address,
+                    })
+                    .collect();
+                self.db.put_last_sessions(&kept)
+            }
             Persist::Freshness { agent, stamp } => self.db.put_peer_freshness(&[(agent, stamp)]),
         }
     }

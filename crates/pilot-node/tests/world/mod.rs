@@ -28,8 +28,22 @@ pub(crate) struct Disk {
     trust_changes: u64,
     peers: BTreeMap<AgentId, pilot_node::KnownPeer>,
     freshness: BTreeMap<AgentId, u64>,
+    sessions: Vec<pilot_node::LastSession>,
     stamp: u64,
     boots: u64,
+}
+
+/// What is left of a process that ended without a word.
+pub(crate) struct Crashed {
+    profile: Profile,
+    disk: Disk,
+}
+
+impl Crashed {
+    /// It crashed before it wrote whom it was connected with.
+    pub(crate) fn forget_sessions(&mut self) {
+        self.disk.sessions.clear();
+    }
 }
 
 /// A node with the little that a shell does for it.
@@ -123,6 +137,7 @@ impl Agent {
             }
             Persist::Peer(peer) => drop(self.disk.peers.insert(peer.agent, (**peer).clone())),
             Persist::Freshness { agent, stamp } => drop(self.disk.freshness.insert(*agent, *stamp)),
+            Persist::Sessions(agents) => self.disk.sessions.clone_from(agents),
             Persist::Pinned { .. } => {}
         }
     }
@@ -243,8 +258,10 @@ impl Machine for Agent {
 /// The network, its rendezvous, and how to reach it.
 pub(crate) struct World {
     pub(crate) sim: Sim<Agent>,
+    rendezvous: HostId,
     pub(crate) rendezvous_agent: AgentId,
     rendezvous_addr: SocketAddr,
+    rendezvous_boots: u32,
     seed: u64,
     made: u8,
 }
@@ -270,44 +287,18 @@ impl World {
         let rendezvous = network.add_public_host("198.51.100.1".parse().unwrap());
         network.set_link(rendezvous, link);
         let rendezvous_addr = SocketAddr::new(network.address(rendezvous), RENDEZVOUS_PORT);
-        let mut sim = Sim::new(network);
-        let identity = Identity::generate(seed(seed_number, 200), 0);
-        let rendezvous_agent = identity.agent();
-        let network_config = NetworkConfig { work_bits: 0 };
-        let signed_network = identity.sign(
-            1,
-            UnixTime::default(),
-            UnixTime::FAR_FUTURE,
-            &network_config,
-        );
-        let service = Service::new(
-            Arc::default(),
-            MemoryStore::default(),
-            LogVerifier { work_bits: 0 },
-            seed(seed_number, 201),
-        );
-        let role = RendezvousRole::new(
-            RendezvousConfig {
-                network: network_config,
-                signed_network,
-            },
-            Box::new(service),
-        );
-        let now = clocks(sim.network.now());
-        let restored = Restored {
-            stamps: 1..u64::MAX,
-            ..Restored::default()
-        };
-        let node =
-            Node::new(config(), identity, restored, &seed(seed_number, 202), now).with_role(role);
-        sim.install(rendezvous, agent(node, Disk::default()));
-        Self {
-            sim,
+        let rendezvous_agent = Identity::generate(seed(seed_number, 200), 0).agent();
+        let mut world = Self {
+            sim: Sim::new(network),
+            rendezvous,
             rendezvous_agent,
             rendezvous_addr,
+            rendezvous_boots: 0,
             seed: seed_number,
             made: 0,
-        }
+        };
+        world.start_rendezvous();
+        world
     }
 
     /// An agent with this name, on a public address of its own.
@@ -342,6 +333,7 @@ impl World {
                 .iter()
                 .map(|(agent, stamp)| (*agent, *stamp))
                 .collect(),
+            sessions: disk.sessions.clone(),
             stamps: disk.stamp - 3_600_000_000_000..disk.stamp,
             boot_counter: disk.boots,
         };
@@ -364,8 +356,64 @@ impl World {
 
     /// Ends a process without a word and starts it again with what it wrote.
     pub(crate) fn crash_and_restart(&mut self, host: HostId, number: u8) {
+        let crashed = self.crash(host);
+        self.restart(host, number, crashed);
+    }
+
+    /// Ends a process without a word.
+    pub(crate) fn crash(&mut self, host: HostId) -> Crashed {
         let old = self.sim.remove(host).expect("the agent runs");
-        self.boot(host, number, old.node.profile().clone(), old.disk);
+        Crashed {
+            profile: old.node.profile().clone(),
+            disk: old.disk,
+        }
+    }
+
+    /// Starts a process again with what it wrote.
+    pub(crate) fn restart(&mut self, host: HostId, number: u8, crashed: Crashed) {
+        self.boot(host, number, crashed.profile, crashed.disk);
+    }
+
+    /// Ends the rendezvous without a word.
+    pub(crate) fn crash_rendezvous(&mut self) {
+        self.sim.remove(self.rendezvous).expect("it runs");
+    }
+
+    /// Starts the rendezvous with its key and an empty database.
+    pub(crate) fn start_rendezvous(&mut self) {
+        self.rendezvous_boots += 1;
+        let identity = Identity::generate(seed(self.seed, 200), 0);
+        let network_config = NetworkConfig { work_bits: 0 };
+        let signed_network = identity.sign(
+            1,
+            UnixTime::default(),
+            UnixTime::FAR_FUTURE,
+            &network_config,
+        );
+        let boots = u64::from(self.rendezvous_boots) << 32;
+        let service = Service::new(
+            Arc::default(),
+            MemoryStore::default(),
+            LogVerifier { work_bits: 0 },
+            seed(self.seed ^ boots, 201),
+        );
+        let role = RendezvousRole::new(
+            RendezvousConfig {
+                network: network_config,
+                signed_network,
+            },
+            Box::new(service),
+        );
+        let now = clocks(self.sim.network.now());
+        // Each start has a block of stamps of its own, as the store gives them.
+        let restored = Restored {
+            stamps: boots..boots + (1 << 32),
+            ..Restored::default()
+        };
+        let boot_seed = seed(self.seed ^ boots, 202);
+        let node = Node::new(config(), identity, restored, &boot_seed, now).with_role(role);
+        self.sim
+            .install(self.rendezvous, agent(node, Disk::default()));
     }
 
     pub(crate) fn with<T>(&mut self, host: HostId, call: impl FnOnce(&mut Agent, Now) -> T) -> T {

@@ -85,7 +85,7 @@ impl Flows {
                 self.complete_if_over(id);
             }
             Event::StreamsAvailable => self.open(now, transport),
-            Event::PathValidated(_) | Event::PathFailed(_) => {}
+            Event::PathValidated(_) | Event::PathFailed(_) | Event::Silent => {}
             ref other @ (Event::StreamReset { .. }
             | Event::StreamStopped { .. }
             | Event::Datagram(_)

@@ -112,6 +112,44 @@ fn a_ping_leaves_although_the_window_is_full_and_ends_the_wait_for_a_probe() {
 }
 
 #[test]
+fn silence_is_told_after_one_and_a_half_to_two_seconds_whatever_the_round_trip() {
+    for delay_ms in [5, 150, 400, 900] {
+        let link = Link {
+            delay: Duration::from_millis(delay_ms),
+            ..Link::default()
+        };
+        let mut pair = pair(link);
+        let warm_up = pair.say(0, b"a round trip sample");
+        pair.settle();
+        pair.read(1, warm_up, &mut vec![]);
+        pair.take_events(0);
+        pair.link = DEAD;
+        pair.say(0, b"anybody there?");
+        let start = pair.now;
+        let mut told = vec![];
+        while told.len() < 2 {
+            pair.turn();
+            let events = pair.take_events(0);
+            told.extend(events.contains(&Event::Silent).then(|| pair.now - start));
+        }
+        let bounds = Duration::from_millis(1500)..=Duration::from_millis(2001);
+        assert!(bounds.contains(&told[0]), "{delay_ms} ms: {told:?}");
+        assert!(
+            bounds.contains(&(told[1] - told[0])),
+            "{delay_ms} ms: {told:?}"
+        );
+        pair.link = link;
+        pair.ends[0].ping(pair.now);
+        pair.settle();
+        pair.take_events(0);
+        for _ in 0..3 {
+            pair.turn();
+        }
+        assert!(!pair.take_events(0).contains(&Event::Silent), "it answers");
+    }
+}
+
+#[test]
 fn a_silent_peer_is_probed_ever_more_rarely_and_then_given_up() {
     let mut pair = pair(Link::default());
     pair.say(0, b"hello");

@@ -104,7 +104,8 @@ impl Talk {
                 } else if let Event::Writable(id) = event {
                     self.write(end, id);
                 } else {
-                    assert!(matches!(event, Event::StreamFinished(_)), "{event:?}");
+                    let is_news = matches!(event, Event::StreamFinished(_) | Event::Silent);
+                    assert!(is_news, "{event:?}");
                 }
             }
         }
