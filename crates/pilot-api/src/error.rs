@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// What went wrong, for programs. `docs/cli.md` has the same table.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+/// What went wrong, for programs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// Our own fault.
@@ -104,9 +105,7 @@ impl fmt::Display for ErrorCode {
 }
 
 /// An error of the API: a code for programs, words for people, and what to do next.
-///
-/// As the inner error of an [`std::io::Error`] it also tells why a byte stream broke off.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, Error)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize, Error)]
 #[error("{message}")]
 pub struct ApiError {
     /// What went wrong.
@@ -116,7 +115,7 @@ pub struct ApiError {
     /// What to do next, where that is known: mostly a command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// With [`ErrorCode::RateLimited`]: when to try again.
+    /// With `rate_limited`: when to try again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
@@ -167,7 +166,7 @@ impl ApiError {
 }
 
 /// What every answer is: `{"status":"ok","data":{…}}` or `{"status":"error","code":…}`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Envelope<T> {
     /// It was done.

@@ -1,18 +1,30 @@
 //! Bytes in JSON: a string where they are UTF-8, else base64 under another name.
 
+use std::fmt;
+
 use data_encoding::BASE64;
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+const TEXT: &str = "data";
+const BASE64_TEXT: &str = "data_b64";
 
 /// Bytes that appear as `data` where they are valid UTF-8 and as `data_b64` otherwise. Meant to be flattened.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(into = "Fields", try_from = "Fields")]
 pub struct Payload(Vec<u8>);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, JsonSchema, Serialize, Deserialize)]
+#[schemars(extend("oneOf" = [{ "required": [TEXT] }, { "required": [BASE64_TEXT] }]))]
 struct Fields {
+    /// The bytes, where they are UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     data: Option<String>,
+    /// The bytes in base64 with padding (RFC 4648 §4), where they are not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
     data_b64: Option<String>,
 }
 
@@ -82,6 +94,41 @@ impl TryFrom<Fields> for Payload {
             (Some(_), Some(_)) => Err("data and data_b64 are both given"),
             (None, None) => Err("data or data_b64 is missing"),
         }
+    }
+}
+
+/// Reads a payload that is flattened into a request: whatever is neither the request's own field nor the payload's is refused.
+///
+/// `deny_unknown_fields` cannot do that: serde does not know the fields of what is flattened.
+pub(crate) fn closed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Payload, D::Error> {
+    deserializer.deserialize_map(Closed)
+}
+
+struct Closed;
+
+impl<'de> Visitor<'de> for Closed {
+    type Value = Payload;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("data or data_b64")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Payload, M::Error> {
+        let mut fields = Fields::default();
+        while let Some(name) = map.next_key::<String>()? {
+            let field = match name.as_str() {
+                TEXT => &mut fields.data,
+                BASE64_TEXT => &mut fields.data_b64,
+                _ => return Err(de::Error::unknown_field(&name, &[TEXT, BASE64_TEXT])),
+            };
+            let text: String = map
+                .next_value()
+                .map_err(|error| de::Error::custom(format_args!("{name}: {error}")))?;
+            if field.replace(text).is_some() {
+                return Err(de::Error::custom(format_args!("{name} is there twice")));
+            }
+        }
+        fields.try_into().map_err(de::Error::custom)
     }
 }
 

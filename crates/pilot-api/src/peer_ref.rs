@@ -1,11 +1,13 @@
 //! How a caller names an agent.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use pilot_types::{
     Address, Hostname, NodeId, ParseAddressError, ParseHostnameError, decode_hex, encode_hex,
 };
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
@@ -136,6 +138,29 @@ impl<'de> Deserialize<'de> for PeerRef {
         String::deserialize(deserializer)?
             .parse()
             .map_err(de::Error::custom)
+    }
+}
+
+impl JsonSchema for PeerRef {
+    fn schema_name() -> Cow<'static, str> {
+        "PeerRef".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An agent: a ticket, an address, a public key, 0x and 12 hex digits, a decimal node_id, or a hostname.",
+            "type": "string",
+            "maxLength": MAX_TICKET,
+            "anyOf": [
+                { "pattern": "^pilot-ticket:" },
+                { "pattern": r"^((0|[1-9][0-9]{0,4}):)?[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}$" },
+                { "pattern": "^[0-9A-Fa-f]{64}$" },
+                { "pattern": "^0x[0-9A-Fa-f]{12}$" },
+                { "pattern": "^[0-9]+$" },
+                { "pattern": "^[a-z][a-z0-9-]{0,62}$" },
+            ],
+            "examples": ["planner", "0:4B2E.0000.1A3D", "82566562323005"],
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod connection;
+mod document;
 mod outcomes;
 mod router;
 mod upgrade;

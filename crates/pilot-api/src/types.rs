@@ -11,10 +11,12 @@ mod event;
 mod field;
 mod file;
 mod message;
+mod schema;
 mod stream;
 mod trust;
 
 use pilot_wire::limits::MAX_MESSAGE;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -58,7 +60,9 @@ pub enum Verb {
 }
 
 /// A request, which names its path and its answer.
-pub trait Call: Serialize + DeserializeOwned + Send + Sync + 'static {
+///
+/// The comment of its type begins with "`VERB PATH`: " and describes the operation in the API's document.
+pub trait Call: JsonSchema + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// How it is made.
     const VERB: Verb;
     /// Where.
@@ -66,7 +70,7 @@ pub trait Call: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Longest body that the server reads: names, reasons and a ticket fit many times.
     const MAX_BODY: usize = 64 * 1024;
     /// What comes back in the envelope's `data`.
-    type Answer: Serialize + DeserializeOwned + Send + 'static;
+    type Answer: JsonSchema + Serialize + DeserializeOwned + Send + 'static;
 
     /// The deadline that the caller asks for: `None` for the default of 30 s, zero for none.
     fn timeout_ms(&self) -> Option<u64> {

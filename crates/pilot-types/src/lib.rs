@@ -9,6 +9,8 @@ mod name;
 mod packet;
 mod path;
 mod port;
+#[cfg(feature = "schemars")]
+mod schema;
 mod secret;
 mod time;
 mod transmit;

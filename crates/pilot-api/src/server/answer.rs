@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::error::{ApiError, Envelope, ErrorCode};
@@ -29,8 +30,13 @@ pub(super) fn failure(error: ApiError) -> Response<Body> {
     with_body(status, body)
 }
 
-fn with_body(status: StatusCode, body: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+/// The API's description.
+pub(super) fn document(json: Bytes) -> Response<Body> {
+    with_body(StatusCode::OK, json)
+}
+
+fn with_body(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     response

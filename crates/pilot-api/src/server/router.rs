@@ -9,28 +9,33 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, header};
 use axum::routing::{MethodRouter, get, post};
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use schemars::JsonSchema;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use super::answer;
+use super::document::{self, Document};
 use super::outcomes::Outcomes;
 use super::upgrade;
 use crate::daemon_api::DaemonApi;
 use crate::error::{ApiError, ErrorCode};
 use crate::types::{
     AcceptRequest, ApproveRequest, BenchRequest, Call, ConnectionsRequest, DeregisterRequest,
-    DialRequest, DisconnectRequest, FindRequest, HandshakeRequest, InboxReadRequest, InboxRequest,
-    InfoRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, PublishRequest,
-    ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, SendDatagramRequest, SendFileRequest,
-    SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
-    StopRequest, StreamOutcomeRequest, SubscribeRequest, TicketRequest, TrustRequest,
-    UntrustRequest, Verb,
+    DialRequest, DisconnectRequest, EventLine, FindRequest, HandshakeRequest, InboxReadRequest,
+    InboxRequest, InfoRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest,
+    PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, SendDatagramRequest,
+    SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
+    StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest, TicketRequest,
+    TrustRequest, UntrustRequest, Verb,
 };
 
 /// The deadline of a request that names none.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 /// A body arrives over a local socket.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest part of an error that a request's body has a hand in, in characters.
+const MAX_REASON: usize = 500;
 /// From this length on a body needs one of [`LARGE_BODIES`].
 const LARGE_BODY: usize = 1024 * 1024;
 /// Large bodies at once: at 86 MiB, and as much again decoded, 1.2 GiB at worst, all of it the owner's own doing.
@@ -75,19 +80,16 @@ impl Closed {
 }
 
 macro_rules! routes {
-    ($router:expr; $($method:ident: $request:ty;)+) => {
-        $router$(.route(
-            <$request as Call>::PATH,
-            route::<D, $request, _, _>(|shared, request| async move {
-                shared.api().$method(request).await
-            }),
-        ))+
+    ($routes:expr; $($method:ident: $request:ty;)+) => {
+        $routes$(.call(stringify!($method), |shared: Arc<Shared<D>>, request: $request| async move {
+            shared.api().$method(request).await
+        }))+
     };
 }
 
 /// All paths of the API.
 pub(super) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
-    let router = routes! { Router::new();
+    let routes = routes! { Routes::new();
         status: StatusRequest;
         stop: StopRequest;
         info: InfoRequest;
@@ -118,19 +120,75 @@ pub(super) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         receive_datagrams: ReceiveDatagramsRequest;
         bench: BenchRequest;
     };
-    router
-        .route(
-            StreamOutcomeRequest::PATH,
-            route::<D, StreamOutcomeRequest, _, _>(|shared, request| async move {
+    routes
+        .call(
+            "stream_outcome",
+            |shared: Arc<Shared<D>>, request: StreamOutcomeRequest| async move {
                 shared.outcomes.wait(request.stream).await
-            }),
+            },
         )
-        .route(DialRequest::PATH, post(upgrade::dial::<D>))
-        .route(AcceptRequest::PATH, post(upgrade::accept::<D>))
-        .route(SubscribeRequest::PATH, post(upgrade::subscribe::<D>))
+        .upgrade::<DialRequest, _, _>("dial", upgrade::dial::<D>)
+        .upgrade::<AcceptRequest, _, _>("accept", upgrade::accept::<D>)
+        .upgrade_to_lines::<SubscribeRequest, EventLine, _, _>("subscribe", upgrade::subscribe::<D>)
+        .finish()
         .fallback(|| std::future::ready(answer::failure(no_such_path())))
         .method_not_allowed_fallback(|| std::future::ready(answer::failure(wrong_method())))
         .with_state(shared)
+}
+
+/// Routes and their document. A path gets into both or into neither.
+struct Routes<D> {
+    router: Router<Arc<Shared<D>>>,
+    document: Document,
+}
+
+impl<D: DaemonApi> Routes<D> {
+    fn new() -> Self {
+        Self {
+            router: Router::new(),
+            document: Document::new(),
+        }
+    }
+
+    fn call<R, F, Fut>(mut self, id: &str, run: F) -> Self
+    where
+        R: Call,
+        F: Fn(Arc<Shared<D>>, R) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Result<R::Answer, ApiError>> + Send + 'static,
+    {
+        self.document.call::<R>(id);
+        self.router = self.router.route(R::PATH, route::<D, R, F, Fut>(run));
+        self
+    }
+
+    fn upgrade<R, F, Fut>(mut self, id: &str, handler: F) -> Self
+    where
+        R: Call,
+        F: Fn(State<Arc<Shared<D>>>, Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response<Body>> + Send + 'static,
+    {
+        self.document.upgrade::<R>(id);
+        self.router = self.router.route(R::PATH, post(handler));
+        self
+    }
+
+    fn upgrade_to_lines<R, L, F, Fut>(mut self, id: &str, handler: F) -> Self
+    where
+        R: Call,
+        L: JsonSchema,
+        F: Fn(State<Arc<Shared<D>>>, Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response<Body>> + Send + 'static,
+    {
+        self.document.upgrade_to_lines::<R, L>(id);
+        self.router = self.router.route(R::PATH, post(handler));
+        self
+    }
+
+    fn finish(self) -> Router<Arc<Shared<D>>> {
+        let document = Bytes::from(self.document.finish().to_string());
+        let handler = move || std::future::ready(answer::document(document.clone()));
+        self.router.route(document::PATH, get(handler))
+    }
 }
 
 fn route<D, R, F, Fut>(run: F) -> MethodRouter<Arc<Shared<D>>>
@@ -190,8 +248,33 @@ pub(super) async fn read<R: Call>(body: Body) -> Result<R, ApiError> {
         .map_err(|error| unreadable::<R>(error.as_ref()))?
         .to_bytes();
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(text)
-        .map_err(|error| ApiError::invalid(format!("invalid request to {}: {error}", R::PATH)))
+    parse(text).map_err(|error| {
+        let error = clipped(error);
+        ApiError::invalid(format!("invalid request to {}: {error}", R::PATH))
+    })
+}
+
+/// The request, or what is wrong with it, with the name of the field.
+fn parse<R: Call>(text: &[u8]) -> Result<R, String> {
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let call = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        if error.path().iter().next().is_none() {
+            error.into_inner().to_string()
+        } else {
+            error.to_string()
+        }
+    })?;
+    json.end().map_err(|error| error.to_string())?;
+    Ok(call)
+}
+
+/// An error repeats what it refuses, however long that is.
+fn clipped(mut error: String) -> String {
+    if let Some((end, _)) = error.char_indices().nth(MAX_REASON) {
+        error.truncate(end);
+        error.push('…');
+    }
+    error
 }
 
 fn unreadable<R: Call>(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ApiError {

@@ -1,12 +1,14 @@
 //! How an agent is shown.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use pilot_types::{Address, Hostname, NodeId, decode_hex, encode_hex};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The fields by which every answer shows an agent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct AgentSummary {
     /// The 48 bits as a number.
     pub node_id: NodeId,
@@ -46,8 +48,22 @@ impl<'de> Deserialize<'de> for PublicKey {
     }
 }
 
+impl JsonSchema for PublicKey {
+    fn schema_name() -> Cow<'static, str> {
+        "PublicKey".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "An Ed25519 public key in hex.",
+            "type": "string",
+            "pattern": "^[0-9a-f]{64}$",
+        })
+    }
+}
+
 /// How packets travel to an agent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathKind {
     /// Straight to it.

@@ -1,13 +1,14 @@
 //! Measurements between two daemons.
 
 use pilot_types::{Address, NodeId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::PathKind;
 use crate::peer_ref::PeerRef;
 
 /// `POST /v1/bench`: send a pattern to an agent, or have it send one, and say how fast it arrived.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BenchRequest {
     /// The agent.
@@ -17,13 +18,13 @@ pub struct BenchRequest {
     /// Whether the agent sends and this one counts.
     #[serde(default)]
     pub reverse: bool,
-    /// The deadline; see [`super::Call::timeout_ms`].
+    /// The deadline in milliseconds: none for 30 s, zero for without end.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// What the receiver counted.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Benched {
     /// The agent.
     pub target: Address,

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pilot_types::{Hostname, NodeId, Port, Tag};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentSummary, PublicKey};
 
 /// `GET /v1/status`: whether the daemon answers, and for whom.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StatusRequest {}
 
 /// The daemon in short. One that does not run has no agent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct DaemonStatus {
     /// Whether there is a daemon.
     pub running: bool,
@@ -39,12 +40,12 @@ pub struct DaemonStatus {
 }
 
 /// `POST /v1/stop`: answer, then end as on SIGTERM.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StopRequest {}
 
 /// The daemon that ends or has ended.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Stopped {
     /// Its process.
     pub pid: u32,
@@ -53,7 +54,7 @@ pub struct Stopped {
 }
 
 /// What a daemon says once it is ready: the `data` of the ready line and of `daemon start`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Started {
     /// Its agent.
     #[serde(flatten)]
@@ -69,12 +70,12 @@ pub struct Started {
 }
 
 /// `GET /v1/info`: everything about this agent.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InfoRequest {}
 
 /// Everything about this agent.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Info {
     /// Itself.
     #[serde(flatten)]
@@ -113,7 +114,7 @@ pub struct Info {
 }
 
 /// A rendezvous and how it stands with it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct RendezvousInfo {
     /// `pilot://KEY@host:port`.
     pub url: String,
@@ -124,7 +125,7 @@ pub struct RendezvousInfo {
 }
 
 /// NAT behaviour in the words of RFC 4787; `unknown` where nothing is known.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct NatInfo {
     /// How it maps.
     pub mapping: String,
@@ -144,7 +145,7 @@ impl NatInfo {
 }
 
 /// `POST /v1/hostname`: claim a name, or give it up.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetHostnameRequest {
     /// The name; none to have none.
@@ -152,7 +153,7 @@ pub struct SetHostnameRequest {
 }
 
 /// The name as it is now.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct HostnameSet {
     /// This agent.
     pub node_id: NodeId,
@@ -161,15 +162,15 @@ pub struct HostnameSet {
 }
 
 /// `POST /v1/tags`: replace the tags.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetTagsRequest {
-    /// At most [`pilot_wire::limits::MAX_TAGS`].
+    /// At most 16.
     pub tags: Vec<Tag>,
 }
 
 /// The tags as they are now.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct TagsSet {
     /// This agent.
     pub node_id: NodeId,
@@ -178,7 +179,7 @@ pub struct TagsSet {
 }
 
 /// `POST /v1/visibility`: show the record to everybody, or to trusted agents and fellow members only.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetVisibilityRequest {
     /// Whether everybody is shown it.
@@ -186,7 +187,7 @@ pub struct SetVisibilityRequest {
 }
 
 /// The visibility as it is now.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct VisibilitySet {
     /// This agent.
     pub node_id: NodeId,
@@ -195,7 +196,7 @@ pub struct VisibilitySet {
 }
 
 /// `POST /v1/ticket`: a ticket that connects its holder to this agent without a registry.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TicketRequest {
     /// How long it is good for; none for the default.
@@ -204,7 +205,7 @@ pub struct TicketRequest {
 }
 
 /// A ticket.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct TicketIssued {
     /// `pilot-ticket:…`; whoever has it can knock once with it.
     pub ticket: String,
@@ -213,12 +214,12 @@ pub struct TicketIssued {
 /// `POST /v1/deregister`: take record, name and address out of the registry.
 ///
 /// They stay out until the daemon starts again or a command changes the profile.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeregisterRequest {}
 
 /// The registry knows this agent no more.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Deregistered {
     /// This agent.
     pub node_id: NodeId,

@@ -1,28 +1,29 @@
 //! Datagrams: one packet each, without a promise.
 
 use pilot_types::{Address, Hostname, NodeId, Port};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::payload::Payload;
+use crate::payload::{self, Payload};
 use crate::peer_ref::PeerRef;
 
 /// `POST /v1/datagrams`: send a datagram to a port of an agent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SendDatagramRequest {
     /// The agent.
     pub peer: PeerRef,
     /// Its port.
     pub port: Port,
     /// What to send: `data`, or `data_b64` where it is no text. It must fit into a packet.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "payload::closed")]
     pub body: Payload,
-    /// The deadline for reaching the agent; see [`super::Call::timeout_ms`].
+    /// The deadline for reaching the agent, in milliseconds: none for 30 s, zero for without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
 /// A datagram that left.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct DatagramSent {
     /// To whom.
     pub target: Address,
@@ -37,7 +38,7 @@ pub struct DatagramSent {
 /// `POST /v1/datagrams/receive`: wait for a datagram to a port of this agent.
 ///
 /// From the first request on, and for 30 s after the last, the port keeps up to 256 datagrams.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceiveDatagramsRequest {
     /// The port.
@@ -45,20 +46,20 @@ pub struct ReceiveDatagramsRequest {
     /// At most so many of those that wait, from 1 to 256; none for 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<u64>,
-    /// The deadline for the first; see [`super::Call::timeout_ms`].
+    /// The deadline for the first, in milliseconds: none for 30 s, zero for without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
 /// Datagrams that came, at least one.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Datagrams {
     /// In the order in which they came.
     pub messages: Vec<Datagram>,
 }
 
 /// A datagram that came.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Datagram {
     /// Who sent it, proven by its key.
     pub src_addr: Address,

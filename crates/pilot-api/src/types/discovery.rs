@@ -1,24 +1,25 @@
 //! Who is there, and how far away.
 
 use pilot_types::{Address, Hostname, NetworkId, NodeId, Port, Tag};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentSummary, PathKind, PublicKey};
 use crate::peer_ref::PeerRef;
 
 /// `POST /v1/find`: an agent by its name. Unknown and invisible are one `not_found`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FindRequest {
     /// The name.
     pub name: Hostname,
-    /// The deadline; see [`super::Call::timeout_ms`].
+    /// The deadline in milliseconds: none for 30 s, zero for without end.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// An agent that is visible to this one.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Found {
     /// The agent.
     #[serde(flatten)]
@@ -32,18 +33,18 @@ pub struct Found {
 }
 
 /// `POST /v1/lookup`: an agent by any of its names. Unknown and invisible are one `not_found`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LookupRequest {
     /// The agent.
     pub peer: PeerRef,
-    /// The deadline; see [`super::Call::timeout_ms`].
+    /// The deadline in milliseconds: none for 30 s, zero for without end.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// An agent as far as it is visible to this one.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct LookedUp {
     /// What `find` says of it.
     #[serde(flatten)]
@@ -57,7 +58,7 @@ pub struct LookedUp {
 }
 
 /// `POST /v1/peers`: agents with a live session.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PeersRequest {
     /// Only those whose name or address contains it.
@@ -66,7 +67,7 @@ pub struct PeersRequest {
 }
 
 /// Agents with a live session.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Peers {
     /// By name, then address.
     pub peers: Vec<PeerSummary>,
@@ -75,7 +76,7 @@ pub struct Peers {
 }
 
 /// An agent with a live session.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct PeerSummary {
     /// The agent.
     #[serde(flatten)]
@@ -93,18 +94,18 @@ pub struct PeerSummary {
 }
 
 /// `POST /v1/ping`: one round trip to port 0 of an agent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PingRequest {
     /// The agent.
     pub peer: PeerRef,
-    /// The deadline; see [`super::Call::timeout_ms`].
+    /// The deadline in milliseconds: none for 30 s, zero for without end.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// The answer to one ping.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Pong {
     /// The agent.
     #[serde(flatten)]
@@ -118,19 +119,19 @@ pub struct Pong {
 }
 
 /// `GET /v1/connections`: open streams.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectionsRequest {}
 
 /// Open streams.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Connections {
     /// By id.
     pub connections: Vec<ConnectionSummary>,
 }
 
 /// One open stream. Congestion window and round trip are its session's.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct ConnectionSummary {
     /// Its number in this daemon.
     pub id: u64,
@@ -159,7 +160,7 @@ pub struct ConnectionSummary {
 }
 
 /// `POST /v1/disconnect`: give an open stream up, in both directions.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DisconnectRequest {
     /// Its number, as in `connections`.
@@ -167,7 +168,7 @@ pub struct DisconnectRequest {
 }
 
 /// A stream that was given up.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Disconnected {
     /// Its number.
     pub id: u64,

@@ -2,34 +2,38 @@
 
 use pilot_types::{Address, Hostname, NodeId};
 use pilot_wire::{Topic, TopicFilter};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::payload::Payload;
+use super::schema;
+use crate::payload::{self, Payload};
 use crate::peer_ref::PeerRef;
 
 /// `POST /v1/events/publish`: hand an event to the broker of an agent, or to one's own.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct PublishRequest {
     /// Whose broker.
     pub peer: PeerRef,
     /// What it is about.
+    #[schemars(with = "schema::TopicText")]
     pub topic: Topic,
     /// What it says: `data`, or `data_b64` where it is no text. At most 64 KiB.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "payload::closed")]
     pub body: Payload,
-    /// The deadline; see [`super::Call::timeout_ms`].
+    /// The deadline in milliseconds: none for 30 s, zero for without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
 }
 
 /// An event that its broker has.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct EventPublished {
     /// Whose broker.
     pub target: Address,
     /// The same, by its 48 bits.
     pub node_id: NodeId,
     /// What it is about.
+    #[schemars(with = "schema::TopicText")]
     pub topic: Topic,
     /// Bytes of data.
     pub bytes: u64,
@@ -39,32 +43,34 @@ pub struct EventPublished {
 
 /// `POST /v1/events/subscribe`: events as they are published at the broker of an agent, or at one's own.
 ///
-/// The connection is upgraded: from then on it brings an [`EventLine`] in JSON a line, until the caller ends its direction.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// The connection is upgraded: from then on it brings an `EventLine` in JSON a line, until the caller ends its direction.
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubscribeRequest {
     /// Whose broker.
     pub peer: PeerRef,
     /// Which topics; `*` is one level, `#` the rest.
+    #[schemars(with = "schema::TopicFilterText")]
     pub topic: TopicFilter,
-    /// The deadline for subscribing; see [`super::Call::timeout_ms`]. The subscription itself has none.
+    /// The deadline for subscribing, in milliseconds: none for 30 s, zero for without end. The subscription itself has none.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// The subscription that was opened.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Subscribed {
     /// Whose broker.
     pub target: Address,
     /// The same, by its 48 bits.
     pub node_id: NodeId,
     /// Which topics.
+    #[schemars(with = "schema::TopicFilterText")]
     pub topic: TopicFilter,
 }
 
 /// One line of a subscription.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum EventLine {
     /// Something was published.
@@ -77,9 +83,10 @@ pub enum EventLine {
 }
 
 /// Something that was published.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Event {
     /// What it is about.
+    #[schemars(with = "schema::TopicText")]
     pub topic: Topic,
     /// Who published it, proven by its key to the broker.
     pub from: NodeId,

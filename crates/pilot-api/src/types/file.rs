@@ -3,26 +3,27 @@
 use std::path::PathBuf;
 
 use pilot_types::{Address, Hostname, NodeId, UnixTime};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::field;
+use super::{field, schema};
 use crate::peer_ref::PeerRef;
 
 /// `POST /v1/files`: send a file of this machine to an agent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SendFileRequest {
     /// To whom.
     pub peer: PeerRef,
     /// The file, by its absolute path.
     pub path: PathBuf,
-    /// The deadline; see [`super::Call::timeout_ms`].
+    /// The deadline in milliseconds: none for 30 s, zero for without end.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// A file that is in its place at the receiver.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct FileSent {
     /// The receiver.
     pub target: Address,
@@ -43,7 +44,7 @@ pub struct FileSent {
 }
 
 /// `POST /v1/files/received`: files that came.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReceivedRequest {
     /// Delete those that are shown.
@@ -52,7 +53,7 @@ pub struct ReceivedRequest {
 }
 
 /// Files that came.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Received {
     /// The newest last.
     pub files: Vec<ReceivedFile>,
@@ -63,7 +64,7 @@ pub struct Received {
 }
 
 /// A file that came.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct ReceivedFile {
     /// Its name in the directory.
     pub name: String,
@@ -81,5 +82,6 @@ pub struct ReceivedFile {
     pub path: PathBuf,
     /// When it was in its place.
     #[serde(with = "field::rfc3339")]
+    #[schemars(with = "schema::TimeText")]
     pub received_at: UnixTime,
 }

@@ -4,14 +4,15 @@ use std::fmt;
 
 use pilot_types::{Address, Hostname, NodeId, UnixTime};
 use pilot_wire::{MessageId, TraceParent};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::field;
-use crate::payload::Payload;
+use super::{field, schema};
+use crate::payload::{self, Payload};
 use crate::peer_ref::PeerRef;
 
 /// How a message's body is to be read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MessageKind {
     /// UTF-8 text.
@@ -36,12 +37,12 @@ impl fmt::Display for MessageKind {
 /// `POST /v1/messages`: put a message into an agent's inbox, and wait for a reply if asked to.
 ///
 /// An untrusted public agent that approves by itself is knocked at first, with scope `reply-only` in return.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct SendMessageRequest {
     /// To whom.
     pub peer: PeerRef,
-    /// The body: `data`, or `data_b64` where it is no text. At most [`pilot_wire::limits::MAX_MESSAGE`].
-    #[serde(flatten)]
+    /// The body: `data`, or `data_b64` where it is no text. At most 64 MiB.
+    #[serde(flatten, deserialize_with = "payload::closed")]
     pub body: Payload,
     /// How it is to be read.
     #[serde(default, rename = "type")]
@@ -52,11 +53,12 @@ pub struct SendMessageRequest {
         with = "field::text_option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::MessageIdText>")]
     pub reply_to: Option<MessageId>,
     /// Wait so long for a reply, and end with `timeout` if none comes. Zero: without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait_ms: Option<u64>,
-    /// The deadline, which must not be shorter than the wait; see [`super::Call::timeout_ms`].
+    /// The deadline in milliseconds, not shorter than the wait: none for 30 s, zero for without end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
     /// The application's trace.
@@ -65,11 +67,12 @@ pub struct SendMessageRequest {
         with = "field::text_option",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schemars(with = "Option<schema::TraceParentText>")]
     pub traceparent: Option<TraceParent>,
 }
 
 /// A message that is in the receiver's inbox.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct MessageSent {
     /// The receiver.
     pub target: Address,
@@ -82,6 +85,7 @@ pub struct MessageSent {
     pub bytes: u64,
     /// Its name, for `reply_to`.
     #[serde(with = "field::text")]
+    #[schemars(with = "schema::MessageIdText")]
     pub id: MessageId,
     /// `stored` or `duplicate`.
     pub ack: String,
@@ -91,7 +95,7 @@ pub struct MessageSent {
 }
 
 /// The answer to a message.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct MessageReply {
     /// Who answers.
     pub from: NodeId,
@@ -104,6 +108,7 @@ pub struct MessageReply {
     pub kind: MessageKind,
     /// The answer's own name.
     #[serde(with = "field::text")]
+    #[schemars(with = "schema::MessageIdText")]
     pub id: MessageId,
     /// The body.
     #[serde(flatten)]
@@ -111,7 +116,7 @@ pub struct MessageReply {
 }
 
 /// `POST /v1/inbox`: messages that came.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InboxRequest {
     /// At most so many, the newest; none for 100.
@@ -119,6 +124,7 @@ pub struct InboxRequest {
     pub limit: Option<u64>,
     /// Only those that came since.
     #[serde(default, with = "field::rfc3339_option")]
+    #[schemars(with = "Option<schema::TimeText>")]
     pub since: Option<UnixTime>,
     /// Delete those that are returned.
     #[serde(default)]
@@ -126,16 +132,17 @@ pub struct InboxRequest {
 }
 
 /// `POST /v1/inbox/read`: one message, whole.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InboxReadRequest {
     /// Its name.
     #[serde(with = "field::text")]
+    #[schemars(with = "schema::MessageIdText")]
     pub id: MessageId,
 }
 
 /// Messages that came.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Inbox {
     /// The newest last.
     pub messages: Vec<InboxMessage>,
@@ -144,10 +151,11 @@ pub struct Inbox {
 }
 
 /// A message that came.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct InboxMessage {
     /// Its name.
     #[serde(with = "field::text")]
+    #[schemars(with = "schema::MessageIdText")]
     pub id: MessageId,
     /// Who sent it.
     pub from: NodeId,
@@ -165,9 +173,11 @@ pub struct InboxMessage {
     pub bytes: u64,
     /// When it came.
     #[serde(with = "field::rfc3339")]
+    #[schemars(with = "schema::TimeText")]
     pub received_at: UnixTime,
     /// The message that it answers.
     #[serde(default, with = "field::text_option")]
+    #[schemars(with = "Option<schema::MessageIdText>")]
     pub reply_to: Option<MessageId>,
     /// How far the sender was trusted when it came: `trusted`, `reply-only` or `none`.
     pub trust: String,

@@ -2,30 +2,32 @@
 
 use pilot_types::{Address, Hostname, NodeId, Port};
 use pilot_wire::TraceParent;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::AgentSummary;
-use super::field;
+use super::{field, schema};
 use crate::peer_ref::PeerRef;
 
 /// `POST /v1/dial`: open a stream to a port of an agent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DialRequest {
     /// The agent.
     pub peer: PeerRef,
     /// Its port.
     pub port: Port,
-    /// The deadline for opening it; see [`super::Call::timeout_ms`]. The stream itself has none.
+    /// The deadline for opening it, in milliseconds: none for 30 s, zero for without end. The stream itself has none.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
     /// The application's trace.
     #[serde(default, with = "field::text_option")]
+    #[schemars(with = "Option<schema::TraceParentText>")]
     pub traceparent: Option<TraceParent>,
 }
 
 /// The stream that was opened.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct DialInfo {
     /// The agent.
     #[serde(flatten)]
@@ -35,18 +37,18 @@ pub struct DialInfo {
 }
 
 /// `POST /v1/accept`: take the next stream that comes, or waits, for a port of this agent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcceptRequest {
     /// The port.
     pub port: Port,
-    /// The deadline for one to come; see [`super::Call::timeout_ms`]. The stream itself has none.
+    /// The deadline for one to come, in milliseconds: none for 30 s, zero for without end. The stream itself has none.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// The stream that was taken.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct AcceptInfo {
     /// Who opened it.
     pub from: NodeId,
@@ -60,24 +62,25 @@ pub struct AcceptInfo {
     pub remote_port: Port,
     /// The application's trace.
     #[serde(default, with = "field::text_option")]
+    #[schemars(with = "Option<schema::TraceParentText>")]
     pub traceparent: Option<TraceParent>,
 }
 
 /// `POST /v1/streams/outcome`: wait until a stream has ended, and say how.
 ///
 /// The bytes of an upgraded connection end in the same way whether the stream was finished or broken off.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamOutcomeRequest {
     /// The number from the header `pilot-stream-id` of the answer that opened it.
     pub stream: u64,
-    /// The deadline; see [`super::Call::timeout_ms`].
+    /// The deadline in milliseconds: none for 30 s, zero for without end.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// A stream that both ends finished. One that broke off is an error instead.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct StreamEnded {
     /// Bytes from the caller to the peer.
     pub sent: u64,

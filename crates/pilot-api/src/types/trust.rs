@@ -2,14 +2,15 @@
 
 use pilot_types::{NetworkId, NodeId, UnixTime};
 use pilot_wire::PortRange;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::AgentSummary;
-use super::field;
+use super::{field, schema};
 use crate::peer_ref::PeerRef;
 
 /// `POST /v1/handshake`: ask an agent for trust. The answer does not tell whether it exists.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HandshakeRequest {
     /// The agent, as it was typed.
@@ -20,13 +21,13 @@ pub struct HandshakeRequest {
     /// Wait so long until trust holds both ways, and end with `timeout` if it does not. Zero: without end.
     #[serde(default)]
     pub wait_ms: Option<u64>,
-    /// The deadline, which must not be shorter than the wait; see [`super::Call::timeout_ms`].
+    /// The deadline in milliseconds, not shorter than the wait: none for 30 s, zero for without end.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
 }
 
 /// How far a handshake is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HandshakeStatus {
     /// The knock is on its way, if there is anybody to knock at.
@@ -36,7 +37,7 @@ pub enum HandshakeStatus {
 }
 
 /// The answer to a handshake.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Knocked {
     /// How far it is.
     pub status: HandshakeStatus,
@@ -45,19 +46,19 @@ pub struct Knocked {
 }
 
 /// `GET /v1/pending`: knocks that wait for an answer.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PendingRequest {}
 
 /// Knocks that wait for an answer.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Pending {
     /// The oldest first.
     pub pending: Vec<PendingKnock>,
 }
 
 /// A knock.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct PendingKnock {
     /// Who knocks; the name is what it claims.
     #[serde(flatten)]
@@ -68,17 +69,19 @@ pub struct PendingKnock {
     pub fingerprint: String,
     /// When it came.
     #[serde(with = "field::rfc3339")]
+    #[schemars(with = "schema::TimeText")]
     pub received_at: UnixTime,
 }
 
 /// `POST /v1/approve`: grant trust to an agent that knocked, or change what one is granted.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApproveRequest {
     /// The agent.
     pub peer: PeerRef,
     /// Ports that it may dial, as `7,1000-1002` or `all`; none for the default.
     #[serde(default, with = "field::ports_option")]
+    #[schemars(with = "Option<schema::PortsText>")]
     pub ports: Option<Vec<PortRange>>,
     /// How long; none for without end.
     #[serde(default)]
@@ -89,7 +92,7 @@ pub struct ApproveRequest {
 }
 
 /// Trust as it was granted.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Approved {
     /// `approved`.
     pub status: String,
@@ -103,7 +106,7 @@ pub struct Approved {
 }
 
 /// `POST /v1/reject`: drop a knock.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RejectRequest {
     /// Who knocked.
@@ -114,7 +117,7 @@ pub struct RejectRequest {
 }
 
 /// A knock is gone.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Rejected {
     /// `rejected`.
     pub status: String,
@@ -124,7 +127,7 @@ pub struct Rejected {
 }
 
 /// `POST /v1/untrust`: revoke what was granted; live sessions end at once.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UntrustRequest {
     /// The agent.
@@ -132,7 +135,7 @@ pub struct UntrustRequest {
 }
 
 /// Trust is gone.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Untrusted {
     /// `untrusted`.
     pub status: String,
@@ -142,7 +145,7 @@ pub struct Untrusted {
 }
 
 /// `POST /v1/trust`: agents with which there is trust in either direction.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustRequest {
     /// Only those whose name or address contains it.
@@ -151,14 +154,14 @@ pub struct TrustRequest {
 }
 
 /// Agents with which there is trust.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Trusted {
     /// By name, then address.
     pub trusted: Vec<TrustedAgent>,
 }
 
 /// An agent with which there is trust.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct TrustedAgent {
     /// The agent.
     #[serde(flatten)]
@@ -175,8 +178,10 @@ pub struct TrustedAgent {
     pub scope: String,
     /// Since when.
     #[serde(with = "field::rfc3339")]
+    #[schemars(with = "schema::TimeText")]
     pub approved_at: UnixTime,
     /// Until when; null for without end.
     #[serde(with = "field::rfc3339_option")]
+    #[schemars(with = "Option<schema::TimeText>")]
     pub expires_at: Option<UnixTime>,
 }
