@@ -28,6 +28,7 @@ use crate::types::{
 const GRACE: Duration = Duration::from_secs(2);
 /// Longest answer: a message in base64 takes 86 MiB.
 const MAX_ANSWER: usize = 128 * 1024 * 1024;
+const ROOT: u32 = 0;
 const START_HINT: &str = "pilotctl daemon start";
 
 /// A daemon's API, seen from outside. Nothing is connected until a request is made.
@@ -154,9 +155,27 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<UnixStream, ApiError> {
-        UnixStream::connect(&self.socket)
+        let stream = UnixStream::connect(&self.socket)
             .await
-            .map_err(|error| self.unreachable(&error))
+            .map_err(|error| self.unreachable(&error))?;
+        self.check_owner(&stream)?;
+        Ok(stream)
+    }
+
+    /// Whoever puts a socket of his own into the daemon's place would be told everything. Root may ask anybody.
+    fn check_owner(&self, stream: &UnixStream) -> Result<(), ApiError> {
+        let own = rustix::process::geteuid().as_raw();
+        let peer = stream.peer_cred().map_err(|error| {
+            ApiError::internal(format!("no credentials of the daemon: {error}"))
+        })?;
+        if own == ROOT || peer.uid() == own || peer.uid() == ROOT {
+            return Ok(());
+        }
+        let socket = self.socket.display();
+        Err(ApiError::new(
+            ErrorCode::PermissionDenied,
+            format!("the daemon on {socket} is another user's"),
+        ))
     }
 
     fn unreachable(&self, error: &io::Error) -> ApiError {

@@ -34,6 +34,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// `sun_path` of unix(7) less the closing zero.
 const MAX_SOCKET_PATH: usize = 107;
 
+/// Mode bits of inode(7).
+const OTHERS_WRITE: u32 = 0o0002;
+const STICKY: u32 = 0o1000;
+
 /// Why the server cannot have its socket.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -44,6 +48,9 @@ pub enum BindError {
     /// Something that is no socket is in the way; it is left alone.
     #[error("{0} exists and is not a socket")]
     NotASocket(PathBuf),
+    /// Anybody may put another socket into its place.
+    #[error("others may replace files in {0}")]
+    Exposed(PathBuf),
     /// A Unix socket's path has at most 107 bytes.
     #[error("socket path {0} is longer than {MAX_SOCKET_PATH} bytes")]
     TooLong(PathBuf),
@@ -77,7 +84,8 @@ impl Drop for SocketFile {
 }
 
 impl Server {
-    /// Binds the socket with mode 0600. A file that a dead server left is replaced. Must be called within a tokio runtime.
+    /// Binds the socket with mode 0600. A file that a dead server left is replaced. Its directory must be one in which other
+    /// users cannot replace it: not writable for them, or sticky (`t`), as `/tmp` is. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`BindError`].
@@ -89,6 +97,7 @@ impl Server {
             path: socket.to_owned(),
             source,
         };
+        check_directory(socket)?;
         remove_stale(socket)?;
         let listener = UnixListener::bind(socket).map_err(io)?;
         let file = SocketFile(socket.to_owned());
@@ -167,6 +176,23 @@ fn is_permitted(stream: &UnixStream) -> bool {
             false
         }
     }
+}
+
+/// In a directory that others may write they could replace the socket, and clients would talk to them.
+fn check_directory(socket: &Path) -> Result<(), BindError> {
+    let directory = match socket.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    let found = std::fs::metadata(directory).map_err(|source| BindError::Io {
+        path: socket.to_owned(),
+        source,
+    })?;
+    let mode = found.permissions().mode();
+    if mode & OTHERS_WRITE != 0 && mode & STICKY == 0 {
+        return Err(BindError::Exposed(directory.to_owned()));
+    }
+    Ok(())
 }
 
 /// Removes what a dead server left. The caller holds the home's lock, so that no second one does the same.

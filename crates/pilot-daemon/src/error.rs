@@ -234,7 +234,9 @@ pub(crate) fn received(error: &ReceivedError) -> ApiError {
 pub(crate) fn bind(error: &BindError) -> ApiError {
     let code = match error {
         BindError::InUse(_) => ErrorCode::AlreadyExists,
-        BindError::NotASocket(_) | BindError::TooLong(_) => ErrorCode::InvalidArgument,
+        BindError::NotASocket(_) | BindError::Exposed(_) | BindError::TooLong(_) => {
+            ErrorCode::InvalidArgument
+        }
         BindError::Io { source, .. } => io_code(source),
         _ => ErrorCode::Internal,
     };
