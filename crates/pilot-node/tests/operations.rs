@@ -482,7 +482,8 @@ impl Model {
                 self.release(end, 0);
             }
         }
-        self.pass(HEALED);
+        // Who lost the other dials it for five minutes.
+        self.pass(310 * SECOND);
         self.check_quiet();
     }
 

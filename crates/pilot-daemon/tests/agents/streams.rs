@@ -83,12 +83,20 @@ async fn twenty_megabytes_pass_through_echo_unchanged() {
 async fn a_port_that_nobody_takes_streams_from_is_refused_with_the_command_to_run() {
     let network = Network::new().await;
     let (one, other) = network.friends("one", "other").await;
-    let stream = dialled(&one, &other, Port::EVENT_STREAM).await;
+    let ports = pilot_wire::Scope::parse_ports("53").ok();
+    other
+        .call(ApproveRequest {
+            ports,
+            ..approve(one.peer())
+        })
+        .await
+        .unwrap();
+    let stream = dialled(&one, &other, Port::NAMESERVER).await;
     let error = one.client.outcome(stream.number()).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::ConnectionFailed, "{error:?}");
     assert_eq!(
         error.hint.as_deref(),
-        Some("run `pilotctl recv 1002` on other")
+        Some("run `pilotctl recv 53` on other")
     );
 }
 

@@ -112,7 +112,7 @@ fn a_restarted_agent_shakes_hands_with_its_live_peers_without_a_command() {
         world.with(alice, |agent, now| {
             agent.send(now, stream, &vec![7; 5_000_000]);
         });
-        world.sim.run_for(SECOND / 2);
+        world.sim.run_for(SECOND / 10);
         world.crash_and_restart(bob, 2);
         reconnected(&mut world, alice, bob);
         world.until("the old stream ended", ENDED, |sim| {
