@@ -332,7 +332,7 @@ fn smallest_window_after_an_outage(config: Config) -> u64 {
     let before = pair.ends[0].stats().cwnd;
     pair.link.loss = 1000;
     let cut = pair.now;
-    while pair.now < cut + Duration::from_secs(5) {
+    while pair.now < cut + Duration::from_secs(10) {
         pair.turn();
     }
     pair.link.loss = 0;
