@@ -7,10 +7,9 @@
 //! port 7      serve_echo(stream)                        what comes goes back
 //! port 7      serve_bench(stream, request)              what comes is counted, or a pattern is sent (by metadata)
 //! port 1000…  WaitingRoom ── admit ──▶ (bounded, 30 s) ──▶ take     until `recv` or `accept` asks for it
+//! port 1001   send_message ──▶ head, body ──▶ DataExchange::serve ──▶ Inbox (durable) ──▶ ack
 //! port 1001   send_file ──▶ head, bytes, hash ──▶ receive_file ──▶ FileSink (durable) ──▶ verdict  (by metadata)
 //! port 1002   publish_event, RemoteSubscription ──▶ serve_events ──▶ Broker
-//! port 1001   send_message ──▶ head, body ──▶ DataExchange::serve ──▶ Inbox (durable) ──▶ ack
-//! ```
 //! ```
 
 mod bench;
