@@ -165,7 +165,9 @@ impl ReceivedFiles {
             .create(true)
             .append(true)
             .open(&self.list)?;
-        let mut line = serde_json::to_vec(facts)?;
+        // A line that a crash cut has no end: this one begins anew all the same.
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, facts)?;
         line.push(b'\n');
         list.write_all(&line)?;
         list.sync_all()?;
@@ -188,7 +190,11 @@ impl ReceivedFiles {
         };
         let mut files = vec![];
         for line in BufReader::new(file).split(b'\n') {
-            match serde_json::from_slice(&line.map_err(failed(&self.list))?) {
+            let line = line.map_err(failed(&self.list))?;
+            if line.is_empty() {
+                continue;
+            }
+            match serde_json::from_slice(&line) {
                 Ok(facts) => files.push(facts),
                 Err(error) => tracing::debug!(%error, "a line of the received files is cut"),
             }
@@ -306,7 +312,10 @@ mod tests {
         assert!(path.exists());
         let files = ReceivedFiles::open(home.path()).unwrap();
         assert!(!path.exists());
-        assert_eq!(files.list().unwrap(), vec![stored]);
+        assert_eq!(files.list().unwrap(), vec![stored.clone()]);
+        let next = store(&files, "b", b"more");
+        let files = ReceivedFiles::open(home.path()).unwrap();
+        assert_eq!(files.list().unwrap(), vec![stored, next]);
     }
 
     #[test]
