@@ -34,3 +34,8 @@ fuzz-minimise target:
 lab filter="":
     cargo build --release
     PILOTCTL="$PWD/target/release/pilotctl" cargo test --release -p pilot-lab -p pilotctl --tests -- --ignored --nocapture --test-threads 1 {{filter}}
+
+# Many crashes of agents and rendezvous in traffic (root).
+crashes count="50" seed="1":
+    cargo build --release
+    PILOTCTL="$PWD/target/release/pilotctl" PILOT_CRASHES={{count}} PILOT_SEED={{seed}} cargo test --release -p pilotctl --test system -- --ignored --nocapture crashes

@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "the figures of a run are its output")]
 
+mod crashes;
 mod garbage;
 mod idle;
 mod secrets;
