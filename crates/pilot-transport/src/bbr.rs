@@ -110,6 +110,8 @@ pub(crate) struct Bbr {
     pacing_rate: Option<u64>,
     /// Whether the flight began after a pause: the round trip that it shows needs no probe.
     is_restarting: bool,
+    /// Whether the ACK that is dealt with showed persistent congestion: the window does not grow by it.
+    has_collapsed: bool,
 }
 
 impl Bbr {
@@ -130,6 +132,7 @@ impl Bbr {
             window: INITIAL_PACKETS * mss,
             pacing_rate: None,
             is_restarting: false,
+            has_collapsed: false,
         }
     }
 
@@ -232,10 +235,15 @@ impl Bbr {
             }
         }
         let target = self.flight(self.rate(), self.state.window_gain()) + self.aggregation.extra();
+        let acked = if std::mem::take(&mut self.has_collapsed) {
+            0
+        } else {
+            sample.acked
+        };
         if self.pipe.is_full() {
-            self.window = (self.window + sample.acked).min(target);
+            self.window = (self.window + acked).min(target);
         } else if self.window < target || sample.total < INITIAL_PACKETS * self.mss {
-            self.window += sample.acked;
+            self.window += acked;
         }
         let cap = self.flight_cap();
         self.window = self.window.min(cap).max(self.minimum());
@@ -290,8 +298,9 @@ impl Controller for Bbr {
     }
 
     fn on_persistent_congestion(&mut self) {
-        // RFC 9002 §7.6.2: the minimum window. It grows to what the model says with the first acknowledgements.
-        self.window = 2 * self.mss;
+        // RFC 9002 §7.6.2: the minimum window. It grows to what the model says with the acknowledgements of what it sends.
+        self.window = self.minimum();
+        self.has_collapsed = true;
     }
 
     fn window(&self) -> u64 {

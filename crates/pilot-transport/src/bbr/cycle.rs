@@ -12,6 +12,8 @@ const PROBE_WAIT_SPREAD_MS: u64 = 1000;
 const MAX_PROBE_ROUNDS: u64 = 63;
 /// A probe goes on while a round brings as much more.
 const UP_GROWTH: f64 = 1.1;
+/// Where less is in flight than a probe needs, for want of data or of windows, it ends after as many rounds without.
+const MAX_FLAT_ROUNDS: u32 = 3;
 /// Doublings of the growth of the bound on a flight (draft §5.3.3.6).
 const MAX_UP_ROUNDS: u32 = 30;
 
@@ -25,6 +27,8 @@ pub(super) struct Cycle {
     rounds: u64,
     /// The rate at the start of this round of Up; `None` before its first one.
     up_rate: Option<u64>,
+    /// Rounds of Up in a row that found no more.
+    flat_rounds: u32,
     /// Whether losses are of packets that a probe sent.
     is_sampling: bool,
     /// Whether the last packets of a probe are being acknowledged.
@@ -78,6 +82,7 @@ impl Bbr {
     fn start_up(&mut self, sample: &RateSample) {
         self.state = State::Up;
         self.cycle.up_rate = None;
+        self.cycle.flat_rounds = 0;
         self.cycle.is_sampling = true;
         self.cycle.is_over = false;
         self.losses.reset();
@@ -157,10 +162,17 @@ impl Bbr {
         let max = self.bandwidth.max();
         let before = self.cycle.up_rate.replace(max);
         let has_grown = before.is_none_or(|before| max as f64 > before as f64 * UP_GROWTH);
+        self.cycle.flat_rounds = if has_grown {
+            0
+        } else {
+            self.cycle.flat_rounds + 1
+        };
         // A bound that holds the flight down is raised first.
         let is_bounded = self.window >= self.bounds.long_term && self.is_window_full(sample);
         let flight = self.flight(max, State::Up.pacing_gain());
-        !has_grown && !is_bounded && sample.in_flight_before >= flight
+        let is_enough =
+            sample.in_flight_before >= flight || self.cycle.flat_rounds >= MAX_FLAT_ROUNDS;
+        !has_grown && !is_bounded && is_enough
     }
 
     const fn is_window_full(&self, sample: &RateSample) -> bool {

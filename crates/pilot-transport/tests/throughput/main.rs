@@ -3,6 +3,8 @@
 //!
 //! `PILOT_TABLE=write cargo test --release -p pilot-transport --test throughput -- --ignored` makes the table anew.
 
+#![allow(clippy::print_stdout, reason = "the shares are the output of a run")]
+
 mod bottleneck;
 
 use std::fmt::Write;
@@ -92,7 +94,9 @@ fn shares(link: Bottleneck, flows: [Congestion; 2]) -> [f64; 2] {
     network.add(flows[1], Duration::from_secs(5));
     network.run(Duration::from_secs(15));
     let received = network.run(MEASURED);
-    [0, 1].map(|flow| received[flow] as f64 / MEASURED.as_secs_f64() / link.rate as f64)
+    let share = |flow: usize| received[flow] as f64 / MEASURED.as_secs_f64() / link.rate as f64;
+    println!("{flows:?}: {:.3} and {:.3} of {link:?}", share(0), share(1));
+    [share(0), share(1)]
 }
 
 fn table_path() -> PathBuf {
