@@ -4,6 +4,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use pilot_trust::Identity;
 use thiserror::Error;
@@ -14,6 +16,11 @@ use crate::error::OpenDbError;
 use crate::identity_file::{self, IdentityError};
 use crate::inbox::Inbox;
 use crate::state_db::StateDb;
+
+/// Between two tries for a lock whose holder is gone: one that was killed holds it until its last thread has ended, and
+/// who only looks holds it for a moment. A second in all.
+const LOCK_WAIT: Duration = Duration::from_millis(10);
+const MAX_LOCK_WAITS: usize = 100;
 
 /// Why a home cannot be used.
 #[derive(Debug, Error)]
@@ -114,15 +121,20 @@ impl Home {
             .mode(0o600)
             .open(&path)
             .map_err(lock)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(HomeError::Locked {
-                    path: self.dir.clone(),
-                    pid: read_pid(&mut file),
-                });
+        let mut waits = 0..MAX_LOCK_WAITS;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {
+                    let pid = read_pid(&mut file);
+                    if is_alive(pid) || waits.next().is_none() {
+                        let path = self.dir.clone();
+                        return Err(HomeError::Locked { path, pid });
+                    }
+                    thread::sleep(LOCK_WAIT);
+                }
+                Err(TryLockError::Error(source)) => return Err(lock(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(lock(source)),
         }
         write_pid(&mut file).map_err(lock)?;
         self.sweep();
@@ -219,9 +231,23 @@ fn ensure_dir(dir: &Path) -> io::Result<()> {
 
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
+    file.rewind().ok()?;
     // A process number has at most ten digits.
     file.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+/// Whether a process of this number runs, and is not on its way out: its first thread may have ended before the others.
+fn is_alive(pid: Option<u32>) -> bool {
+    let Some(pid) = pid else {
+        return false;
+    };
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    // proc(5): the state follows the name, which is in parentheses and may contain anything.
+    let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+    !state.starts_with(['Z', 'X'])
 }
 
 fn write_pid(file: &mut File) -> io::Result<()> {

@@ -228,3 +228,21 @@ fn a_malformed_configuration_names_the_field_and_stays() {
         assert_eq!(fs::read_to_string(home.config_path()).unwrap(), text);
     }
 }
+
+#[test]
+fn a_lock_whose_holder_is_about_to_be_gone_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::open(dir.path()).unwrap();
+    drop(home.lock().unwrap());
+    // No process has this number: Linux gives none out above 2^22.
+    fs::write(dir.path().join("lock"), "4194305\n").unwrap();
+    let dying = fs::File::open(dir.path().join("lock")).unwrap();
+    dying.lock_shared().unwrap();
+    assert_eq!(home.locked_by(), None, "who only looks is not in the way");
+    let ends = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        drop(dying);
+    });
+    let _lock = home.lock().unwrap();
+    ends.join().unwrap();
+}
