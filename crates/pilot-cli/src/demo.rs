@@ -2,6 +2,7 @@
 //!
 //! Everything is done by this very program as child processes, in a temporary directory, on ephemeral loopback ports.
 
+mod event;
 mod payload;
 mod pipe;
 mod report;

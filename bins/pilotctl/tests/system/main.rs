@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stdout, reason = "the figures of a run are its output")]
 
+mod bench;
+mod churn;
 mod crashes;
 mod garbage;
 mod idle;

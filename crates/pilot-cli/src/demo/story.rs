@@ -9,13 +9,13 @@ use pilot_types::Hostname;
 use serde_json::Value;
 use tokio::process::Child;
 
-use super::pipe;
 use super::report::Report;
 use super::stage::{Stage, answer};
+use super::{event, pipe};
 use crate::args::StartArgs;
 
 /// How long the agents' answers to each other may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two looks at something that comes by itself.
 const LOOK: Duration = Duration::from_millis(20);
 const PINGS: &str = "5";
@@ -29,6 +29,7 @@ pub(super) async fn tell(stage: &mut Stage, report: &mut Report) -> Result<(), A
     pipe::tell(stage, report).await?;
     message(stage, report).await?;
     file(stage, report).await?;
+    event::tell(stage, report).await?;
     bench(stage, report).await
 }
 
@@ -281,7 +282,7 @@ async fn step(
 }
 
 /// Runs a command until it shows what comes by itself.
-async fn until(
+pub(super) async fn until(
     report: &mut Report,
     stage: &Stage,
     who: &str,
@@ -305,11 +306,11 @@ async fn until(
 }
 
 /// The command as a person types it.
-fn shown(args: &[&str]) -> String {
+pub(super) fn shown(args: &[&str]) -> String {
     let words: Vec<String> = args
         .iter()
         .map(|arg| {
-            if arg.contains([' ', '?']) {
+            if arg.contains([' ', '?', '*']) {
                 format!("{arg:?}")
             } else {
                 (*arg).to_owned()
@@ -319,7 +320,7 @@ fn shown(args: &[&str]) -> String {
     format!("pilotctl {}", words.join(" "))
 }
 
-fn text(data: &Value, field: &str) -> Result<String, ApiError> {
+pub(super) fn text(data: &Value, field: &str) -> Result<String, ApiError> {
     data[field]
         .as_str()
         .map(str::to_owned)

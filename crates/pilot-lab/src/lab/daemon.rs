@@ -73,12 +73,12 @@ impl Daemon {
     }
 
     /// Ends it at once (SIGKILL).
-    pub fn kill(self) {
+    pub fn kill(&self) {
         self.end("KILL");
     }
 
     /// Ends it as an operator's system does (SIGTERM).
-    pub fn terminate(self) {
+    pub fn terminate(&self) {
         self.end("TERM");
     }
 

@@ -8,6 +8,7 @@ use super::{Daemon, Lab, Machine, Rendezvous, wait};
 
 /// How long trust may take, losses among it.
 const PATIENCE: Duration = Duration::from_secs(30);
+const NAMES: [&str; 3] = ["server", "alice", "bob"];
 
 /// Two agents, `alice` and `bob`, and a rendezvous, on three machines.
 pub struct Pair {
@@ -35,9 +36,22 @@ impl Pair {
     #[must_use]
     pub fn trusted(links: [LinkConfig; 3]) -> Self {
         let lab = Lab::new();
-        let names = ["server", "alice", "bob"];
-        let behind = |number: usize| lab.machine_behind(names[number], links[number]);
-        let (server, alice, bob) = (behind(0), behind(1), behind(2));
+        let machines = [0, 1, 2].map(|it| lab.machine_behind(NAMES[it], links[it]));
+        Self::on(lab, machines)
+    }
+
+    /// The same on perfect wires, without an emulator between them.
+    ///
+    /// # Panics
+    /// As [`Pair::trusted`].
+    #[must_use]
+    pub fn wired() -> Self {
+        let lab = Lab::new();
+        let machines = NAMES.map(|name| lab.machine(name));
+        Self::on(lab, machines)
+    }
+
+    fn on(lab: Lab, [server, alice, bob]: [Machine; 3]) -> Self {
         let rendezvous = server.rendezvous();
         let pair = Self {
             alice_daemon: start(&alice, "alice", &rendezvous),
