@@ -121,20 +121,9 @@ impl Home {
             .mode(0o600)
             .open(&path)
             .map_err(lock)?;
-        let mut waits = 0..MAX_LOCK_WAITS;
-        loop {
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) => {
-                    let pid = read_pid(&mut file);
-                    if is_alive(pid) || waits.next().is_none() {
-                        let path = self.dir.clone();
-                        return Err(HomeError::Locked { path, pid });
-                    }
-                    thread::sleep(LOCK_WAIT);
-                }
-                Err(TryLockError::Error(source)) => return Err(lock(source)),
-            }
+        if let Some(pid) = refused_by(&mut file, File::try_lock).map_err(lock)? {
+            let path = self.dir.clone();
+            return Err(HomeError::Locked { path, pid });
         }
         write_pid(&mut file).map_err(lock)?;
         self.sweep();
@@ -145,10 +134,7 @@ impl Home {
     #[must_use]
     pub fn locked_by(&self) -> Option<u32> {
         let mut file = File::open(self.path("lock")).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => read_pid(&mut file),
-            Ok(()) | Err(TryLockError::Error(_)) => None,
-        }
+        refused_by(&mut file, File::try_lock_shared).ok()??
     }
 
     /// The identity, verified; `None` if the home has none yet.
@@ -226,6 +212,27 @@ fn ensure_dir(dir: &Path) -> io::Result<()> {
             }
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Tries to lock, again for a while if the holder is gone; `None` if it succeeded, else the holder's number as far as it is
+/// known.
+fn refused_by(
+    file: &mut File,
+    try_lock: fn(&File) -> Result<(), TryLockError>,
+) -> io::Result<Option<Option<u32>>> {
+    let mut waits = 0..MAX_LOCK_WAITS;
+    loop {
+        match try_lock(file) {
+            Ok(()) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        let pid = read_pid(file);
+        if is_alive(pid) || waits.next().is_none() {
+            return Ok(Some(pid));
+        }
+        thread::sleep(LOCK_WAIT);
     }
 }
 
