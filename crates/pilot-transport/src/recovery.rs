@@ -135,6 +135,19 @@ impl Transport {
             .probe_timeout(self.peer.max_ack_delay)
     }
 
+    /// The path whose packets the probe timer waits for, and how long: the one before, as long as only there anything
+    /// is in flight. Its packets are not late by the measure of a faster path, and are no business of its probes.
+    fn awaited(&self) -> (PathKey, Duration) {
+        let (current, delay) = (&self.paths.current, self.peer.max_ack_delay);
+        let timeout = self.probe_timeout();
+        match &self.paths.previous {
+            Some(before) if current.in_flight() == 0 && before.in_flight() > 0 => {
+                (before.key, before.rtt.probe_timeout(delay).max(timeout))
+            }
+            Some(_) | None => (current.key, timeout),
+        }
+    }
+
     /// Sets the timers of RFC 9002 §6: the loss timer where packets are suspected, else the probe timer.
     pub(crate) fn arm_recovery(&mut self) {
         let before = self.paths.previous.as_ref().and_then(|path| path.loss_at);
@@ -142,7 +155,7 @@ impl Transport {
         // RFC 9002 §6.2.1: the probe timer is not set while the loss timer is.
         let probe_at = match loss_at {
             Some(_) => None,
-            None => self.loss.probe_at(self.probe_timeout()),
+            None => self.loss.probe_at(self.awaited().1),
         };
         for (timer, at) in [(Timer::Loss, loss_at), (Timer::Probe, probe_at)] {
             match at {
@@ -175,7 +188,7 @@ impl Transport {
             self.totals.probe_timeouts += 1;
             let probes = self.loss.on_probe_timeout();
             // RFC 9002 §6.2.4: a probe carries what most likely was lost; the packets themselves are not lost yet.
-            let frames = self.loss.sent.oldest(probes);
+            let frames = self.loss.sent.oldest(self.awaited().0, probes);
             self.frames_lost(frames);
             self.arm_recovery();
         }

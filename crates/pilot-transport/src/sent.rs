@@ -119,10 +119,11 @@ impl SentPackets {
         self.settle(out.len() - before);
     }
 
-    /// Frames of the oldest packets in flight, to be sent again while the packets stay.
-    pub(crate) fn oldest(&self, count: usize) -> Vec<SentFrame> {
+    /// Frames of a path's oldest packets in flight, to be sent again while the packets stay.
+    pub(crate) fn oldest(&self, path: PathKey, count: usize) -> Vec<SentFrame> {
         let packets = self.slots.iter().filter_map(|slot| slot.packet.as_ref());
         packets
+            .filter(|packet| packet.path == path)
             .take(count)
             .flat_map(|packet| packet.frames.iter().cloned())
             .collect()
