@@ -63,7 +63,11 @@ pub(crate) struct PathState {
 impl PathState {
     /// A validated path that nothing is known of; every path carries the base datagram (RFC 9000 §14.2).
     pub(crate) fn new(id: PathId, key: PathKey, config: &Config, now: Instant) -> Self {
-        let mtu = config.max_datagram.max(BASE_DATAGRAM);
+        let mtu = match id {
+            // A relay puts its own head before the datagram, and the link below carries 1232 bytes for certain.
+            PathId::Relay { .. } => BASE_DATAGRAM,
+            PathId::Udp(_) | PathId::Stream(_) => config.max_datagram.max(BASE_DATAGRAM),
+        };
         Self {
             id,
             key,
@@ -257,10 +261,13 @@ fn controller(congestion: Congestion, mtu: usize) -> Box<dyn Controller> {
     }
 }
 
-/// Whether the two paths differ in nothing but the port of a remote machine.
+/// Whether the two paths differ in nothing but ports: another interface of ours is another way.
 pub(crate) fn is_port_change(from: &PathId, to: &PathId) -> bool {
-    match (from.remote(), to.remote()) {
-        (Some(from), Some(to)) => from.ip() == to.ip(),
-        (None, _) | (_, None) => false,
+    match (from, to) {
+        (PathId::Udp(from), PathId::Udp(to)) => {
+            from.remote.0.ip() == to.remote.0.ip() && from.local.ip() == to.local.ip()
+        }
+        (PathId::Relay { .. } | PathId::Stream(_), _)
+        | (_, PathId::Relay { .. } | PathId::Stream(_)) => false,
     }
 }

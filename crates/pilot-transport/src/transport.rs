@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pilot_types::{Deadline, Ecn, PacketNumber, PathId, Seed, StreamId};
-use pilot_wire::limits::{DATA_HEAD, TAG};
+use pilot_wire::limits::{BASE_DATAGRAM, DATA_HEAD, TAG};
 use pilot_wire::{ErrorCode, TransportParams, varint_len};
 use rand_chacha::ChaCha12Rng;
 use rand_core::SeedableRng;
@@ -297,7 +297,8 @@ impl Transport {
             return Err(ControlError::Kind(kind));
         }
         let head = varint_len(kind) + varint_len(body.len() as u64);
-        if head + body.len() > self.max_payload() {
+        // It stays queued, and the path that it leaves on may carry no more than the base.
+        if head + body.len() > BASE_DATAGRAM - DATA_HEAD - TAG {
             return Err(ControlError::TooLarge);
         }
         self.queue_control(Control::Extension { kind, body })
