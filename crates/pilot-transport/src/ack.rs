@@ -77,6 +77,12 @@ impl AckTracker {
         self.due_at = Some(self.due_at.map_or(due, |at| at.min(due)));
     }
 
+    /// Whether a packet has a higher number than all before it.
+    pub(crate) fn is_newest(&self, number: PacketNumber) -> bool {
+        self.largest
+            .is_none_or(|(largest, _)| number.to_u64() > largest)
+    }
+
     const fn count_ecn(&mut self, ecn: Option<Ecn>) {
         match ecn {
             Some(Ecn::Ect0) => self.ecn.ect0 += 1,

@@ -1,6 +1,7 @@
 //! What a transport tells its owner.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use pilot_types::{PathId, StreamId};
 use pilot_wire::ErrorCode;
@@ -58,6 +59,15 @@ pub enum Event {
     PathValidated(PathId),
     /// The peer did not answer on the path that we migrated to; the one before is in use again, if there was one.
     PathFailed(PathId),
+    /// The peer answered a probe.
+    PathProbed {
+        /// The path that the probe went on.
+        path: PathId,
+        /// From challenge to response, whichever way the response came.
+        rtt: Duration,
+    },
+    /// The peer sends on this path now, which is not the one in use. Told once until it sends on another one.
+    PeerMoved(PathId),
     /// Something is in flight and nothing of it was acknowledged for three probe timeouts, at least 1.5 s and at most 2 s. Told
     /// again after as long again.
     Silent,
@@ -83,7 +93,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Datagrams, extensions and indices that wait: as many as several packets full of the smallest frames (1200 / 2).
+    /// Datagrams, extensions, indices and moves that wait: as many as several packets full of the smallest frames (1200 / 2).
     const MAX_UNSOLICITED: usize = 2048;
 
     /// Whether another event that a peer causes at will may be queued.
@@ -116,7 +126,8 @@ const fn is_unsolicited(event: &Event) -> bool {
         Event::Datagram(_)
         | Event::Extension { .. }
         | Event::NewIndex { .. }
-        | Event::RetireIndex { .. } => true,
+        | Event::RetireIndex { .. }
+        | Event::PeerMoved(_) => true,
         Event::StreamOpened(_)
         | Event::Readable(_)
         | Event::Writable(_)
@@ -126,6 +137,7 @@ const fn is_unsolicited(event: &Event) -> bool {
         | Event::StreamsAvailable
         | Event::PathValidated(_)
         | Event::PathFailed(_)
+        | Event::PathProbed { .. }
         | Event::Silent
         | Event::Closed { .. }
         | Event::Drained => false,

@@ -71,7 +71,14 @@ fn operate(end: &mut Transport, now: Instant, operation: u8, argument: u8) {
         6 => drop(end.send_datagram(now, &vec![argument; len])),
         7 => drop(end.send_extension(now, 0x40 + u64::from(argument), vec![argument; len])),
         8 => end.ping(now),
-        9 => end.migrate(now, path(0, [1000 + u16::from(argument & 3), 2000])),
+        9 => {
+            let path = path(0, [1000 + u16::from(argument & 3), 2000]);
+            if argument < 128 {
+                end.migrate(now, path);
+            } else {
+                end.probe(now, path);
+            }
+        }
         _ => {
             if argument > 250 {
                 end.close(now, ErrorCode::NO_ERROR, "done");

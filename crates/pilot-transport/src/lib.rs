@@ -28,6 +28,7 @@ mod migration;
 mod pacer;
 mod pair;
 mod path;
+mod probes;
 mod range_set;
 mod receive;
 mod recovery;
@@ -46,7 +47,7 @@ mod writer;
 pub use config::{Config, Congestion, Side};
 pub use error::{ControlError, DatagramError, OpenError, PeerError, ReadError, WriteError};
 pub use event::Event;
-pub use stats::{ControlFrame, Read, SentPacket, Stats, StreamStats};
+pub use stats::{ControlFrame, PathStats, Read, SentPacket, Stats, StreamStats};
 pub use transport::Transport;
 
 /// The example of the README runs.

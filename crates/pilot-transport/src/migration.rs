@@ -8,6 +8,8 @@ use pilot_types::PathId;
 use crate::config::Config;
 use crate::event::Event;
 use crate::path::{PathKey, PathState, is_port_change};
+use crate::probes::Probes;
+use crate::stats::PathStats;
 use crate::timer::Timer;
 use crate::transport::Transport;
 
@@ -25,13 +27,16 @@ pub(crate) struct Challenge {
     pub(crate) size: usize,
 }
 
-/// The path in use, the one before it, and challenges to answer on any.
+/// The path in use, the one before it, those that are probed, and challenges to answer on any.
 #[derive(Debug)]
 pub(crate) struct Paths {
     pub(crate) current: PathState,
     /// Kept until the current path is validated and nothing of this one is in flight.
     pub(crate) previous: Option<PathState>,
     pub(crate) challenges: VecDeque<Challenge>,
+    pub(crate) probes: Probes,
+    /// Where the peer's newest packet that is no probe came from: what was on the way when we moved is no move of it.
+    peer_at: PathId,
     next_key: PathKey,
 }
 
@@ -42,6 +47,8 @@ impl Paths {
             current: PathState::new(id, key, config, now),
             previous: None,
             challenges: VecDeque::new(),
+            probes: Probes::default(),
+            peer_at: id,
             next_key: PathKey(1),
         }
     }
@@ -66,7 +73,16 @@ impl Paths {
     pub(crate) fn on_received(&mut self, path: &PathId, size: u64) {
         if self.current.id == *path {
             self.current.on_received(size);
+        } else {
+            self.probes.on_received(path, size);
         }
+    }
+
+    /// The peer's newest packet so far, no probe, came on `path`; `true` if it sends on another path than before, which
+    /// is not the one in use.
+    pub(crate) fn has_peer_moved(&mut self, path: PathId) -> bool {
+        let before = std::mem::replace(&mut self.peer_at, path);
+        before != path && self.current.id != path
     }
 
     pub(crate) fn on_challenge(&mut self, challenge: Challenge) {
@@ -98,9 +114,11 @@ impl Paths {
         if is_port_change(&self.current.id, &id) {
             path.inherit(&mut self.current);
         }
-        // A channel through a relay, and a stream, are authenticated by the session that carries them.
-        if id.is_direct() {
-            path.challenge();
+        match self.probes.fresh_rtt(now, &id) {
+            Some(rtt) => path.validate(rtt),
+            // A channel through a relay, and a stream, are authenticated by the session that carries them.
+            None if id.is_direct() => path.challenge(),
+            None => {}
         }
         path
     }
@@ -109,8 +127,9 @@ impl Paths {
 impl Transport {
     /// Sends on `path` from now on.
     ///
-    /// A direct path is validated by challenges and carries little until the peer answers; [`Event::PathValidated`] or
-    /// [`Event::PathFailed`] follows. What is in flight on the path before may still be acknowledged for a while.
+    /// A path that answered a probe in the last 30 s carries everything at once. Another direct one is validated by
+    /// challenges and carries little until the peer answers; [`Event::PathValidated`] or [`Event::PathFailed`] follows.
+    /// What is in flight on the path before may still be acknowledged for a while.
     pub fn migrate(&mut self, now: Instant, path: PathId) {
         if self.is_closing() || self.paths.current.id == path {
             return;
@@ -118,11 +137,15 @@ impl Transport {
         let is_return = self.paths.previous.as_ref().is_some_and(|p| p.id == path);
         if is_return {
             self.swap_paths();
+            if let Some(rtt) = self.paths.probes.fresh_rtt(now, &path) {
+                self.paths.current.validate(rtt);
+            }
         } else {
             let fresh = self.paths.fresh(path, &self.config, now);
             let before = std::mem::replace(&mut self.paths.current, fresh);
             self.leave(before);
         }
+        self.paths.probes.on_used(&path);
         let delay = self.peer.max_ack_delay;
         let current = self.paths.current.rtt.probe_timeout(delay);
         let before = self.paths.previous.as_ref();
@@ -137,6 +160,41 @@ impl Transport {
         let max = self.max_datagram();
         self.datagrams.shrink(max);
         self.arm_recovery();
+    }
+
+    /// Has a challenge sent on a path that is not in use, beside the traffic; [`Event::PathProbed`] follows if the peer
+    /// answers. Nothing repeats it.
+    ///
+    /// `false` if none is sent: the path is in use, it carried what a path may that does not answer, or 32 others were
+    /// probed in the last five seconds.
+    pub fn probe(&mut self, now: Instant, path: PathId) -> bool {
+        let is_probed = !self.is_closing() && self.paths.current.id != path;
+        is_probed && self.paths.probes.ask(now, path)
+    }
+
+    /// The path in use, then those that were probed.
+    pub fn paths(&self, now: Instant) -> impl Iterator<Item = PathStats> {
+        let (current, probes) = (&self.paths.current, &self.paths.probes);
+        let answered_at = |path: &PathId| {
+            let mut probed = probes.iter().filter(|probed| probed.id == *path);
+            probed.find_map(|probed| probed.answer.map(|(_, at)| at))
+        };
+        let in_use = PathStats {
+            path: current.id,
+            is_in_use: true,
+            is_validated: current.is_validated(),
+            rtt: current.rtt.min().map(|_| current.rtt.smoothed()),
+            answered_at: answered_at(&current.id),
+        };
+        let others = probes.iter().filter(|probed| probed.id != current.id);
+        let others = others.map(move |probed| PathStats {
+            path: probed.id,
+            is_in_use: false,
+            is_validated: probes.fresh_rtt(now, &probed.id).is_some(),
+            rtt: probed.answer.map(|(rtt, _)| rtt),
+            answered_at: probed.answer.map(|(_, at)| at),
+        });
+        std::iter::once(in_use).chain(others)
     }
 
     /// The path that is left becomes the one to revert to, unless it never answered and another one did.
@@ -160,11 +218,21 @@ impl Transport {
         }
     }
 
-    pub(crate) fn on_path_response(&mut self, data: &[u8; 8]) {
-        // RFC 9000 §8.2.3: a response on any path validates the path that the challenge was sent on.
-        if !self.paths.current.answer(data) {
-            return;
+    /// RFC 9000 §8.2.3: a response on any path validates the path that the challenge was sent on.
+    pub(crate) fn on_path_response(&mut self, now: Instant, data: &[u8; 8]) {
+        if let Some((path, rtt)) = self.paths.probes.on_response(now, data) {
+            self.events.push(Event::PathProbed { path, rtt });
+            let current = &mut self.paths.current;
+            if current.id == path && !current.is_validated() {
+                current.validate(rtt);
+                self.path_validated();
+            }
+        } else if self.paths.current.answer(data) {
+            self.path_validated();
         }
+    }
+
+    fn path_validated(&mut self) {
         self.timers.stop(Timer::Validation as usize);
         self.events
             .push(Event::PathValidated(self.paths.current.id));
@@ -203,6 +271,8 @@ impl Transport {
             let failed = std::mem::replace(&mut self.paths.current, before);
             self.lose_path(failed);
             self.timers.stop(Timer::Retire as usize);
+            // If the peer sends on the path that failed, that is worth another try.
+            self.paths.peer_at = self.paths.current.id;
         }
         self.arm_recovery();
     }

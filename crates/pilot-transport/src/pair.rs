@@ -56,13 +56,15 @@ pub(crate) struct Pair {
     pub(crate) now: Instant,
     pub(crate) ends: [Transport; 2],
     pub(crate) link: Link,
+    /// Delays of paths, as their senders see them, that differ from the link's.
+    delays: BTreeMap<PathId, Duration>,
     /// Packets on these remote ports vanish.
     pub(crate) dead_ports: BTreeSet<u16>,
     pub(crate) events: [Vec<Event>; 2],
     flying: BTreeMap<(Instant, u64), Flying>,
     next_flying: u64,
-    /// When the link is free again, per sender.
-    busy_until: [Instant; 2],
+    /// When each path is free again, per sender.
+    busy_until: BTreeMap<(usize, PathId), Instant>,
     /// What a session's replay window would hold, per receiver.
     seen: [BTreeSet<u64>; 2],
     rng: ChaCha12Rng,
@@ -113,15 +115,23 @@ impl Pair {
             now: start,
             ends: [end(0, Side::Even), end(1, Side::Odd)],
             link,
+            delays: BTreeMap::new(),
             dead_ports: BTreeSet::new(),
             events: [vec![], vec![]],
             flying: BTreeMap::new(),
             next_flying: 0,
-            busy_until: [start; 2],
+            busy_until: BTreeMap::new(),
             seen: [BTreeSet::new(), BTreeSet::new()],
             rng: ChaCha12Rng::from_seed(key),
             idle_turns: 0,
         }
+    }
+
+    /// Packets on `path` take this long, in both directions.
+    #[cfg(test)]
+    pub(crate) fn set_delay(&mut self, path: PathId, delay: Duration) {
+        self.delays.insert(path, delay);
+        self.delays.insert(mirrored(path), delay);
     }
 
     /// Whether something happens to one packet of a thousand times `per_mille`.
@@ -164,18 +174,21 @@ impl Pair {
         let is_dead = packet.path.remote().is_some_and(|r| is_dead(r.port()));
         let nanos = (size as u64 * 1_000_000_000).checked_div(self.link.rate);
         let sent_at = nanos.map_or(self.now, |nanos| {
-            self.busy_until[from].max(self.now) + Duration::from_nanos(nanos)
+            let free_at = self.busy_until.get(&(from, packet.path)).copied();
+            free_at.unwrap_or(self.now).max(self.now) + Duration::from_nanos(nanos)
         });
         let is_over = sent_at > self.now + Duration::from_millis(100);
         if is_dead || is_over || self.chance(self.link.loss) {
             return;
         }
-        self.busy_until[from] = sent_at;
+        self.busy_until.insert((from, packet.path), sent_at);
+        let delay = self.delays.get(&packet.path).copied();
+        let delay = delay.unwrap_or(self.link.delay);
         let copies = 1 + u32::from(self.chance(self.link.duplication));
         for _ in 0..copies {
             let jitter = u64::try_from(self.link.jitter.as_nanos()).unwrap_or(u64::MAX);
             let jitter = Duration::from_nanos(self.rng.next_u64() % (jitter + 1));
-            let at = sent_at + self.link.delay + jitter;
+            let at = sent_at + delay + jitter;
             let flying = Flying {
                 to: 1 - from,
                 packet,

@@ -95,6 +95,14 @@ impl PathState {
         });
     }
 
+    /// The path is known to carry, and its round trip is one that was seen.
+    pub(crate) fn validate(&mut self, rtt: Duration) {
+        self.validation = None;
+        if self.rtt.min().is_none() {
+            self.rtt.update(rtt, Duration::ZERO);
+        }
+    }
+
     pub(crate) const fn is_validated(&self) -> bool {
         self.validation.is_none()
     }

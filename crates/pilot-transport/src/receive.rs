@@ -52,14 +52,18 @@ impl Transport {
         if payload.is_empty() {
             return Err(PeerError::Empty);
         }
-        let (mut is_ack_eliciting, mut is_taken) = (false, true);
+        let (mut is_ack_eliciting, mut is_taken, mut is_probing) = (false, true, true);
         for frame in Frames::new(payload) {
             let frame = frame.map_err(PeerError::Frame)?;
             is_ack_eliciting |= frame.is_ack_eliciting();
+            is_probing &= is_probing_frame(&frame);
             is_taken &= self.handle_frame(now, &datagram, &frame)? == Taken::Yes;
             if self.is_closing() {
                 return Ok(());
             }
+        }
+        if !is_probing && self.acks.is_newest(datagram.number) {
+            self.hear_on(datagram.path);
         }
         if is_taken {
             let arrival = Arrival {
@@ -109,7 +113,7 @@ impl Transport {
                 data,
                 size: datagram.size,
             }),
-            Frame::PathResponse(data) => self.on_path_response(&data),
+            Frame::PathResponse(data) => self.on_path_response(now, &data),
             Frame::Close { code, reason } => self.closed_by_peer(now, code, reason),
             Frame::NewIndex { sequence, index } => {
                 return Ok(self.take_event(|| Event::NewIndex { sequence, index }));
@@ -132,6 +136,14 @@ impl Transport {
             }
         }
         Ok(Taken::Yes)
+    }
+
+    /// RFC 9000 §9.3: the peer moved if its newest packet "not containing only probing frames" came on another path.
+    fn hear_on(&mut self, path: PathId) {
+        // Without room it is told with the next packet.
+        if self.events.has_room() && self.paths.has_peer_moved(path) {
+            self.events.push(Event::PeerMoved(path));
+        }
     }
 
     fn take_event(&mut self, event: impl FnOnce() -> Event) -> Taken {
@@ -174,4 +186,15 @@ impl Transport {
             None => self.timers.stop(Timer::KeepAlive as usize),
         }
     }
+}
+
+/// RFC 9000 §9.1: frames that an end sends on paths which it does not use.
+const fn is_probing_frame(frame: &Frame<'_>) -> bool {
+    matches!(
+        frame,
+        Frame::PathChallenge(_)
+            | Frame::PathResponse(_)
+            | Frame::Padding(_)
+            | Frame::NewIndex { .. }
+    )
 }

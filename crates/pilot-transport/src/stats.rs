@@ -1,6 +1,6 @@
 //! Figures for people and metrics.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pilot_types::{Ecn, PacketNumber, PathId};
 use pilot_wire::ErrorCode;
@@ -71,6 +71,22 @@ pub struct Stats {
     pub bytes_retransmitted: u64,
     /// Probe timeouts.
     pub probe_timeouts: u64,
+}
+
+/// What is known of a path.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PathStats {
+    /// The path.
+    pub path: PathId,
+    /// Whether the session sends on it.
+    pub is_in_use: bool,
+    /// Whether it carries everything at once: the path in use once the peer answered on it, another one for 30 s after
+    /// the answer to a probe.
+    pub is_validated: bool,
+    /// The smoothed round trip of the path in use, that of the last answer of another one; `None` before a sample.
+    pub rtt: Option<Duration>,
+    /// When a probe on it was answered last.
+    pub answered_at: Option<Instant>,
 }
 
 /// Figures of one stream.

@@ -236,6 +236,8 @@ impl Streams {
             | Event::RetireIndex { .. }
             | Event::PathValidated(_)
             | Event::PathFailed(_)
+            | Event::PathProbed { .. }
+            | Event::PeerMoved(_)
             | Event::Silent
             | Event::Closed { .. }
             | Event::Drained => {}

@@ -38,6 +38,7 @@ impl Transport {
         match self.state {
             State::Open => self
                 .transmit_response(out)
+                .or_else(|| self.transmit_probe(now, out))
                 .or_else(|| self.transmit_packet(now, out)),
             State::Closing(_) => self.transmit_close(out),
             State::Draining | State::Drained => None,
@@ -256,6 +257,8 @@ impl Transport {
         };
         self.scratch.bytes = bytes;
         if is_put {
+            let size = datagram_size(out);
+            self.paths.probes.on_sent_beside(&challenge.path, size);
             return Some(self.committed(challenge.path, out));
         }
         if is_begun {
@@ -264,6 +267,26 @@ impl Transport {
         }
         self.paths.challenges.push_front(challenge);
         None
+    }
+
+    /// A challenge on a path that we do not use: by itself, and held back by nothing that belongs to the path in use.
+    fn transmit_probe(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<SentPacket> {
+        let path = self.paths.probes.due(now)?;
+        if !begin(out, path, BASE_DATAGRAM) {
+            return None;
+        }
+        let mut data = [0; 8];
+        self.rng.fill_bytes(&mut data);
+        let mut writer = FrameWriter::new(out, &mut self.scratch.bytes, vec![]);
+        writer.put(&Frame::PathChallenge(data));
+        writer.pad_to(BASE_DATAGRAM);
+        if datagram_size(out) < BASE_DATAGRAM as u64 {
+            // The batch's datagrams are smaller: it goes with the next one.
+            out.abandon();
+            return None;
+        }
+        self.paths.probes.on_sent(now, &path, data);
+        Some(self.committed(path, out))
     }
 
     fn transmit_close(&mut self, out: &mut TransmitBuf) -> Option<SentPacket> {

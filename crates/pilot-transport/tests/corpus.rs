@@ -25,6 +25,7 @@ const STOP: u8 = 10;
 const DATAGRAM: u8 = 12;
 const EXTENSION: u8 = 14;
 const PING: u8 = 16;
+/// To probe from an argument of 128.
 const MIGRATE: u8 = 18;
 const CLOSE: u8 = 20;
 
@@ -83,6 +84,11 @@ fn write_seeds() {
         ]
         .concat(),
         [&[250][..], &both[1..]].concat(),
+        [
+            &both[..],
+            &[MIGRATE, 129, MIGRATE, 130, MIGRATE, 1, WRITE, 8, MIGRATE, 0],
+        ]
+        .concat(),
     ];
     replay::write_seeds("stream_operations", seeds);
 }

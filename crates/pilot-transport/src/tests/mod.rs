@@ -3,6 +3,7 @@
 mod loss;
 mod paths;
 mod peer_errors;
+mod probes;
 mod streams;
 mod transfer;
 

@@ -3,16 +3,16 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use pilot_types::{PathId, RelayAddr};
+use pilot_types::{FourTuple, PathId, RelayAddr};
 
-use super::{pair, pattern};
-use crate::Event;
+use super::{pair, pair_with, pattern};
 use crate::pair::{Link, path};
+use crate::{Config, ControlError, Event};
 
 const OLD: [u16; 2] = [1000, 2000];
 const NEW: [u16; 2] = [1000, 2001];
 
-fn relay() -> PathId {
+pub(super) fn relay() -> PathId {
     PathId::Relay {
         relay: RelayAddr(SocketAddr::from((Ipv4Addr::new(198, 51, 100, 1), 9000))),
         channel: 7,
@@ -130,8 +130,48 @@ fn a_challenge_on_another_path_is_answered_there_and_the_session_stays() {
         path(1, OLD),
         "only its owner migrates it"
     );
-    assert_eq!(pair.take_events(1), []);
+    assert_eq!(pair.take_events(1), [Event::PeerMoved(path(1, NEW))]);
     let id = pair.say(1, b"on the old path");
     pair.settle();
     assert!(pair.read(0, id, &mut vec![]));
+}
+
+#[test]
+fn another_interface_of_ours_is_another_path() {
+    let mut pair = pair(Link::default());
+    let id = pair.say(0, &pattern(500_000, 1));
+    pair.settle();
+    pair.read(1, id, &mut vec![]);
+    let PathId::Udp(tuple) = pair.ends[0].path() else {
+        unreachable!("the first path is direct");
+    };
+    let local = SocketAddr::from((Ipv4Addr::new(10, 0, 0, 1), tuple.local.port()));
+    let other = PathId::Udp(FourTuple { local, ..tuple });
+    pair.ends[0].migrate(pair.now, other);
+    assert_eq!(
+        pair.ends[0].stats().cwnd,
+        12_000,
+        "nothing was learnt of it"
+    );
+}
+
+#[test]
+fn a_relayed_path_keeps_to_the_base_datagram_and_an_extension_on_any_path() {
+    let config = Config {
+        max_datagram: 1400,
+        ..Config::default()
+    };
+    let mut pair = pair_with(config, Link::default(), 1);
+    assert_eq!(pair.ends[0].stats().mtu, 1400);
+    let long = pair.ends[0].send_extension(pair.now, 0x40, vec![0; 1200]);
+    assert_eq!(long, Err(ControlError::TooLarge));
+    let longest = pair.ends[0].send_extension(pair.now, 0x40, vec![7; 1170]);
+    assert_eq!(longest, Ok(()));
+    pair.ends[0].migrate(pair.now, relay());
+    assert_eq!(pair.ends[0].stats().mtu, 1200);
+    pair.settle();
+    let events = pair.take_events(1);
+    let is_whole =
+        |event: &Event| matches!(event, Event::Extension { body, .. } if body.len() == 1170);
+    assert!(events.iter().any(is_whole), "{events:?}");
 }
