@@ -121,9 +121,16 @@ pub async fn publish_event<S: AsyncRead + AsyncWrite>(
 ) -> Result<u64, EventError> {
     let (mut reader, mut writer) = split(stream);
     let request = EventRequest::Publish { topic, body };
-    writer.write_all(&encode_prefixed(&request)).await?;
-    writer.shutdown().await?;
-    answered(&mut reader).await
+    let write = async {
+        writer.write_all(&encode_prefixed(&request)).await?;
+        writer.shutdown().await
+    };
+    // A broker that has read the request stops reading before our end comes: its answer counts, not our broken write.
+    let (written, answer) = tokio::join!(write, answered(&mut reader));
+    match (answer, written) {
+        (Err(EventError::Frame(_)), Err(error)) => Err(error.into()),
+        (answer, _) => answer,
+    }
 }
 
 async fn answered<R: AsyncRead + Unpin>(reader: &mut R) -> Result<u64, EventError> {

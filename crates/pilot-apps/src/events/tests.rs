@@ -1,4 +1,7 @@
-use tokio::io::duplex;
+use tokio::io::{DuplexStream, ReadBuf, duplex};
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use super::*;
 
@@ -124,4 +127,52 @@ async fn a_broker_that_goes_away_is_an_error_to_its_subscribers() {
     let mut subscription = RemoteSubscription::open(ours, filter("a")).await.unwrap();
     feeding.abort();
     assert!(subscription.next().await.is_err());
+}
+
+/// A stream that the other end has stopped reading by the time that it is ended.
+struct Stopped(DuplexStream);
+
+impl AsyncRead for Stopped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, out)
+    }
+}
+
+impl AsyncWrite for Stopped {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_answers_before_the_end_of_the_request_is_believed() {
+    let broker = Broker::default();
+    let (ours, theirs) = duplex(4096);
+    let (published, served) = tokio::join!(
+        publish_event(Stopped(ours), topic("build/done"), b"green".to_vec()),
+        serve_events(theirs, &broker, ALICE),
+    );
+    assert_eq!(published.unwrap(), 0);
+    served.unwrap();
+
+    let (ours, theirs) = duplex(4096);
+    drop(theirs);
+    let lost = publish_event(Stopped(ours), topic("build/done"), b"green".to_vec()).await;
+    assert!(matches!(lost, Err(EventError::Stream(_))));
 }
