@@ -100,10 +100,7 @@ struct Sink {
 
 impl FileSink for Sink {
     fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.file.write(bytes).map_err(|error| {
-            tracing::error!(%error, "a file that comes in cannot be written");
-            "the receiver cannot store it now".to_owned()
-        })
+        self.file.write(bytes).map_err(|error| to_peer(&error))
     }
 
     fn finish(self: Box<Self>, head: &FileHead, sha256: [u8; 32]) -> Result<FileName, String> {
@@ -117,10 +114,10 @@ impl FileSink for Sink {
         };
         let stored = store.finish(file, &head.name, facts);
         let stored = stored.map_err(|error| to_peer(&error))?;
-        stored
-            .name
-            .parse()
-            .map_err(|_| "the name is too long".to_owned())
+        stored.name.parse().map_err(|error| {
+            tracing::error!(name = stored.name, %error, "a file has a name that is none");
+            "the receiver cannot name it".to_owned()
+        })
     }
 }
 
@@ -128,8 +125,33 @@ impl FileSink for Sink {
 fn to_peer(error: &ReceivedError) -> String {
     tracing::error!(error = describe(error), "a file cannot be stored");
     match error {
-        ReceivedError::Space { .. } => "the receiver has no space for it".to_owned(),
+        error if error.is_no_space() => "the receiver has no space for it".to_owned(),
         ReceivedError::Full => "the receiver keeps too many files already".to_owned(),
-        ReceivedError::Io { .. } | _ => "the receiver cannot store it now".to_owned(),
+        ReceivedError::Io { .. } | ReceivedError::Space { .. } | _ => {
+            "the receiver cannot store it now".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    #[test]
+    fn a_sender_learns_that_there_is_no_space_and_nothing_about_this_machine() {
+        let failed = |kind: io::ErrorKind| {
+            to_peer(&ReceivedError::Io {
+                path: PathBuf::from("/home/secret/received"),
+                source: kind.into(),
+            })
+        };
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            assert_eq!(failed(kind), "the receiver has no space for it");
+        }
+        let other = failed(io::ErrorKind::ReadOnlyFilesystem);
+        assert_eq!(other, "the receiver cannot store it now");
     }
 }

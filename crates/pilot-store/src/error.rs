@@ -74,3 +74,11 @@ impl DbError {
         }
     }
 }
+
+/// Whether the disk, or the share of it that its user has, is full.
+pub(crate) fn is_no_space(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 use crate::atomic::{self, TEMPORARY};
 use crate::db::sync_parent;
+use crate::error::is_no_space;
 
 /// Files that are kept at most: a line of the list takes some 500 bytes, 5 MiB in all.
 const MAX_FILES: usize = 10_000;
@@ -50,6 +51,18 @@ pub enum ReceivedError {
         #[source]
         source: io::Error,
     },
+}
+
+impl ReceivedError {
+    /// Whether room on the disk is what is missing.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Space { .. } => true,
+            Self::Io { source, .. } => is_no_space(source),
+            Self::Full => false,
+        }
+    }
 }
 
 /// A file that came whole.
@@ -153,29 +166,38 @@ impl ReceivedFiles {
         mut facts: ReceivedFile,
     ) -> Result<ReceivedFile, ReceivedError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = incoming.place(name)?;
-        facts.name = name;
-        self.enter(&facts).map_err(failed(&self.list))?;
-        Ok(facts)
+        facts.name = incoming.place(name)?;
+        let path = self.dir.join(&facts.name);
+        let kept = sync_parent(&path).map_err(failed(&path));
+        let kept = kept.and_then(|()| self.enter(&facts).map_err(failed(&self.list)));
+        if kept.is_err() {
+            // Its sender is told that it is not stored: it must not lie here, in no list.
+            atomic::remove_quietly(&path);
+        }
+        kept.map(|()| facts)
     }
 
+    /// Adds a line to the list; one that is not on the disk for sure is taken back.
     fn enter(&self, facts: &ReceivedFile) -> io::Result<()> {
-        let is_new = !self.list.exists();
         let mut list = OpenOptions::new()
             .create(true)
             .append(true)
             .open(&self.list)?;
+        let before = list.metadata()?.len();
         // A line that a crash cut has no end: this one begins anew all the same.
         let mut line = vec![b'\n'];
         serde_json::to_writer(&mut line, facts)?;
         line.push(b'\n');
-        list.write_all(&line)?;
-        list.sync_all()?;
-        if is_new {
-            sync_parent(&self.list)
-        } else {
-            Ok(())
+        let mut written = list.write_all(&line).and_then(|()| list.sync_all());
+        if before == 0 {
+            written = written.and_then(|()| sync_parent(&self.list));
         }
+        if written.is_err()
+            && let Err(error) = list.set_len(before)
+        {
+            tracing::error!(%error, path = %self.list.display(), "a line stays of a file that was not kept");
+        }
+        written
     }
 
     /// All that came, the newest last. A line that a crash cut is no file: its sender was not told that it is stored.
@@ -226,22 +248,20 @@ impl IncomingFile {
     /// Appends bytes.
     ///
     /// # Errors
-    /// What the disk says.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)
+    /// [`ReceivedError::Io`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ReceivedError> {
+        self.file.write_all(bytes).map_err(failed(&self.dir))
     }
 
+    /// The name under which it lies in the directory now, if no crash comes before the directory is synced.
     fn place(self, name: &FileName) -> Result<String, ReceivedError> {
         let Self { mut file, dir } = self;
         file.as_file().sync_all().map_err(failed(&dir))?;
         for number in 0..MAX_NUMBER {
             let candidate = name.numbered(number);
-            let path = dir.join(&candidate);
+            let path = dir.join(candidate.as_str());
             match file.persist_noclobber(&path) {
-                Ok(_) => {
-                    sync_parent(&path).map_err(failed(&path))?;
-                    return Ok(candidate);
-                }
+                Ok(_) => return Ok(candidate.into()),
                 Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
                     file = refused.file;
                 }
@@ -327,6 +347,38 @@ mod tests {
         assert_eq!(files.clear().unwrap().len(), 1);
         assert!(files.list().unwrap().is_empty());
         assert!(files.dir().join("mine").exists() && !files.dir().join("a").exists());
+    }
+
+    #[test]
+    fn a_second_file_with_the_longest_name_is_listed_under_a_name_that_fits() {
+        let home = tempfile::tempdir().unwrap();
+        let files = ReceivedFiles::open(home.path()).unwrap();
+        let long = format!("{}.pdf", "x".repeat(236));
+        assert_eq!(store(&files, &long, b"one").name, long);
+        let second = store(&files, &long, b"two").name;
+        assert_eq!(second, format!("{} (1).pdf", "x".repeat(232)));
+        assert_eq!(fs::read(files.dir().join(second)).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_listed_does_not_stay() {
+        let home = tempfile::tempdir().unwrap();
+        let files = ReceivedFiles::open(home.path()).unwrap();
+        store(&files, "a", b"data");
+        let listed = fs::read(&files.list).unwrap();
+        let mut incoming = files.begin(4).unwrap();
+        incoming.write(b"more").unwrap();
+        fs::rename(&files.list, home.path().join("aside")).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &files.list).unwrap();
+        let name = "b".parse().unwrap();
+        let error = files.finish(incoming, &name, facts(2)).unwrap_err();
+        assert!(error.is_no_space(), "{error:?}");
+        assert!(error.to_string().contains("received.jsonl"), "{error}");
+        assert!(!files.dir().join("b").exists());
+        fs::rename(home.path().join("aside"), &files.list).unwrap();
+        assert_eq!(fs::read(&files.list).unwrap(), listed);
+        assert_eq!(store(&files, "b", b"more").name, "b");
+        assert_eq!(files.list().unwrap().len(), 2);
     }
 
     #[test]

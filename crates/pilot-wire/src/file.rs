@@ -63,16 +63,21 @@ impl FileName {
 
     /// The name for the `n`-th file of this name: `report (2).pdf`. Zero is the name itself.
     ///
-    /// Still a safe name: [`MAX_FILE_NAME`] leaves room for it in a directory entry of 255 bytes.
+    /// Where the number does not fit, the stem gives way; where the extension alone is too long, its end does.
     #[must_use]
-    pub fn numbered(&self, n: u32) -> String {
+    pub fn numbered(&self, n: u32) -> Self {
         if n == 0 {
-            return self.0.clone();
+            return self.clone();
         }
-        match self.0.rsplit_once('.') {
-            Some((stem, extension)) if !stem.is_empty() => format!("{stem} ({n}).{extension}"),
-            Some(_) | None => format!("{} ({n})", self.0),
-        }
+        let number = format!(" ({n})");
+        let room = MAX_FILE_NAME - number.len();
+        let (stem, extension) = match self.0.rfind('.') {
+            // One byte for a stem is the least, and a first character may take four.
+            Some(dot) if self.0.len() - dot + 4 <= room => self.0.split_at(dot),
+            Some(_) | None => (self.0.as_str(), ""),
+        };
+        let stem = &stem[..stem.floor_char_boundary(room - extension.len())];
+        Self(format!("{stem}{number}{extension}"))
     }
 }
 
@@ -202,12 +207,45 @@ mod tests {
     }
 
     #[test]
-    fn numbered_names_keep_their_extension_and_stay_short_enough() {
-        let numbered = |name: &str, n| name.parse::<FileName>().unwrap().numbered(n);
+    fn numbered_names_keep_their_extension() {
+        let numbered = |name: &str, n| String::from(name.parse::<FileName>().unwrap().numbered(n));
         assert_eq!(numbered("report.pdf", 0), "report.pdf");
         assert_eq!(numbered("report.pdf", 2), "report (2).pdf");
         assert_eq!(numbered("report", 1), "report (1)");
         assert_eq!(numbered("a.tar.gz", 1), "a.tar (1).gz");
-        assert!(numbered(&"x".repeat(MAX_FILE_NAME), u32::MAX).len() <= 255);
+        assert_eq!(numbered("a.", 1), "a (1).");
+    }
+
+    #[test]
+    fn a_numbered_name_is_a_name_whatever_its_length() {
+        let extensions = ["", ".", ".pdf", &format!(".{}", "e".repeat(225)), ".漢"];
+        for letter in ["x", "ü", "漢", "🦀"] {
+            for (extension, len) in extensions
+                .iter()
+                .flat_map(|it| (1..=MAX_FILE_NAME).map(move |len| (it, len)))
+            {
+                let Some(room) = len
+                    .checked_sub(extension.len())
+                    .filter(|room| *room >= letter.len())
+                else {
+                    continue;
+                };
+                let text = letter.repeat(room / letter.len()) + extension;
+                let name: FileName = text.parse().unwrap();
+                for n in [0, 1, 10_001, u32::MAX] {
+                    let numbered = name.numbered(n);
+                    assert_eq!(
+                        numbered.as_str().parse::<FileName>(),
+                        Ok(numbered.clone()),
+                        "{text} {n}"
+                    );
+                    assert!(n == 0 || numbered.as_str().contains(&format!(" ({n})")));
+                    assert!(
+                        extension.len() > 200 || numbered.as_str().ends_with(extension),
+                        "{numbered}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -73,7 +73,7 @@ pub fn headers(data: &[u8]) {
 pub fn files(data: &[u8]) {
     if let Some(head) = round_trip::<FileHead>(data) {
         for n in [0, 1, u32::MAX] {
-            let path = std::path::Path::new("dir").join(head.name.numbered(n));
+            let path = std::path::Path::new("dir").join(head.name.numbered(n).as_str());
             assert_eq!(path.parent(), Some(std::path::Path::new("dir")));
             assert_eq!(path.components().count(), 2);
         }

@@ -45,7 +45,7 @@ pub const MAX_ACK_RANGES: usize = 64;
 pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// Head of a message, and its acknowledgement: the fixed fields take under 80 bytes, a refusal's words under 600.
 pub const MAX_MESSAGE_HEAD: usize = 1024;
-/// Name of a file: a directory entry takes 255 bytes, of which ` (4294967295)` takes 13.
+/// Name of a file: a directory entry takes 255 bytes, and some file systems and tools add to a name.
 pub const MAX_FILE_NAME: usize = 240;
 /// Head of a file, its answer and its verdict: id, name, size and trace take under 300 bytes, a refusal's words under 600.
 pub const MAX_FILE_HEAD: usize = 1024;
