@@ -1,20 +1,24 @@
 //! One redb file: created whole, opened with its format checked, read by key, written durably.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+mod medium;
+
 use std::ops::Bound;
-use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pilot_wire::{decode_postcard, encode_postcard};
 use redb::{
-    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError,
-    TableDefinition, WriteTransaction,
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition,
+    WriteTransaction,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::medium::DbFile;
+pub(crate) use self::medium::{After, Medium, sync_parent};
+#[cfg(test)]
+pub(crate) use self::medium::{open_error, rewrite};
 use crate::error::{DbError, OpenDbError};
 
 /// Every table maps bytes to bytes: keys are of fixed size and big-endian, so that ranges are by prefix.
@@ -32,44 +36,65 @@ pub(crate) struct Layout {
     pub(crate) cache: usize,
 }
 
-/// An open file.
+/// An open database.
 pub(crate) struct Db {
-    /// Only `drop` takes it.
-    database: Option<Database>,
+    /// None after a write failed: the engine answers nothing more then, until it is opened anew.
+    database: RwLock<Option<Database>>,
+    medium: Box<dyn Medium>,
+    cache: usize,
     path: PathBuf,
 }
 
 impl Drop for Db {
-    /// Closing writes, and meets changed pages as any other use does.
     fn drop(&mut self) {
-        let database = self.database.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
-            tracing::error!(path = %self.path.display(), "the database is damaged");
-        }
+        self.close();
     }
 }
 
 impl Db {
     /// Opens the file, creating it if there is none.
     pub(crate) fn open(path: &Path, layout: &Layout) -> Result<Self, OpenDbError> {
-        let io = |source| OpenDbError::Io {
+        let is_there = path.try_exists().map_err(|source| OpenDbError::Io {
             path: path.to_owned(),
             source,
-        };
-        if !path.try_exists().map_err(io)? {
-            create(path, layout)?;
+        })?;
+        if !is_there {
+            medium::create(path, layout)?;
         }
-        let db = Self {
-            database: Some(open_file(path, layout)?),
+        let file = DbFile {
             path: path.to_owned(),
         };
+        Self::open_on(path, Box::new(file), layout)
+    }
+
+    /// Opens what lies on a medium; `path` is what it is called.
+    pub(crate) fn open_on(
+        path: &Path,
+        medium: Box<dyn Medium>,
+        layout: &Layout,
+    ) -> Result<Self, OpenDbError> {
+        let database = medium.open(&mut builder(layout.cache), After::Start)?;
+        let db = Self::over(database, path, medium, layout);
         db.check_format(layout)?;
         Ok(db)
     }
 
+    fn over(database: Database, path: &Path, medium: Box<dyn Medium>, layout: &Layout) -> Self {
+        Self {
+            database: RwLock::new(Some(database)),
+            medium,
+            cache: layout.cache,
+            path: path.to_owned(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, DbError> {
-        let read = || -> Result<_, redb::Error> {
-            let table = self.database().begin_read()?.open_table(table)?;
+        let read = |database: &Database| -> Result<_, redb::Error> {
+            let table = database.begin_read()?.open_table(table)?;
             Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
         };
         self.guard(read)
@@ -112,8 +137,8 @@ impl Db {
         order: Order,
         mut take: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), DbError> {
-        let mut read = || -> Result<_, redb::Error> {
-            let table = self.database().begin_read()?.open_table(table)?;
+        let read = |database: &Database| -> Result<_, redb::Error> {
+            let table = database.begin_read()?.open_table(table)?;
             let bounds = bounds(prefix);
             let mut range = table.range::<&[u8]>(as_slices(&bounds))?;
             while let Some(row) = order.next(&mut range) {
@@ -124,7 +149,7 @@ impl Db {
             }
             Ok(())
         };
-        self.guard(&mut read)
+        self.guard(read)
     }
 
     /// All rows whose keys begin with `prefix`, decoded.
@@ -147,8 +172,8 @@ impl Db {
         &self,
         change: impl FnOnce(&mut Txn) -> Result<T, redb::Error>,
     ) -> Result<T, DbError> {
-        let run = || -> Result<T, redb::Error> {
-            let mut inner = self.database().begin_write()?;
+        let run = |database: &Database| -> Result<T, redb::Error> {
+            let mut inner = database.begin_write()?;
             inner.set_durability(Durability::Immediate)?;
             let mut txn = Txn { inner };
             let value = change(&mut txn)?;
@@ -173,15 +198,55 @@ impl Db {
         }
     }
 
-    const fn database(&self) -> &Database {
-        self.database.as_ref().expect("it is open until dropped")
+    /// The engine trusts its pages: where a disk has changed one, it panics. Here that ends, as damage.
+    fn guard<T>(
+        &self,
+        run: impl FnOnce(&Database) -> Result<T, redb::Error>,
+    ) -> Result<T, DbError> {
+        let done = {
+            let open = self.opened()?;
+            let database = open.as_ref().expect("it was opened just now");
+            catch_unwind(AssertUnwindSafe(|| run(database)))
+        };
+        let error = match done {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(self.damaged("a page")),
+        };
+        if matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo) {
+            self.close();
+        }
+        Err(DbError::failed(&self.path, error))
     }
 
-    /// The engine trusts its pages: where a disk has changed one, it panics. Here that ends, as damage.
-    fn guard<T>(&self, run: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, DbError> {
-        let done = catch_unwind(AssertUnwindSafe(run));
-        let done = done.map_err(|_| self.damaged("a page"))?;
-        done.map_err(|error| DbError::failed(&self.path, error))
+    /// The engine, opened anew if a failure closed it.
+    fn opened(&self) -> Result<RwLockReadGuard<'_, Option<Database>>, DbError> {
+        let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        if open.is_some() {
+            return Ok(open);
+        }
+        drop(open);
+        let mut closed = self.closed();
+        if closed.is_none() {
+            let opened = self.medium.open(&mut builder(self.cache), After::Failure);
+            *closed = Some(opened.map_err(|error| DbError::closed(&self.path, error))?);
+            tracing::info!(path = %self.path.display(), "the database is open again");
+        }
+        Ok(RwLockWriteGuard::downgrade(closed))
+    }
+
+    /// Closing writes, and meets changed pages as any other use does.
+    fn close(&self) {
+        let database = self.closed().take();
+        if catch_unwind(AssertUnwindSafe(|| drop(database))).is_err() {
+            tracing::error!(path = %self.path.display(), "the database is damaged");
+        }
+    }
+
+    fn closed(&self) -> RwLockWriteGuard<'_, Option<Database>> {
+        self.database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn check_format(&self, layout: &Layout) -> Result<(), OpenDbError> {
@@ -204,6 +269,12 @@ impl Db {
         }
         Ok(())
     }
+}
+
+fn builder(cache: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(cache);
+    builder
 }
 
 /// A transaction under way.
@@ -332,100 +403,4 @@ pub(crate) fn u64_from(bytes: &[u8]) -> Option<u64> {
 /// Keys made of parts.
 pub(crate) fn key(parts: &[&[u8]]) -> Vec<u8> {
     parts.concat()
-}
-
-/// Makes a file beside its place and moves it there when it is complete: a crash leaves none or a whole one.
-fn create(path: &Path, layout: &Layout) -> Result<(), OpenDbError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let io = |source| OpenDbError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(io)?;
-    let database = Builder::new()
-        .set_cache_size(layout.cache)
-        .create_file(file)
-        .map_err(|error| open_error(&new, error))?;
-    let db = Db {
-        database: Some(database),
-        path: new.clone(),
-    };
-    let initialised = db.write(|txn| {
-        for table in layout.tables {
-            txn.inner.open_table(*table)?;
-        }
-        txn.set_counter(META, FORMAT, layout.format)
-    });
-    initialised.map_err(|error| io(io::Error::other(error)))?;
-    drop(db);
-    fs::rename(&new, path).map_err(io)?;
-    sync_parent(path).map_err(io)
-}
-
-fn open_file(path: &Path, layout: &Layout) -> Result<Database, OpenDbError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(path)
-        .map_err(|source| OpenDbError::Io {
-            path: path.to_owned(),
-            source,
-        })?;
-    // An empty file would be taken for a new database: what was in it is lost all the same, so say so.
-    if file.metadata().is_ok_and(|meta| meta.len() == 0) {
-        return Err(OpenDbError::Damaged {
-            path: path.to_owned(),
-            words: "it is empty".to_owned(),
-        });
-    }
-    let open = || {
-        Builder::new()
-            .set_cache_size(layout.cache)
-            .create_file(file)
-    };
-    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|_| OpenDbError::Damaged {
-        path: path.to_owned(),
-        words: "a page does not hold what it should".to_owned(),
-    })?;
-    opened.map_err(|error| open_error(path, error))
-}
-
-fn open_error(path: &Path, error: DatabaseError) -> OpenDbError {
-    let path = path.to_owned();
-    if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
-        return OpenDbError::InUse { path };
-    }
-    let is_content = |kind| {
-        matches!(
-            kind,
-            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
-        )
-    };
-    if let DatabaseError::Storage(StorageError::Io(source)) = error {
-        if !is_content(source.kind()) {
-            return OpenDbError::Io { path, source };
-        }
-        let words = source.to_string();
-        return OpenDbError::Damaged { path, words };
-    }
-    // The rest says that the bytes are not what they should be.
-    OpenDbError::Damaged {
-        path,
-        words: error.to_string(),
-    }
-}
-
-/// Makes a rename or creation durable.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -44,10 +44,17 @@ pub enum OpenDbError {
     },
 }
 
-/// Why a database does not answer, or did not take a change. What was to be written is not acknowledged then.
+/// Why a database does not answer, or did not take a change. What was to be written is not acknowledged then. After a
+/// failure the next call opens the file anew.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DbError {
+    /// The disk is full, or its user's share of it. Once there is room, everything goes on.
+    #[error("no space is left for {}: make room on its disk; nothing was stored", path.display())]
+    NoSpace {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Reading or writing failed.
     #[error("cannot use {}: {words}; check that its disk has space left and is whole", path.display())]
     Failed {
@@ -68,9 +75,27 @@ pub enum DbError {
 
 impl DbError {
     pub(crate) fn failed(path: &Path, error: impl Into<redb::Error>) -> Self {
+        let path = path.to_owned();
+        let error = error.into();
+        if let redb::Error::Io(error) = &error
+            && is_no_space(error)
+        {
+            return Self::NoSpace { path };
+        }
+        let words = error.to_string();
+        Self::Failed { path, words }
+    }
+
+    /// A failure closed it, and it does not open again.
+    pub(crate) fn closed(path: &Path, error: OpenDbError) -> Self {
+        let words = match error {
+            OpenDbError::Io { source, .. } => return Self::failed(path, redb::Error::Io(source)),
+            OpenDbError::Damaged { words, .. } => words,
+            error @ (OpenDbError::InUse { .. } | OpenDbError::Newer { .. }) => error.to_string(),
+        };
         Self::Failed {
             path: path.to_owned(),
-            words: error.into().to_string(),
+            words,
         }
     }
 }

@@ -21,7 +21,7 @@ const IDS: Table = TableDefinition::new("ids");
 const IDS_BY_NUMBER: Table = TableDefinition::new("ids_by_number");
 const COUNTERS: Table = TableDefinition::new("counters");
 
-const LAYOUT: Layout = Layout {
+pub(crate) const LAYOUT: Layout = Layout {
     tables: &[HEADS, BODIES, IDS, IDS_BY_NUMBER, COUNTERS],
     format: 1,
     cache: 2 * 1024 * 1024,
@@ -110,8 +110,11 @@ impl Inbox {
     /// # Errors
     /// [`OpenDbError`] if it cannot be read, is damaged, in use, or of a later format. It is left as it is then.
     pub fn open(path: &Path, quota: u64) -> Result<Self, OpenDbError> {
-        let db = Db::open(path, &LAYOUT)?;
-        Ok(Self { db, quota })
+        Ok(Self::over(Db::open(path, &LAYOUT)?, quota))
+    }
+
+    pub(crate) const fn over(db: Db, quota: u64) -> Self {
+        Self { db, quota }
     }
 
     /// Stores a message; one with the same id and sender as a message before changes nothing.

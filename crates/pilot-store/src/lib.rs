@@ -43,6 +43,8 @@ mod error;
 mod home;
 mod identity_file;
 mod inbox;
+#[cfg(test)]
+mod power_loss;
 mod received;
 mod registry_db;
 mod state_db;

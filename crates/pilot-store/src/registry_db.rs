@@ -1,6 +1,7 @@
 //! The registry's store in one redb file.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pilot_registry::{
     AgentRow, Batch, GrantRow, PushKey, PushKind, PushRow, Store, StoreError, Totals, Write,
@@ -23,7 +24,7 @@ const GRANTS: Table = TableDefinition::new("grants");
 const PUSHES: Table = TableDefinition::new("pushes");
 const TOTALS: Table = TableDefinition::new("totals");
 
-const LAYOUT: Layout = Layout {
+pub(crate) const LAYOUT: Layout = Layout {
     tables: &[AGENTS, HOSTNAMES, NODES, KEYS, DUE, GRANTS, PUSHES, TOTALS],
     format: 1,
     cache: 256 * 1024 * 1024,
@@ -32,7 +33,15 @@ const LAYOUT: Layout = Layout {
 /// `registry.redb`: every batch is one transaction, on disk before it is acknowledged.
 pub struct RegistryDb {
     db: Db,
+    sums: Mutex<Sums>,
+}
+
+/// The sums, without a look at the disk for each.
+#[derive(Clone, Copy)]
+struct Sums {
     totals: Totals,
+    /// A batch failed, and may be stored all the same: the disk knows.
+    is_doubtful: bool,
 }
 
 impl RegistryDb {
@@ -41,16 +50,38 @@ impl RegistryDb {
     /// # Errors
     /// [`OpenDbError`] if it cannot be read, is damaged, in use, or of a later format. It is left as it is then.
     pub fn open(path: &Path) -> Result<Self, OpenDbError> {
-        let db = Db::open(path, &LAYOUT)?;
-        let totals = db.get_row(TOTALS, b"", "the sums");
-        let totals = totals.map_err(|error| OpenDbError::Damaged {
-            path: path.to_owned(),
+        Self::over(Db::open(path, &LAYOUT)?)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn are_sums_stored(&self) -> bool {
+        stored_totals(&self.db).is_ok_and(|stored| stored == self.totals())
+    }
+
+    pub(crate) fn over(db: Db) -> Result<Self, OpenDbError> {
+        let totals = stored_totals(&db).map_err(|error| OpenDbError::Damaged {
+            path: db.path().to_owned(),
             words: error.to_string(),
         })?;
-        Ok(Self {
-            db,
-            totals: totals.unwrap_or_default(),
-        })
+        let sums = Mutex::new(Sums {
+            totals,
+            is_doubtful: false,
+        });
+        Ok(Self { db, sums })
+    }
+
+    fn sums(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the disk after a failure.
+    fn settle(&self) -> Result<Sums, DbError> {
+        let mut sums = self.sums();
+        if sums.is_doubtful {
+            sums.totals = stored_totals(&self.db)?;
+            sums.is_doubtful = false;
+        }
+        Ok(*sums)
     }
 
     fn agent_at(&self, table: Table, key: &[u8]) -> Result<Option<AgentId>, StoreError> {
@@ -67,7 +98,7 @@ impl RegistryDb {
 
 impl Store for RegistryDb {
     fn totals(&self) -> Totals {
-        self.totals
+        self.settle().unwrap_or_else(|_| *self.sums()).totals
     }
 
     fn agent(&self, agent: &AgentId) -> Result<Option<AgentRow>, StoreError> {
@@ -137,21 +168,35 @@ impl Store for RegistryDb {
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        let mut totals = self.totals;
-        self.db
-            .write(|txn| {
-                for write in &batch.writes {
-                    apply(txn, write)?;
-                    if let Write::Totals(new) = write {
-                        totals = *new;
-                    }
+        let before = *self.sums();
+        let mut totals = self.settle().map_err(store_error)?.totals;
+        if totals != before.totals {
+            // The batch was made with other sums than are stored.
+            return Err(StoreError::new(
+                "a change that was refused is stored: try again",
+            ));
+        }
+        let applied = self.db.write(|txn| {
+            for write in &batch.writes {
+                apply(txn, write)?;
+                if let Write::Totals(new) = write {
+                    totals = *new;
                 }
-                Ok(())
-            })
-            .map_err(store_error)?;
-        self.totals = totals;
-        Ok(())
+            }
+            Ok(())
+        });
+        let mut sums = self.sums();
+        match applied {
+            Ok(()) => sums.totals = totals,
+            Err(_) => sums.is_doubtful = true,
+        }
+        applied.map_err(store_error)
     }
+}
+
+fn stored_totals(db: &Db) -> Result<Totals, DbError> {
+    let totals = db.get_row(TOTALS, b"", "the sums")?;
+    Ok(totals.unwrap_or_default())
 }
 
 fn apply(txn: &mut Txn, write: &Write) -> Result<(), redb::Error> {

@@ -26,7 +26,7 @@ const SESSIONS: Table = TableDefinition::new("last_sessions");
 /// By agent: what the node knows of it, in the node's own bytes.
 const PEERS: Table = TableDefinition::new("peers");
 
-const LAYOUT: Layout = Layout {
+pub(crate) const LAYOUT: Layout = Layout {
     tables: &[TRUST, COUNTERS, FRESHNESS, PINS, SESSIONS, PEERS],
     format: 1,
     cache: 1024 * 1024,
@@ -73,9 +73,11 @@ impl StateDb {
     /// # Errors
     /// [`OpenDbError`] if it cannot be read, is damaged, in use, or of a later format. It is left as it is then.
     pub fn open(path: &Path) -> Result<Self, OpenDbError> {
-        Ok(Self {
-            db: Db::open(path, &LAYOUT)?,
-        })
+        Ok(Self::over(Db::open(path, &LAYOUT)?))
+    }
+
+    pub(crate) const fn over(db: Db) -> Self {
+        Self { db }
     }
 
     /// Everything that the trust machine kept, for its restoration.
