@@ -13,8 +13,9 @@ use crate::rows::{AgentRow, PushId, PushKey};
 use crate::store::{Store, StoreError};
 use crate::verify::Verify;
 
-/// How far a signer's clock may be ahead of ours.
-pub(crate) const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(300);
+/// How far a signer's clock may be ahead of ours: as far as agents allow each other, so that a clock in the wrong time
+/// zone, ours or theirs, keeps nobody out.
+pub(crate) const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(24 * 3600);
 
 /// Who asks, when, and what there is to answer from. Planning reads; only the service writes.
 pub(crate) struct Asked<'a, S, V> {

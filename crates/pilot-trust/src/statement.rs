@@ -9,8 +9,9 @@ use thiserror::Error;
 use crate::keys::is_signed_by;
 use crate::log::VerifiedLog;
 
-/// How far in the future a statement may have been made: clocks of agents differ.
-pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+/// How far in the future a statement may have been made: a clock that was set in the wrong time zone is off by 14 hours at
+/// most, and must not lock anyone out. What counts is decided by serials; a knock or a ticket lives a day longer at most.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(24 * 3600);
 
 /// A statement that was checked against its signer's current key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub enum EnvelopeError {
     #[error("statement ended at {0}")]
     Expired(UnixTime),
     /// It was made later than now, by more than clocks may differ.
-    #[error("statement of the future, {0}")]
+    #[error("statement made at {0}, which is in the future: check the clocks of both machines")]
     Future(UnixTime),
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pilot_node::{DialOptions, Event, SessionKey, StreamHandle, Target};
+use pilot_node::{DialOptions, Event, QueryError, SessionKey, StreamHandle, Target};
 use pilot_sim::{HostId, LinkConfig, Place, Probability, Sim};
 use pilot_types::{AgentId, Port, UnixTime};
 use pilot_wire::ErrorCode;
@@ -226,7 +226,59 @@ fn a_clock_that_an_hour_was_taken_from_keeps_nobody_out() {
         world.sim.network.set_wall_clock(bob, back);
         world.restart(bob, 2, crashed);
         reconnected(&mut world, alice, bob);
+        world.until("registered with that clock", 10 * SECOND, |sim| {
+            sim[bob].is_registered()
+        });
+        // What others sign now is of the future to it.
+        find_each_other(&mut world, alice, bob);
     });
+}
+
+#[test]
+fn a_rendezvous_that_an_hour_was_taken_from_keeps_nobody_out() {
+    over_links(|seed, link| {
+        let (mut world, alice, bob) = connected(seed, link);
+        world.crash_rendezvous();
+        let rendezvous = world.rendezvous;
+        let now = world.sim.network.now_at(rendezvous).unix;
+        let back = UnixTime::from_millis(now.as_millis() - 3_600_000);
+        world.sim.network.set_wall_clock(rendezvous, back);
+        world.start_rendezvous();
+        for (number, host) in [(1, alice), (2, bob)] {
+            world.crash_and_restart(host, number);
+        }
+        world.until("both registered there", 20 * SECOND, |sim| {
+            sim[alice].is_registered() && sim[bob].is_registered()
+        });
+        reconnected(&mut world, alice, bob);
+        find_each_other(&mut world, alice, bob);
+    });
+}
+
+/// Either asks the rendezvous for the other one's record, and believes it, as soon as both told it of their trust.
+fn find_each_other(world: &mut World, alice: HostId, bob: HostId) {
+    for (from, to) in [(alice, "bob"), (bob, "alice")] {
+        let mut answers = (0..10).map(|_| {
+            world.sim.run_for(SECOND);
+            look_up(world, from, to)
+        });
+        let found = answers.find(|answer| *answer != Err(QueryError::NotFound));
+        assert_eq!(found, Some(Ok(())), "{to}");
+    }
+}
+
+fn look_up(world: &mut World, from: HostId, hostname: &str) -> Result<(), QueryError> {
+    let target = Target::Hostname(name(hostname));
+    let asked = world.with(from, |agent, now| agent.node.lookup(now, target));
+    let mut answer = None;
+    world.until("answered", 15 * SECOND, |sim| {
+        answer = sim[from].log.iter().find_map(|event| match event {
+            Event::Answered { query, result } if *query == asked => Some(result.clone().map(drop)),
+            _ => None,
+        });
+        answer.is_some()
+    });
+    answer.unwrap()
 }
 
 #[test]

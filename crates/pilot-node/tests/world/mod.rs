@@ -258,7 +258,7 @@ impl Machine for Agent {
 /// The network, its rendezvous, and how to reach it.
 pub(crate) struct World {
     pub(crate) sim: Sim<Agent>,
-    rendezvous: HostId,
+    pub(crate) rendezvous: HostId,
     pub(crate) rendezvous_agent: AgentId,
     rendezvous_addr: SocketAddr,
     rendezvous_boots: u32,
@@ -404,7 +404,7 @@ impl World {
             },
             Box::new(service),
         );
-        let now = clocks(self.sim.network.now());
+        let now = clocks(self.sim.network.now_at(self.rendezvous));
         // Each start has a block of stamps of its own, as the store gives them.
         let restored = Restored {
             stamps: boots..boots + (1 << 32),
