@@ -155,15 +155,16 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: u64) -> io::Result<(
     stream.shutdown().await
 }
 
-/// Reads to the end. Bytes beyond what was asked for are not intact.
+/// Reads to the end, or to the first byte beyond what was asked for: with it, nothing is intact.
 async fn count<S: AsyncRead + Unpin>(stream: &mut S, expected: u64) -> io::Result<BenchReport> {
     let pattern = pattern();
     let mut chunk = vec![0; CHUNK];
     let (mut bytes, mut is_intact) = (0_u64, true);
     let mut first: Option<Instant> = None;
     let mut last = None;
-    loop {
-        let len = stream.read(&mut chunk).await?;
+    while bytes <= expected {
+        let most = usize::try_from(expected - bytes + 1).map_or(CHUNK, |left| left.min(CHUNK));
+        let len = stream.read(&mut chunk[..most]).await?;
         if len == 0 {
             break;
         }
@@ -254,6 +255,14 @@ mod tests {
             let report = count(&mut &sent[..], expected).await.unwrap();
             assert!(!report.is_intact, "{at:?} {keep}");
             assert_eq!(report.bytes, keep as u64);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sender_that_never_ends_is_counted_to_the_first_byte_too_many() {
+        for expected in [0, 1000, CHUNK as u64] {
+            let report = count(&mut tokio::io::repeat(1), expected).await.unwrap();
+            assert_eq!((report.bytes, report.is_intact), (expected + 1, false));
         }
     }
 
