@@ -7,26 +7,20 @@ use pilot_apps::{FileSink, Terms, read_file_head, receive_file, refuse_file};
 use pilot_store::{IncomingFile, ReceivedError, ReceivedFile, ReceivedFiles};
 use pilot_types::AgentId;
 use pilot_wire::{FileHead, FileName};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::error::describe;
 use crate::inbox::now;
 
-/// Files on their way in; each holds under 1 MiB.
-const MAX_INCOMING: usize = 16;
-
 /// The service that takes files.
 pub(crate) struct Files {
     store: Arc<ReceivedFiles>,
-    places: Semaphore,
 }
 
 impl Files {
     pub(crate) fn new(store: ReceivedFiles) -> Self {
         Self {
             store: Arc::new(store),
-            places: Semaphore::new(MAX_INCOMING),
         }
     }
 
@@ -45,7 +39,7 @@ impl Files {
             }
         };
         match self.admit(from, &head, terms).await {
-            Ok((sink, _place)) => match receive_file(stream, head, sink).await {
+            Ok(sink) => match receive_file(stream, head, sink).await {
                 Ok(name) => tracing::info!(from = %from.address(), %name, "file received"),
                 Err(error) => {
                     tracing::info!(from = %from.address(), error = describe(&error), "file not received");
@@ -60,13 +54,13 @@ impl Files {
         }
     }
 
-    /// A place, and room on the disk, or words for the sender.
+    /// Room on the disk, or words for the sender.
     async fn admit(
         &self,
         from: AgentId,
         head: &FileHead,
         terms: Terms,
-    ) -> Result<(Box<dyn FileSink>, tokio::sync::SemaphorePermit<'_>), String> {
+    ) -> Result<Box<dyn FileSink>, String> {
         if terms.is_reply_only {
             return Err("only answers to outstanding messages are allowed".to_owned());
         }
@@ -76,10 +70,8 @@ impl Files {
                 head.size, terms.max_size
             ));
         }
-        let place = self.places.try_acquire();
-        let place = place.map_err(|_| "too many files come in, try again later".to_owned())?;
         let (store, size) = (Arc::clone(&self.store), head.size);
-        let file = spawn_blocking(move || store.begin(size)).await;
+        let file = spawn_blocking(move || store.begin(from, size)).await;
         let file = file.map_err(|error| error.to_string())?;
         let file = file.map_err(|error| to_peer(&error))?;
         let sink = Sink {
@@ -87,7 +79,7 @@ impl Files {
             from,
             file,
         };
-        Ok((Box::new(sink), place))
+        Ok(Box::new(sink))
     }
 }
 
@@ -126,6 +118,7 @@ fn to_peer(error: &ReceivedError) -> String {
     tracing::error!(error = describe(error), "a file cannot be stored");
     match error {
         error if error.is_no_space() => "the receiver has no space for it".to_owned(),
+        ReceivedError::Busy => "too many files come in, try again later".to_owned(),
         ReceivedError::Full => "the receiver keeps too many files already".to_owned(),
         ReceivedError::Io { .. } | ReceivedError::Space { .. } | _ => {
             "the receiver cannot store it now".to_owned()

@@ -3,10 +3,11 @@
 //! A file is written under a temporary name, synced, moved into its place without overwriting anything, and only then
 //! entered into the list; what is in the list survives any crash.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pilot_types::{AgentId, UnixTime};
 use pilot_wire::FileName;
@@ -20,8 +21,12 @@ use crate::error::is_no_space;
 
 /// Files that are kept at most: a line of the list takes some 500 bytes, 5 MiB in all.
 const MAX_FILES: usize = 10_000;
-/// What a transfer leaves free on the disk for everything else.
+/// What files leave on the disk for everything else: a quarter of what there was without them, and at least this.
 const RESERVE: u64 = 64 * 1024 * 1024;
+/// Files on their way in at a time; each holds under 1 MiB of memory: 16 MiB in all.
+const MAX_COMING: usize = 16;
+/// Of them, those of one sender: it takes four senders to keep out the others.
+const MAX_FROM_ONE: usize = MAX_COMING / 4;
 /// Names tried for one file: `a`, `a (1)`, …
 const MAX_NUMBER: u32 = MAX_FILES as u32 + 1;
 
@@ -42,6 +47,9 @@ pub enum ReceivedError {
     /// There are too many.
     #[error("{MAX_FILES} files are kept already: `pilotctl received --clear` deletes them")]
     Full,
+    /// Too many come at a time.
+    #[error("{MAX_COMING} files come in already, or {MAX_FROM_ONE} of one sender")]
+    Busy,
     /// The disk's word.
     #[error("cannot use {}", path.display())]
     Io {
@@ -60,7 +68,7 @@ impl ReceivedError {
         match self {
             Self::Space { .. } => true,
             Self::Io { source, .. } => is_no_space(source),
-            Self::Full => false,
+            Self::Full | Self::Busy => false,
         }
     }
 }
@@ -87,6 +95,22 @@ pub struct ReceivedFiles {
     list: PathBuf,
     /// Held while the list changes.
     changing: Mutex<()>,
+    books: Arc<Mutex<Books>>,
+}
+
+/// What is kept, and what is promised to files on their way in.
+#[derive(Debug, Default)]
+struct Books {
+    /// Lines of the list.
+    listed: usize,
+    /// Bytes of the files in it.
+    listed_bytes: u64,
+    /// Bytes of all that come, as their senders say.
+    coming_bytes: u64,
+    /// Those of them that are on the disk.
+    written_bytes: u64,
+    /// Files that come, by sender: at most [`MAX_COMING`].
+    coming: BTreeMap<AgentId, usize>,
 }
 
 /// A file on its way in; what is dropped unfinished is removed.
@@ -94,6 +118,16 @@ pub struct ReceivedFiles {
 pub struct IncomingFile {
     file: NamedTempFile,
     dir: PathBuf,
+    promise: Promise,
+}
+
+/// A file's entry in the books, for as long as it lives.
+#[derive(Debug)]
+struct Promise {
+    books: Arc<Mutex<Books>>,
+    from: AgentId,
+    size: u64,
+    written: u64,
 }
 
 impl ReceivedFiles {
@@ -113,11 +147,14 @@ impl ReceivedFiles {
                 atomic::remove_quietly(&entry.path());
             }
         }
-        Ok(Self {
+        let files = Self {
             dir,
             list,
             changing: Mutex::new(()),
-        })
+            books: Arc::default(),
+        };
+        files.recount()?;
+        Ok(files)
     }
 
     /// Where they are.
@@ -130,16 +167,33 @@ impl ReceivedFiles {
     ///
     /// # Errors
     /// [`ReceivedError`] if there is none.
-    pub fn begin(&self, size: u64) -> Result<IncomingFile, ReceivedError> {
-        if self.list()?.len() >= MAX_FILES {
+    pub fn begin(&self, from: AgentId, size: u64) -> Result<IncomingFile, ReceivedError> {
+        let promise = self.promise(from, size)?;
+        let file = Builder::new().prefix(TEMPORARY).tempfile_in(&self.dir);
+        Ok(IncomingFile {
+            file: file.map_err(failed(&self.dir))?,
+            dir: self.dir.clone(),
+            promise,
+        })
+    }
+
+    fn promise(&self, from: AgentId, size: u64) -> Result<Promise, ReceivedError> {
+        let free = self.free()?;
+        let fits = size <= lock(&self.books).room(free);
+        if !fits {
+            // The owner may have taken files away.
+            self.recount()?;
+        }
+        let mut books = lock(&self.books);
+        let available = books.room(free);
+        let coming = books.coming.values().sum::<usize>();
+        if books.listed + coming >= MAX_FILES {
             return Err(ReceivedError::Full);
         }
-        let stat = rustix::fs::statvfs(&self.dir).map_err(|error| ReceivedError::Io {
-            path: self.dir.clone(),
-            source: error.into(),
-        })?;
-        let available = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let available = available.saturating_sub(RESERVE);
+        let of_sender = books.coming.get(&from).copied().unwrap_or_default();
+        if coming >= MAX_COMING || of_sender >= MAX_FROM_ONE {
+            return Err(ReceivedError::Busy);
+        }
         if size > available {
             return Err(ReceivedError::Space {
                 needed: size,
@@ -147,11 +201,35 @@ impl ReceivedFiles {
                 dir: self.dir.clone(),
             });
         }
-        let file = Builder::new().prefix(TEMPORARY).tempfile_in(&self.dir);
-        Ok(IncomingFile {
-            file: file.map_err(failed(&self.dir))?,
-            dir: self.dir.clone(),
+        books.coming.insert(from, of_sender + 1);
+        books.coming_bytes += size;
+        Ok(Promise {
+            books: Arc::clone(&self.books),
+            from,
+            size,
+            written: 0,
         })
+    }
+
+    /// Bytes that are free on the disk.
+    fn free(&self) -> Result<u64, ReceivedError> {
+        let stat = rustix::fs::statvfs(&self.dir);
+        let stat = stat.map_err(|error| failed(&self.dir)(error.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Looks at the list, and at what is there of it.
+    fn recount(&self) -> Result<(), ReceivedError> {
+        let _changing = lock(&self.changing);
+        let files = self.list()?;
+        let sizes = files.iter().map(|facts| {
+            let meta = fs::symlink_metadata(self.dir.join(&facts.name));
+            meta.map_or(0, |meta| meta.len())
+        });
+        let listed_bytes = sizes.sum();
+        let mut books = lock(&self.books);
+        (books.listed, books.listed_bytes) = (files.len(), listed_bytes);
+        Ok(())
     }
 
     /// Moves a file that came whole into its place, under the first of its names that is free, and enters it into the
@@ -165,8 +243,9 @@ impl ReceivedFiles {
         name: &FileName,
         mut facts: ReceivedFile,
     ) -> Result<ReceivedFile, ReceivedError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        facts.name = incoming.place(name)?;
+        let _changing = lock(&self.changing);
+        let IncomingFile { file, dir, promise } = incoming;
+        facts.name = place(file, &dir, name)?;
         let path = self.dir.join(&facts.name);
         let kept = sync_parent(&path).map_err(failed(&path));
         let kept = kept.and_then(|()| self.enter(&facts).map_err(failed(&self.list)));
@@ -174,7 +253,12 @@ impl ReceivedFiles {
             // Its sender is told that it is not stored: it must not lie here, in no list.
             atomic::remove_quietly(&path);
         }
-        kept.map(|()| facts)
+        kept?;
+        let mut books = lock(&self.books);
+        books.listed += 1;
+        books.listed_bytes += promise.size;
+        drop(books);
+        Ok(facts)
     }
 
     /// Adds a line to the list; one that is not on the disk for sure is taken back.
@@ -229,7 +313,7 @@ impl ReceivedFiles {
     /// # Errors
     /// [`ReceivedError::Io`]; what could not be deleted stays in the list.
     pub fn clear(&self) -> Result<Vec<ReceivedFile>, ReceivedError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = lock(&self.changing);
         let files = self.list()?;
         for facts in &files {
             let path = self.dir.join(&facts.name);
@@ -240,7 +324,27 @@ impl ReceivedFiles {
             }
         }
         atomic::replace(&self.list, b"").map_err(failed(&self.list))?;
+        let mut books = lock(&self.books);
+        (books.listed, books.listed_bytes) = (0, 0);
+        drop(books);
         Ok(files)
+    }
+}
+
+impl Books {
+    /// Where so many bytes are free on the disk: what all files may take, without what they take and will take.
+    fn room(&self, free: u64) -> u64 {
+        let without_files = free
+            .saturating_add(self.listed_bytes)
+            .saturating_add(self.written_bytes);
+        let reserve = RESERVE.max(without_files / 4);
+        let promised = self.listed_bytes.saturating_add(self.coming_bytes);
+        let share = without_files
+            .saturating_sub(reserve)
+            .saturating_sub(promised);
+        // What others wrote meanwhile is gone, whatever the share says.
+        let to_come = self.coming_bytes.saturating_sub(self.written_bytes);
+        share.min(free.saturating_sub(RESERVE).saturating_sub(to_come))
     }
 }
 
@@ -250,26 +354,47 @@ impl IncomingFile {
     /// # Errors
     /// [`ReceivedError::Io`].
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ReceivedError> {
-        self.file.write_all(bytes).map_err(failed(&self.dir))
+        self.file.write_all(bytes).map_err(failed(&self.dir))?;
+        self.promise.written += bytes.len() as u64;
+        lock(&self.promise.books).written_bytes += bytes.len() as u64;
+        Ok(())
     }
+}
 
-    /// The name under which it lies in the directory now, if no crash comes before the directory is synced.
-    fn place(self, name: &FileName) -> Result<String, ReceivedError> {
-        let Self { mut file, dir } = self;
-        file.as_file().sync_all().map_err(failed(&dir))?;
-        for number in 0..MAX_NUMBER {
-            let candidate = name.numbered(number);
-            let path = dir.join(candidate.as_str());
-            match file.persist_noclobber(&path) {
-                Ok(_) => return Ok(candidate.into()),
-                Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
-                    file = refused.file;
-                }
-                Err(refused) => return Err(failed(&path)(refused.error)),
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let mut books = lock(&self.books);
+        books.coming_bytes = books.coming_bytes.saturating_sub(self.size);
+        books.written_bytes = books.written_bytes.saturating_sub(self.written);
+        if let Some(count) = books.coming.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                books.coming.remove(&self.from);
             }
         }
-        Err(ReceivedError::Full)
     }
+}
+
+/// Gives the name under which it lies in the directory now, if no crash comes before the directory is synced.
+fn place(mut file: NamedTempFile, dir: &Path, name: &FileName) -> Result<String, ReceivedError> {
+    file.as_file().sync_all().map_err(failed(dir))?;
+    for number in 0..MAX_NUMBER {
+        let candidate = name.numbered(number);
+        let path = dir.join(candidate.as_str());
+        match file.persist_noclobber(&path) {
+            Ok(_) => return Ok(candidate.into()),
+            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
+                file = refused.file;
+            }
+            Err(refused) => return Err(failed(&path)(refused.error)),
+        }
+    }
+    Err(ReceivedError::Full)
+}
+
+/// No panic happens under these locks; if one did, what they guard is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> ReceivedError {
@@ -281,112 +406,4 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> ReceivedError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn facts(byte: u8) -> ReceivedFile {
-        ReceivedFile {
-            name: String::new(),
-            bytes: 4,
-            from: AgentId::new([byte; 32]),
-            sha256: [byte; 32],
-            received_at: UnixTime::from_secs(u64::from(byte)),
-        }
-    }
-
-    fn store(files: &ReceivedFiles, name: &str, bytes: &[u8]) -> ReceivedFile {
-        let mut incoming = files.begin(bytes.len() as u64).unwrap();
-        incoming.write(bytes).unwrap();
-        files
-            .finish(incoming, &name.parse().unwrap(), facts(1))
-            .unwrap()
-    }
-
-    #[test]
-    fn nothing_that_exists_is_overwritten() {
-        let home = tempfile::tempdir().unwrap();
-        let files = ReceivedFiles::open(home.path()).unwrap();
-        fs::write(files.dir().join("a.txt"), b"mine").unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", files.dir().join("a (1).txt")).unwrap();
-        assert_eq!(store(&files, "a.txt", b"new!").name, "a (2).txt");
-        assert_eq!(store(&files, "a.txt", b"next").name, "a (3).txt");
-        assert_eq!(fs::read(files.dir().join("a.txt")).unwrap(), b"mine");
-        assert_eq!(fs::read(files.dir().join("a (2).txt")).unwrap(), b"new!");
-    }
-
-    #[test]
-    fn the_list_survives_a_restart_and_what_was_half_written_does_not() {
-        let home = tempfile::tempdir().unwrap();
-        let files = ReceivedFiles::open(home.path()).unwrap();
-        let stored = store(&files, "a", b"data");
-        let mut broken = files.begin(10).unwrap();
-        broken.write(b"half").unwrap();
-        // As a process that was killed leaves it, with half a line.
-        let (_, path) = broken.file.keep().unwrap();
-        OpenOptions::new()
-            .append(true)
-            .open(&files.list)
-            .unwrap()
-            .write_all(b"{\"name\":\"b")
-            .unwrap();
-        assert!(path.exists());
-        let files = ReceivedFiles::open(home.path()).unwrap();
-        assert!(!path.exists());
-        assert_eq!(files.list().unwrap(), vec![stored.clone()]);
-        let next = store(&files, "b", b"more");
-        let files = ReceivedFiles::open(home.path()).unwrap();
-        assert_eq!(files.list().unwrap(), vec![stored, next]);
-    }
-
-    #[test]
-    fn clearing_deletes_what_came_and_nothing_else() {
-        let home = tempfile::tempdir().unwrap();
-        let files = ReceivedFiles::open(home.path()).unwrap();
-        store(&files, "a", b"data");
-        fs::write(files.dir().join("mine"), b"mine").unwrap();
-        assert_eq!(files.clear().unwrap().len(), 1);
-        assert!(files.list().unwrap().is_empty());
-        assert!(files.dir().join("mine").exists() && !files.dir().join("a").exists());
-    }
-
-    #[test]
-    fn a_second_file_with_the_longest_name_is_listed_under_a_name_that_fits() {
-        let home = tempfile::tempdir().unwrap();
-        let files = ReceivedFiles::open(home.path()).unwrap();
-        let long = format!("{}.pdf", "x".repeat(236));
-        assert_eq!(store(&files, &long, b"one").name, long);
-        let second = store(&files, &long, b"two").name;
-        assert_eq!(second, format!("{} (1).pdf", "x".repeat(232)));
-        assert_eq!(fs::read(files.dir().join(second)).unwrap(), b"two");
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_listed_does_not_stay() {
-        let home = tempfile::tempdir().unwrap();
-        let files = ReceivedFiles::open(home.path()).unwrap();
-        store(&files, "a", b"data");
-        let listed = fs::read(&files.list).unwrap();
-        let mut incoming = files.begin(4).unwrap();
-        incoming.write(b"more").unwrap();
-        fs::rename(&files.list, home.path().join("aside")).unwrap();
-        std::os::unix::fs::symlink("/dev/full", &files.list).unwrap();
-        let name = "b".parse().unwrap();
-        let error = files.finish(incoming, &name, facts(2)).unwrap_err();
-        assert!(error.is_no_space(), "{error:?}");
-        assert!(error.to_string().contains("received.jsonl"), "{error}");
-        assert!(!files.dir().join("b").exists());
-        fs::rename(home.path().join("aside"), &files.list).unwrap();
-        assert_eq!(fs::read(&files.list).unwrap(), listed);
-        assert_eq!(store(&files, "b", b"more").name, "b");
-        assert_eq!(files.list().unwrap().len(), 2);
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_before_a_byte_comes() {
-        let home = tempfile::tempdir().unwrap();
-        let files = ReceivedFiles::open(home.path()).unwrap();
-        let refused = files.begin(u64::MAX / 2).unwrap_err();
-        assert!(matches!(refused, ReceivedError::Space { .. }), "{refused}");
-        assert_eq!(fs::read_dir(files.dir()).unwrap().count(), 0);
-    }
-}
+mod tests;
