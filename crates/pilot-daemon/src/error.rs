@@ -134,7 +134,10 @@ pub(crate) fn trust(error: &TrustError, peer: &PeerRef) -> ApiError {
         TrustError::Busy(words) => ApiError::new(ErrorCode::RateLimited, words.clone()),
         TrustError::NoRendezvous => no_rendezvous(),
         TrustError::Shutdown => shut_down(),
-        TrustError::Store(_) | _ => ApiError::internal(error.to_string()),
+        TrustError::Store(words) => {
+            ApiError::internal(format!("not stored yet, and tried again: {words}"))
+        }
+        _ => ApiError::internal(error.to_string()),
     }
 }
 
@@ -226,7 +229,9 @@ pub(crate) fn db(error: &DbError) -> ApiError {
 pub(crate) fn received(error: &ReceivedError) -> ApiError {
     let code = match error {
         ReceivedError::Io { source, .. } => io_code(source),
-        ReceivedError::Space { .. } | ReceivedError::Full | _ => ErrorCode::Internal,
+        ReceivedError::Space { .. } | ReceivedError::Full | ReceivedError::Busy | _ => {
+            ErrorCode::Internal
+        }
     };
     ApiError::new(code, describe(error))
 }
@@ -252,6 +257,17 @@ pub(crate) fn embedded(error: &EmbeddedError) -> ApiError {
         .with_hint("give another rendezvous with --rendezvous")
 }
 
+/// A message or a file that its receiver did not take, in its words.
+pub(crate) fn refused_by_peer(words: &str) -> ApiError {
+    let error = ApiError::new(ErrorCode::PermissionDenied, words);
+    if words.contains("no space") || words.contains("full") {
+        return error.with_hint(
+            "its owner makes room: there, `pilotctl inbox --clear` or `pilotctl received --clear`",
+        );
+    }
+    error
+}
+
 pub(crate) fn answers(error: AnswersError) -> ApiError {
     ApiError::new(ErrorCode::RateLimited, error.to_string())
 }
@@ -260,10 +276,9 @@ pub(crate) fn send_message(error: &SendMessageError, peer: &PeerRef) -> ApiError
     let name = name_of(peer);
     match error {
         SendMessageError::TooLarge(_) => ApiError::invalid(error.to_string()),
-        SendMessageError::Refused(words) => ApiError::new(
-            ErrorCode::PermissionDenied,
-            format!("{name} refused the message: {words}"),
-        ),
+        SendMessageError::Refused(words) => {
+            refused_by_peer(&format!("{name} refused the message: {words}"))
+        }
         SendMessageError::NoAck(ReadMessageError::Io(io)) => match code_of(io) {
             Some(code) => stream_code(code, &name, Port::DATA_EXCHANGE),
             None => ApiError::new(ErrorCode::ConnectionFailed, describe(error)),

@@ -107,6 +107,10 @@ impl Inbox for StoredInbox {
                 tracing::warn!(used, quota, "the inbox is full");
                 Err(PutError::Full)
             }
+            Err(pilot_store::PutError::Db(error @ DbError::NoSpace { .. })) => {
+                tracing::error!(%error, "a message could not be stored");
+                Err(PutError::NoSpace)
+            }
             Err(error) => {
                 let words = pilot_rendezvous::error::describe(&error);
                 tracing::error!(error = words, "a message could not be stored");

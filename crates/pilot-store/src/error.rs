@@ -50,7 +50,7 @@ pub enum OpenDbError {
 #[non_exhaustive]
 pub enum DbError {
     /// The disk is full, or its user's share of it. Once there is room, everything goes on.
-    #[error("no space is left for {}: make room on its disk; nothing was stored", path.display())]
+    #[error("no space is left for {}: make room on its disk", path.display())]
     NoSpace {
         /// Which file.
         path: PathBuf,

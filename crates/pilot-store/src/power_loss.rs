@@ -147,7 +147,7 @@ fn fill_up<S: Subject>(image: &[u8], seed: u64) {
     }
     let call = [Call::Write, Call::Length, Call::Sync][seed as usize % 3];
     disk.fill(call);
-    let full = format!("no space is left for {NAME}: make room on its disk; nothing was stored");
+    let full = format!("no space is left for {NAME}: make room on its disk");
     let mut refused = 0;
     for _ in 0..6 {
         if let Err(words) = act(&mut store, &mut rng) {

@@ -1,22 +1,28 @@
 //! Writing what must outlive the process, off the event loop and in order.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use pilot_node::Persist;
 use pilot_store::{DbError, LastSession, RendezvousPin, StateDb};
 use pilot_trust::TrustChange;
+use pilot_types::AgentId;
 use pilot_wire::encode_postcard;
 use tokio::sync::{mpsc, oneshot};
+
+/// How soon what a full disk refused is tried again, if nothing else is to be written before.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// What the writer is asked for.
 enum Job {
     Write(Persist),
     /// Another block of freshness stamps, from this wall time in nanoseconds.
     Freshness(u64),
-    /// Answered once all before it is durable, with the first error since the last one.
+    /// Answered once all before it is durable, or with what keeps it from being so.
     Barrier(oneshot::Sender<Result<(), String>>),
     /// The thread ends and closes the database; the sender is dropped after that.
     Stop(oneshot::Sender<()>),
@@ -36,9 +42,8 @@ impl Persister {
         let writer = Writer {
             db,
             notices,
-            trust: vec![],
+            owed: Owed::default(),
             trust_written: 0,
-            failed: None,
         };
         std::thread::Builder::new()
             .name("pilot-state".to_owned())
@@ -83,104 +88,146 @@ pub(crate) enum Notice {
 struct Writer {
     db: Arc<StateDb>,
     notices: mpsc::UnboundedSender<Notice>,
-    /// Trust changes that share the next commit.
-    trust: Vec<TrustChange>,
+    owed: Owed,
     trust_written: u64,
-    /// The first error that nobody was told.
-    failed: Option<String>,
+}
+
+/// What is to be written. What a full disk refused stays here and is tried again; the newest for each place counts, so
+/// that it has no more entries than the tables that it comes from.
+#[derive(Default)]
+struct Owed {
+    /// By the key of the item.
+    trust: BTreeMap<Vec<u8>, TrustChange>,
+    /// Changes that `trust` stands for.
+    trust_changes: u64,
+    rest: BTreeMap<Place, Persist>,
+    /// A block of freshness stamps, from this wall time in nanoseconds.
+    freshness: Option<u64>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Pin(String),
+    Peer(AgentId),
+    Stamp(AgentId),
+    Sessions,
+}
+
+impl Owed {
+    fn add(&mut self, item: Persist) {
+        let place = match &item {
+            Persist::Trust(change) => {
+                let (TrustChange::Put(key, _) | TrustChange::Delete(key)) = change;
+                self.trust.insert(key.clone(), change.clone());
+                self.trust_changes += 1;
+                return;
+            }
+            Persist::Pinned { url, .. } => Place::Pin(url.clone()),
+            Persist::Peer(peer) => Place::Peer(peer.agent),
+            Persist::Freshness { agent, .. } => Place::Stamp(*agent),
+            Persist::Sessions(_) => Place::Sessions,
+        };
+        self.rest.insert(place, item);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.trust.is_empty() && self.rest.is_empty() && self.freshness.is_none()
+    }
 }
 
 impl Writer {
     fn run(mut self, queue: &Receiver<Job>) {
-        while let Ok(first) = queue.recv() {
+        while let Some(first) = self.next(queue) {
             // Whatever waits already shares one commit.
-            for job in std::iter::once(first).chain(queue.try_iter()) {
+            for job in first.into_iter().chain(queue.try_iter()) {
                 match job {
-                    Job::Write(Persist::Trust(change)) => self.trust.push(change),
+                    Job::Write(item) => self.owed.add(item),
+                    Job::Freshness(now_ns) => self.owed.freshness = Some(now_ns),
+                    Job::Barrier(done) => {
+                        let _ = done.send(self.flush().map_err(|error| error.to_string()));
+                    }
                     Job::Stop(done) => {
-                        self.flush_trust();
+                        let _ = self.flush();
                         drop(self);
                         drop(done);
                         return;
                     }
-                    other @ (Job::Write(_) | Job::Freshness(_) | Job::Barrier(_)) => {
-                        self.flush_trust();
-                        let result = self.run_job(other);
-                        self.note(result);
-                    }
                 }
             }
-            self.flush_trust();
+            let _ = self.flush();
         }
     }
 
-    fn note(&mut self, result: Result<(), DbError>) {
-        if let Err(error) = result {
-            tracing::error!(%error, "state not written");
-            self.failed.get_or_insert(error.to_string());
+    /// The next job; nothing inside when it is time to try again; `None` at the end.
+    fn next(&self, queue: &Receiver<Job>) -> Option<Option<Job>> {
+        if self.owed.is_empty() {
+            return queue.recv().ok().map(Some);
+        }
+        match queue.recv_timeout(RETRY) {
+            Ok(job) => Some(Some(job)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
         }
     }
 
-    /// Writes the trust changes. On an error they stay and are tried again: what they decide must not leave before.
-    fn flush_trust(&mut self) {
-        if self.trust.is_empty() {
-            return;
+    /// Writes all that is owed, up to the first failure.
+    fn flush(&mut self) -> Result<(), DbError> {
+        let done = self.try_flush();
+        if let Err(error) = &done {
+            tracing::error!(%error, "state not written yet");
         }
-        match self.db.apply_trust(&self.trust) {
-            Ok(()) => {
-                self.trust_written += self.trust.len() as u64;
-                self.trust.clear();
-                let _ = self.notices.send(Notice::Trust(self.trust_written));
-            }
-            Err(error) => self.note(Err(error)),
-        }
+        done
     }
 
-    fn run_job(&mut self, job: Job) -> Result<(), DbError> {
-        match job {
-            Job::Write(item) => self.write(item),
-            Job::Stop(_) => Ok(()),
-            Job::Freshness(now_ns) => {
-                let block = self.db.reserve_freshness(now_ns)?;
-                let _ = self.notices.send(Notice::Freshness(block));
-                Ok(())
-            }
-            Job::Barrier(done) => {
-                let result = self.failed.take().map_or(Ok(()), Err);
-                let _ = done.send(result);
-                Ok(())
-            }
+    fn try_flush(&mut self) -> Result<(), DbError> {
+        // What trust changes decide must not leave before they are written.
+        if !self.owed.trust.is_empty() {
+            let changes: Vec<_> = self.owed.trust.values().cloned().collect();
+            self.db.apply_trust(&changes)?;
+            self.owed.trust.clear();
+            self.trust_written += std::mem::take(&mut self.owed.trust_changes);
+            let _ = self.notices.send(Notice::Trust(self.trust_written));
         }
+        if let Some(now_ns) = self.owed.freshness {
+            let block = self.db.reserve_freshness(now_ns)?;
+            self.owed.freshness = None;
+            let _ = self.notices.send(Notice::Freshness(block));
+        }
+        while let Some(next) = self.owed.rest.first_entry() {
+            write(&self.db, next.get())?;
+            next.remove();
+        }
+        Ok(())
     }
+}
 
-    fn write(&mut self, item: Persist) -> Result<(), DbError> {
-        match item {
-            Persist::Trust(change) => self.db.apply_trust(&[change]),
-            Persist::Pinned {
-                url,
-                agent,
-                entries,
-                work_bits,
-            } => self.db.put_pin(
-                &url,
-                &RendezvousPin {
-                    agent,
-                    log: entries,
-                    work_bits,
-                },
-            ),
-            Persist::Peer(peer) => self.db.put_peer(&peer.agent, &encode_postcard(&*peer)),
-            Persist::Sessions(sessions) => {
-                let kept: Vec<LastSession> = sessions
-                    .iter()
-                    .map(|session| LastSession {
-                        agent: session.agent,
-                        address: session.address,
-                    })
-                    .collect();
-                self.db.put_last_sessions(&kept)
-            }
-            Persist::Freshness { agent, stamp } => self.db.put_peer_freshness(&[(agent, stamp)]),
+fn write(db: &StateDb, item: &Persist) -> Result<(), DbError> {
+    match item {
+        Persist::Trust(change) => db.apply_trust(std::slice::from_ref(change)),
+        Persist::Pinned {
+            url,
+            agent,
+            entries,
+            work_bits,
+        } => db.put_pin(
+            url,
+            &RendezvousPin {
+                agent: *agent,
+                log: entries.clone(),
+                work_bits: *work_bits,
+            },
+        ),
+        Persist::Peer(peer) => db.put_peer(&peer.agent, &encode_postcard(&**peer)),
+        Persist::Sessions(sessions) => {
+            let kept: Vec<LastSession> = sessions
+                .iter()
+                .map(|session| LastSession {
+                    agent: session.agent,
+                    address: session.address,
+                })
+                .collect();
+            db.put_last_sessions(&kept)
         }
+        Persist::Freshness { agent, stamp } => db.put_peer_freshness(&[(*agent, *stamp)]),
     }
 }

@@ -1,4 +1,4 @@
-//! What holds for the whole system under loss, attack, crashes and rest: real daemons on machines of their own. Needs root,
+//! What holds for the whole system under loss, attack, crashes, full disks and rest: real daemons on machines of their own. Needs root,
 //! `ip` and `tcpdump`; `PILOTCTL` names the program, with `pilot-rendezvous` beside it.
 
 #![allow(clippy::print_stdout, reason = "the figures of a run are its output")]
@@ -6,6 +6,7 @@
 mod bench;
 mod churn;
 mod crashes;
+mod disk;
 mod garbage;
 mod idle;
 mod secrets;

@@ -92,6 +92,9 @@ pub enum PutError {
     /// Its quota is used up.
     #[error("the inbox is full")]
     Full,
+    /// The disk is full.
+    #[error("no space is left for the inbox")]
+    NoSpace,
     /// It could not be written.
     #[error("the inbox cannot be written: {0}")]
     Storage(String),
@@ -146,6 +149,7 @@ impl ServeError {
                 Some(self.to_string())
             }
             Self::Inbox(PutError::Full) => Some("the inbox is full".to_owned()),
+            Self::Inbox(error @ PutError::NoSpace) => Some(error.to_string()),
             Self::Inbox(PutError::Storage(_)) => {
                 Some("the inbox cannot store it now, try again later".to_owned())
             }

@@ -55,9 +55,9 @@ fn absolute(path: &Path) -> Result<PathBuf, ApiError> {
 }
 
 fn spawn(home: &Home, socket: &Path, log: &Path, args: &StartArgs) -> Result<Child, ApiError> {
-    let cannot = |error: std::io::Error| {
+    let unwritten = |error: std::io::Error| {
         ApiError::internal(format!(
-            "cannot start the daemon, whose log is {}: {error}",
+            "cannot write the log {}: check that its directory may be written and has space left: {error}",
             log.display()
         ))
     };
@@ -67,9 +67,9 @@ fn spawn(home: &Home, socket: &Path, log: &Path, args: &StartArgs) -> Result<Chi
         .current_dir(home.dir())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(open_log(log).map_err(cannot)?)
+        .stderr(open_log(log).map_err(unwritten)?)
         .spawn()
-        .map_err(cannot)
+        .map_err(|error| ApiError::internal(format!("cannot start the daemon: {error}")))
 }
 
 /// What goes wrong before the daemon logs, and panics, go to the same file.

@@ -43,9 +43,7 @@ impl Daemon {
             SendFileError::Read(_) | SendFileError::Changed => {
                 ApiError::invalid(format!("{}: {}", path.display(), error::describe(&error)))
             }
-            SendFileError::Refused(_) => {
-                ApiError::new(ErrorCode::PermissionDenied, error.to_string())
-            }
+            SendFileError::Refused(_) => error::refused_by_peer(&error.to_string()),
             SendFileError::Answer(_) | _ => {
                 ApiError::new(ErrorCode::ConnectionFailed, error::describe(&error))
             }
