@@ -24,9 +24,14 @@ impl Disk {
         Self(at.to_owned())
     }
 
+    /// Waits for programs that are ending: the system counts their files until the last of their threads is gone.
     fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
-        run(Command::new("mount").args(["-o", &options]).arg(&self.0));
+        wait("the disk is mounted anew", PATIENCE, || {
+            let mut mount = Command::new("mount");
+            let mounted = mount.args(["-o", &options]).arg(&self.0).output();
+            mounted.expect("mount starts").status.success()
+        });
     }
 
     /// Writes until nothing more fits.
