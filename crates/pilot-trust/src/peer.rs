@@ -46,9 +46,9 @@ impl HeldGrant {
         }
     }
 
-    /// Whether it allows anything now.
+    /// Whether it allows anything now. What ended stays so, also when the clock goes back.
     pub(crate) fn is_live(&self, now: UnixTime) -> bool {
-        !self.scope.is_revocation() && now <= self.not_after
+        !self.is_ended && !self.scope.is_revocation() && now <= self.not_after
     }
 
     /// Notes the end of its time; says so once.

@@ -31,6 +31,25 @@ fn grants_end_with_their_time_and_say_so_once() {
 }
 
 #[test]
+fn a_grant_that_ended_stays_so_when_the_clock_goes_back() {
+    let (mut alice, mut bob) = friends();
+    let short = Terms {
+        not_after: NOW.plus(DAY),
+        ..terms(ports("7"))
+    };
+    let grant = bob.approve_on(alice.id(), short);
+    alice.hear_grant(&bob, &grant).unwrap();
+    for side in [&mut alice, &mut bob] {
+        side.trust.handle_time(NOW.plus(2 * DAY));
+        side.restart();
+        side.trust.handle_time(NOW);
+    }
+    assert!(!bob.trust.admits(NOW, &alice.id(), Port::ECHO));
+    assert!(!bob.trust.has_granted(NOW, &alice.id()));
+    assert!(!alice.trust.is_granted_by(NOW, &bob.id()));
+}
+
+#[test]
 fn knocks_are_forgotten_after_their_lifetime() {
     let (mut alice, mut bob) = (Side::new(1), Side::new(2));
     let knock = alice.knock(node(&bob));
