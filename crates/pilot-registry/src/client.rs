@@ -104,6 +104,15 @@ pub enum ClientEvent {
     },
 }
 
+/// Who may reach an agent through its rendezvous as a relay.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Permits {
+    /// Whether anybody may.
+    pub is_open: bool,
+    /// A secret for each agent that may, at most [`crate::limits::MAX_PERMITS`].
+    pub secrets: Vec<[u8; 16]>,
+}
+
 #[derive(Clone, Copy)]
 enum Timer {
     /// Rest of the chore `Register`.
@@ -112,6 +121,8 @@ enum Timer {
     Observe,
     /// Rest of the chore `Locate`.
     Locate,
+    /// Rest of the chore `Permit`.
+    Permit,
     /// The record nears its end.
     Renew,
     /// The locator nears its end.
@@ -149,11 +160,12 @@ pub struct Client {
     is_registered: bool,
     record: Option<(Vec<Vec<u8>>, SignedBytes)>,
     locator: Option<SignedBytes>,
+    permits: Option<Permits>,
     /// The address of the last [`ClientEvent::NeedsLocator`].
     announced: Option<SocketAddr>,
     chores: [Chore; ChoreKind::ALL.len()],
     pending: Pending,
-    timers: TimerTable<5>,
+    timers: TimerTable<6>,
     events: VecDeque<ClientEvent>,
 }
 
@@ -173,10 +185,13 @@ impl Client {
             is_registered: false,
             record: None,
             locator: None,
+            permits: None,
             announced: None,
             chores: [Chore::default(); ChoreKind::ALL.len()],
             pending: Pending::default(),
-            timers: TimerTable::new(["register", "observe", "locate", "renew", "relocate"]),
+            timers: TimerTable::new([
+                "register", "observe", "locate", "permit", "renew", "relocate",
+            ]),
             events: VecDeque::new(),
         }
     }
@@ -196,6 +211,7 @@ impl Client {
     pub fn clear_record(&mut self) {
         self.record = None;
         self.locator = None;
+        self.permits = None;
         self.announced = None;
         self.is_registered = false;
         self.timers.stop(Timer::Renew as usize);
@@ -209,6 +225,14 @@ impl Client {
     pub fn set_locator(&mut self, locator: SignedBytes) {
         self.locator = Some(locator);
         self.want(ChoreKind::Locate);
+    }
+
+    /// Sets who may reach the agent through the rendezvous as a relay; it is told at once, and again after each reconnection.
+    pub fn set_permits(&mut self, permits: Permits) {
+        if self.permits.as_ref() != Some(&permits) {
+            self.permits = Some(permits);
+            self.want(ChoreKind::Permit);
+        }
     }
 
     /// The agent's packets are seen at another address.
@@ -226,6 +250,9 @@ impl Client {
         if self.record.is_some() {
             self.want(ChoreKind::Register);
             self.want(ChoreKind::Observe);
+        }
+        if self.permits.is_some() {
+            self.want(ChoreKind::Permit);
         }
     }
 
@@ -346,6 +373,13 @@ impl Client {
                 let locator = self.locator.clone().filter(|_| self.is_registered)?;
                 Some(Request::Locate { locator })
             }
+            ChoreKind::Permit => {
+                let Permits { is_open, secrets } = self.permits.clone()?;
+                Some(Request::Permit {
+                    is_open,
+                    permits: secrets,
+                })
+            }
         }
     }
 
@@ -380,6 +414,7 @@ impl Client {
                 let at = now + self.config.locate_interval;
                 self.timers.set(Timer::Relocate as usize, at);
             }
+            (ChoreKind::Permit, Response::Permitted) => self.finish(kind),
             (
                 _,
                 Response::Refused {

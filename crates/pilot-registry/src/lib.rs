@@ -72,7 +72,7 @@ mod testing;
 mod verify;
 mod visibility;
 
-pub use client::{Client, ClientConfig, ClientEvent, RequestError, RequestId};
+pub use client::{Client, ClientConfig, ClientEvent, Permits, RequestError, RequestId};
 pub use config::{Config, Rate};
 pub use memory::MemoryStore;
 pub use message::{Entry, LookupTarget, Push, PushAck, RefusalCode, Request, Response, Sender};

@@ -10,6 +10,8 @@ pub const MAX_LOCATOR: usize = 4 * 1024;
 pub const MAX_GRANT: usize = 4 * 1024;
 /// A knock's envelope: 512 bytes of text, two names of 64 and the head are 1 KiB; the rest is room for later fields.
 pub const MAX_KNOCK: usize = 2 * 1024;
+/// Permits of one agent at a relay: one for each grant that it may have given (64 KiB).
+pub const MAX_PERMITS: usize = 4096;
 /// Text of a refusal.
 pub const MAX_REFUSAL: usize = 256;
 /// Any message on the registry's port: a whole identity log (128 KiB and its lengths) and three envelopes.

@@ -7,7 +7,9 @@ use pilot_wire::limits::{MAX_LOG_ENTRIES, MAX_LOG_ENTRY};
 use pilot_wire::{DecodeError, SignedBytes, decode_postcard, encode_postcard};
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{MAX_GRANT, MAX_KNOCK, MAX_LOCATOR, MAX_MESSAGE, MAX_RECORD, MAX_REFUSAL};
+use crate::limits::{
+    MAX_GRANT, MAX_KNOCK, MAX_LOCATOR, MAX_MESSAGE, MAX_PERMITS, MAX_RECORD, MAX_REFUSAL,
+};
 
 /// What an agent asks of its rendezvous. The session says who asks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -45,6 +47,20 @@ pub enum Request {
     Deregister,
     /// Which address do you see me at?
     Observe,
+    /// Who may reach the agent through this rendezvous as a relay; takes the place of what was said before.
+    Permit {
+        /// Whether anybody may.
+        is_open: bool,
+        /// Secrets that grantees show; at most [`MAX_PERMITS`] of them.
+        permits: Vec<[u8; 16]>,
+    },
+    /// A channel through this rendezvous to an agent that is connected to it.
+    Bind {
+        /// To whom.
+        to: AgentId,
+        /// The secret of its permit, if the asker has one.
+        permit: Option<[u8; 16]>,
+    },
     /// A later version's request: refused as invalid.
     #[serde(other)]
     Unknown,
@@ -89,6 +105,10 @@ pub enum Response {
     Deregistered,
     /// Where the asker's packets come from.
     Observed(SocketAddr),
+    /// The permits are in force.
+    Permitted,
+    /// What the asker sends in this channel goes to the agent.
+    Bound(u32),
     /// It was not done.
     Refused {
         /// Why, for programs.
@@ -245,7 +265,15 @@ impl Request {
             Self::Locate { locator } => check_signed(locator, MAX_LOCATOR, "locator length"),
             Self::Knock { knock } => check_signed(knock, MAX_KNOCK, "knock length"),
             Self::PutGrant { grant, .. } => check_signed(grant, MAX_GRANT, "grant length"),
-            Self::Lookup { .. } | Self::Deregister | Self::Observe | Self::Unknown => Ok(()),
+            Self::Permit { permits, .. } if permits.len() > MAX_PERMITS => {
+                Err(DecodeError::Range("permits"))
+            }
+            Self::Lookup { .. }
+            | Self::Deregister
+            | Self::Observe
+            | Self::Permit { .. }
+            | Self::Bind { .. }
+            | Self::Unknown => Ok(()),
         }
     }
 }
@@ -275,6 +303,8 @@ impl Response {
             | Self::Stored
             | Self::Deregistered
             | Self::Observed(_)
+            | Self::Permitted
+            | Self::Bound(_)
             | Self::Refused { .. }
             | Self::Unknown => {}
         }

@@ -109,6 +109,26 @@ impl<S: Store, V: Verify> Service<S, V> {
         })
     }
 
+    /// Counts a request that a relay beside this registry answers.
+    ///
+    /// # Errors
+    /// The refusal to answer with, if the agent asks too much.
+    pub fn admit(
+        &mut self,
+        now: UnixTime,
+        from: AgentId,
+        request: &Request,
+    ) -> Result<(), Response> {
+        self.advance(now);
+        self.stats.count_request(RequestKind::of(request));
+        let taken = self.quotas.request(self.now, from, &self.config);
+        taken.map_err(|wait| {
+            let refusal = Refusal::rate_limited("too many requests", wait);
+            self.stats.count_refusal(refusal.code);
+            refusal.into_response()
+        })
+    }
+
     /// The next push to bring to a connected agent.
     pub fn poll_push(&mut self) -> Option<OutgoingPush> {
         while let Some((key, id)) = self.outbox.next(&self.config) {
@@ -215,6 +235,10 @@ impl<S: Store, V: Verify> Service<S, V> {
             Request::PutGrant { to, grant } => asked.put_grant(to, grant, id),
             Request::Deregister => asked.deregister(),
             Request::Observe => asked.observe(&self.presence),
+            // What a relay is asked goes to the relay, where there is one.
+            Request::Permit { .. } | Request::Bind { .. } => {
+                Err(Refusal::invalid("this rendezvous is no relay"))
+            }
             Request::Unknown => Err(Refusal::invalid("unknown request")),
         }
     }

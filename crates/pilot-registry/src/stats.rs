@@ -19,13 +19,17 @@ pub enum RequestKind {
     Deregister,
     /// [`Request::Observe`].
     Observe,
+    /// [`Request::Permit`].
+    Permit,
+    /// [`Request::Bind`].
+    Bind,
     /// A later version's.
     Unknown,
 }
 
 impl RequestKind {
     /// Every kind, in the order of [`Stats::requests`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Register,
         Self::Locate,
         Self::Lookup,
@@ -33,6 +37,8 @@ impl RequestKind {
         Self::PutGrant,
         Self::Deregister,
         Self::Observe,
+        Self::Permit,
+        Self::Bind,
         Self::Unknown,
     ];
 
@@ -47,6 +53,8 @@ impl RequestKind {
             Request::PutGrant { .. } => Self::PutGrant,
             Request::Deregister => Self::Deregister,
             Request::Observe => Self::Observe,
+            Request::Permit { .. } => Self::Permit,
+            Request::Bind { .. } => Self::Bind,
             Request::Unknown => Self::Unknown,
         }
     }
@@ -62,6 +70,8 @@ impl RequestKind {
             Self::PutGrant => "put_grant",
             Self::Deregister => "deregister",
             Self::Observe => "observe",
+            Self::Permit => "permit",
+            Self::Bind => "bind",
             Self::Unknown => "unknown",
         }
     }

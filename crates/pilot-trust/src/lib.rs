@@ -56,6 +56,7 @@ mod knocked;
 mod log;
 mod machine;
 mod peer;
+mod permit;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -79,6 +80,7 @@ pub use knocked::{KnockReceived, KnockRefused, Policy};
 pub use log::{IdentityLog, LogError, VerifiedLog, recovery_commitment};
 pub use machine::{PinError, Terms, Trust};
 pub use peer::LearntBy;
+pub use permit::Permit;
 pub use statement::{EnvelopeError, MAX_CLOCK_SKEW, Verified};
 pub use ticket::{ParseTicketError, Ticket, TicketError, TicketTerms};
 pub use view::{PendingKnock, TrustedPeer};

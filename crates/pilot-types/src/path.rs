@@ -60,6 +60,16 @@ impl PathId {
         }
     }
 
+    /// Where datagrams on this path are sent: to the peer, or to the relay; `None` inside a stream.
+    #[must_use]
+    pub const fn destination(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Udp(tuple) => Some(tuple.remote.0),
+            Self::Relay { relay, .. } => Some(relay.0),
+            Self::Stream(_) => None,
+        }
+    }
+
     /// Whether no third party forwards the datagrams.
     #[must_use]
     pub const fn is_direct(&self) -> bool {

@@ -264,6 +264,28 @@ impl TransmitBuf {
         self.segments == 0
     }
 
+    /// Puts `head` before each finished datagram: what a relay needs to forward it.
+    ///
+    /// # Panics
+    /// If a datagram is under construction.
+    pub fn prepend_each(&mut self, head: &[u8]) {
+        assert!(
+            self.start.is_none(),
+            "the datagram before is finished or abandoned"
+        );
+        let old = self.bytes.len();
+        self.bytes.resize(old + self.segments * head.len(), 0);
+        // From the last to the first, so that none is overwritten before it has moved.
+        for segment in (0..self.segments).rev() {
+            let from = segment * self.segment_size;
+            let end = old.min(from + self.segment_size);
+            let to = from + segment * head.len();
+            self.bytes.copy_within(from..end, to + head.len());
+            self.bytes[to..to + head.len()].copy_from_slice(head);
+        }
+        self.segment_size += head.len();
+    }
+
     /// The facts about the finished datagrams; `None` if there are none or no path is bound.
     #[must_use]
     pub fn transmit(&self, ecn: Option<Ecn>) -> Option<Transmit> {
@@ -293,6 +315,25 @@ mod tests {
         buf.put_slice(&vec![7; payload]);
         buf.put_tail(&[9; 16]);
         buf.finish();
+    }
+
+    #[test]
+    fn a_head_comes_before_each_datagram_of_a_batch() {
+        let mut buf = buf();
+        buf.bind_path(PathId::Stream(crate::StreamId::new(0)));
+        put_datagram(&mut buf, 20);
+        put_datagram(&mut buf, 20);
+        put_datagram(&mut buf, 3);
+        let plain = buf.as_slice().to_vec();
+        buf.prepend_each(&[1, 2, 3, 4, 5]);
+        let transmit = buf.transmit(None).unwrap();
+        assert_eq!(transmit.segment_size, Some(46));
+        let framed: Vec<&[u8]> = buf.as_slice().chunks(46).collect();
+        assert_eq!(framed.len(), 3);
+        for (framed, plain) in framed.iter().zip(plain.chunks(41)) {
+            assert_eq!(framed[..5], [1, 2, 3, 4, 5]);
+            assert_eq!(&framed[5..], plain);
+        }
     }
 
     #[test]

@@ -14,16 +14,19 @@ pub(super) enum ChoreKind {
     Observe,
     /// Say where it is.
     Locate,
+    /// Say who may reach it through the rendezvous.
+    Permit,
 }
 
 impl ChoreKind {
-    pub(super) const ALL: [Self; 3] = [Self::Register, Self::Observe, Self::Locate];
+    pub(super) const ALL: [Self; 4] = [Self::Register, Self::Observe, Self::Locate, Self::Permit];
 
     pub(super) const fn timer(self) -> Timer {
         match self {
             Self::Register => Timer::Register,
             Self::Observe => Timer::Observe,
             Self::Locate => Timer::Locate,
+            Self::Permit => Timer::Permit,
         }
     }
 
@@ -32,6 +35,7 @@ impl ChoreKind {
             Self::Register => RequestKind::Register,
             Self::Observe => RequestKind::Observe,
             Self::Locate => RequestKind::Locate,
+            Self::Permit => RequestKind::Permit,
         }
     }
 }

@@ -29,6 +29,14 @@ fn requests() -> Vec<Request> {
         agent.grant(TestAgent::new(2).id, 1, START),
         Request::Deregister,
         Request::Observe,
+        Request::Permit {
+            is_open: true,
+            permits: vec![[3; 16], [4; 16]],
+        },
+        Request::Bind {
+            to: AgentId::new([9; 32]),
+            permit: Some([3; 16]),
+        },
     ]
 }
 
@@ -55,6 +63,8 @@ fn responses() -> Vec<Response> {
         Response::Stored,
         Response::Deregistered,
         Response::Observed("[2001:db8::1]:9".parse().unwrap()),
+        Response::Permitted,
+        Response::Bound(0xA1B2_C3D4),
         Response::Refused {
             code: RefusalCode::AlreadyExists,
             message: "hostname worker is taken".to_owned(),
