@@ -175,7 +175,7 @@ impl Node {
         is_trust_message || self.trust.is_granted_by(now.unix, agent)
     }
 
-    /// Shakes hands with an agent at its cached addresses; `false` if none is known.
+    /// Shakes hands with an agent at its cached addresses, and asks for a channel to it; `false` if there is neither.
     fn connect_known(&mut self, now: Now, agent: &AgentId) -> bool {
         let Some(local) = self.links.local() else {
             return false;
@@ -183,9 +183,10 @@ impl Node {
         let Some(log) = self.known_log(agent).cloned() else {
             return false;
         };
+        self.ask_for_channels(now, &log);
         let paths = self.candidate_paths(agent, local);
         if paths.is_empty() {
-            return false;
+            return self.is_asking_for_channel(agent);
         }
         if self.endpoint.is_connecting(agent) {
             paths
@@ -280,7 +281,7 @@ impl Node {
             return;
         };
         if let Stage::Connecting(agent) = dial.stage
-            && self.endpoint.is_connecting(&agent)
+            && (self.endpoint.is_connecting(&agent) || self.is_asking_for_channel(&agent))
         {
             return;
         }

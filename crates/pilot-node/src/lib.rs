@@ -44,6 +44,7 @@ mod now;
 mod peer_session;
 mod reconnects;
 mod recovery;
+mod relaying;
 mod rendezvous;
 mod session_table;
 mod status;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pilot_registry::{
-    Client, ClientConfig, ClientEvent, Request, RequestError, RequestId, RequestKind, Response,
+    Client, ClientConfig, ClientEvent, Permits, Request, RequestError, RequestId, RequestKind,
+    Response,
 };
 use pilot_trust::{IdentityLog, VerifiedLog};
 use pilot_types::{AgentId, Deadline, FourTuple, PathId, PeerAddr, Port, StreamId, encode_hex};
@@ -40,6 +41,13 @@ pub(crate) enum QueryUse {
     Dial(DialId),
     /// A lost agent that is dialled again.
     Reconnect(AgentId),
+    /// A channel to an agent through the rendezvous that is asked.
+    Channel {
+        /// Which rendezvous.
+        link: usize,
+        /// To whom.
+        agent: AgentId,
+    },
     /// The shell asked for an agent's entry.
     Lookup(QueryId, Target),
     /// The shell waits until it is done.
@@ -127,6 +135,40 @@ impl Links {
         let id = self.links[index].client.request(now, request);
         self.queries.insert((index, id), use_);
         true
+    }
+
+    /// Asks one rendezvous.
+    pub(crate) fn ask_one(&mut self, now: Instant, index: usize, request: Request, use_: QueryUse) {
+        let id = self.links[index].client.request(now, request);
+        self.queries.insert((index, id), use_);
+    }
+
+    /// Whether a rendezvous has yet to say where the agent of one of these dials is.
+    pub(crate) fn is_asked_for_dials(&self, dials: &[DialId]) -> bool {
+        let is_one = |use_: &QueryUse| matches!(use_, QueryUse::Dial(dial) if dials.contains(dial));
+        self.queries.values().any(is_one)
+    }
+
+    /// The rendezvous with a session.
+    pub(crate) fn connected(&self) -> Vec<usize> {
+        let is_up = |state| matches!(state, LinkState::Connected | LinkState::Registered);
+        let links = self.links.iter().enumerate();
+        links
+            .filter(|(_, link)| is_up(link.state))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// Where a rendezvous is.
+    pub(crate) fn addr(&self, index: usize) -> SocketAddr {
+        self.links[index].target.addr
+    }
+
+    /// Has every rendezvous told who may reach us through it.
+    pub(crate) fn set_permits(&mut self, permits: &Permits) {
+        for link in &mut self.links {
+            link.client.set_permits(permits.clone());
+        }
     }
 
     /// The rendezvous that answers soonest, as far as its state tells.
@@ -223,6 +265,7 @@ impl Node {
         });
         let index = self.links.links.len() - 1;
         self.announce(now, index);
+        self.relaying.changed();
         self.handle_link_timeouts(now);
         self.drain(now);
     }
@@ -542,6 +585,9 @@ impl Node {
             QueryUse::Reconnect(agent) => {
                 let entry = self.read_entry(now, response);
                 self.reconnect_answered(now, agent, entry);
+            }
+            QueryUse::Channel { link, agent } => {
+                self.channel_answered(now, (link, agent), response);
             }
             QueryUse::Lookup(query, target) => {
                 let result = self.read_entry(now, response).and_then(|entry| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pilot_session::Endpoint;
 use pilot_trust::{Identity, Trust, TrustItem};
 use pilot_types::{AgentId, Deadline, Ecn, Overhead, PathId, Port, Seed, Transmit, TransmitBuf};
-use pilot_wire::{ErrorCode, PacketKind};
+use pilot_wire::{ErrorCode, PacketKind, RelayFrame};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -25,6 +25,7 @@ use crate::lives::Lives;
 use crate::log_cache::LogCache;
 use crate::now::Now;
 use crate::reconnects::{LastSession, Reconnects};
+use crate::relaying::Relaying;
 use crate::rendezvous::RendezvousRole;
 use crate::session_table::SessionTable;
 use crate::written::Written;
@@ -49,6 +50,7 @@ pub struct Node {
     pub(crate) role: Option<RendezvousRole>,
     pub(crate) dials: Dials,
     pub(crate) reconnects: Reconnects,
+    pub(crate) relaying: Relaying,
     pub(crate) ports: OpenPorts,
     pub(crate) profile: ProfileState,
     pub(crate) output: Output,
@@ -173,6 +175,7 @@ impl Node {
             role: None,
             dials: Dials::default(),
             reconnects: Reconnects::restore(now.instant, restored.sessions),
+            relaying: Relaying::default(),
             ports: OpenPorts::default(),
             profile: ProfileState {
                 boot_counter: restored.boot_counter,
@@ -236,7 +239,7 @@ impl Node {
             Some(PacketKind::Stun) => self.handle_stun(now, path, data),
             Some(PacketKind::KeyQuery) => self.handle_key_query(now, path, data),
             Some(PacketKind::KeyAnswer) => self.handle_key_answer(now, path, data),
-            Some(PacketKind::Relay) => self.output.drops.count("no_relay"),
+            Some(PacketKind::Relay) => self.handle_relay(now, path, ecn, data),
             None => self.output.drops.count("unknown_first_byte"),
         }
         self.drain(now);
@@ -322,6 +325,18 @@ impl Node {
 
     /// The next batch of datagrams; `out` is cleared first.
     pub fn poll_transmit(&mut self, now: Now, out: &mut TransmitBuf) -> Option<Transmit> {
+        let transmit = self.poll_plain(now, out)?;
+        let PathId::Relay { channel, .. } = transmit.path else {
+            return Some(transmit);
+        };
+        let mut head = [0; RelayFrame::HEAD];
+        RelayFrame::write_head(&mut head, channel);
+        out.prepend_each(&head);
+        out.transmit(transmit.ecn)
+    }
+
+    /// The next batch, without what a relay needs to forward it.
+    fn poll_plain(&mut self, now: Now, out: &mut TransmitBuf) -> Option<Transmit> {
         out.clear();
         out.set_overhead(Overhead::default());
         if let Some(transmit) = self.endpoint.poll_transmit(now.instant, out) {
@@ -421,6 +436,7 @@ impl Node {
                 is_quiet = false;
             }
             is_quiet &= !self.drain_trust(now);
+            self.renew_permits(now);
             is_quiet &= !self.drain_links(now);
             is_quiet &= !self.drain_role(now);
             if is_quiet {

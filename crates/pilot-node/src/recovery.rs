@@ -75,6 +75,7 @@ impl Node {
         if !paths.is_empty() {
             self.start_handshake(now, &log, Class::Peer, &paths);
         }
+        self.ask_for_channels(now, &log);
         self.ask_for_reconnect(now, agent);
     }
 

@@ -188,6 +188,7 @@ impl Node {
     pub fn set_profile(&mut self, now: Now, profile: Profile) {
         let previous = std::mem::replace(&mut self.profile.current, profile);
         self.profile.previous = Some(previous);
+        self.relaying.changed();
         self.announce_all(now);
         self.drain(now);
     }
@@ -360,6 +361,7 @@ impl Node {
     fn handle_trust_event(&mut self, now: Now, event: TrustEvent) {
         match event {
             TrustEvent::GrantIssued { to, raw } => {
+                self.relaying.changed();
                 self.output.written.hold(Held::Grant { to, raw });
             }
             TrustEvent::Trusted { agent } => {
@@ -372,10 +374,12 @@ impl Node {
                 }
                 self.hellos.tickets.remove(&agent);
                 self.reconnects.sessions_changed();
+                self.relaying.changed();
                 self.output.event(Event::Trusted(agent));
             }
             TrustEvent::Untrusted { agent, by_peer } => {
                 self.hellos.seen.forget(&agent);
+                self.relaying.changed();
                 for dial in self
                     .dials
                     .connecting_to(&agent)

@@ -1,10 +1,11 @@
 //! Fuzz bodies: functions, so that the stable test run replays the committed corpus.
 
+use crate::limits::MAX_CANDIDATES;
 use crate::{
-    DatagramHeader, EntrySignatures, EventAnswer, EventFrame, EventRequest, FileAnswer, FileHead,
-    FileVerdict, Frame, Frames, Hello, HelloAnswer, KeyAnswer, KeyQuery, LogEntry, SignedBytes,
-    SignedEntry, StreamHeader, decode_data_header, decode_handshake_header, decode_postcard,
-    encode_postcard,
+    Candidates, DatagramHeader, EntrySignatures, EventAnswer, EventFrame, EventRequest, FileAnswer,
+    FileHead, FileVerdict, Frame, Frames, Hello, HelloAnswer, KeyAnswer, KeyQuery, LogEntry,
+    ObservedAddress, RelayFrame, SignedBytes, SignedEntry, StreamHeader, decode_data_header,
+    decode_handshake_header, decode_postcard, encode_postcard,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,7 +44,8 @@ pub fn identity(data: &[u8]) {
     }
 }
 
-/// No header, hello, envelope, stream or datagram header panics; the last two decode, encode and decode to the same.
+/// No header, hello, envelope, list of candidates, relay frame, stream or datagram header panics; all after the
+/// envelope decode, encode and decode to the same.
 pub fn headers(data: &[u8]) {
     let _ = decode_data_header(data);
     let _ = decode_handshake_header(data);
@@ -52,6 +54,7 @@ pub fn headers(data: &[u8]) {
     let _ = Hello::decode(data);
     let _ = HelloAnswer::decode(data);
     let _ = SignedBytes::from_bytes(data.to_vec()).envelope();
+    paths(data);
     if let Ok((header, rest)) = DatagramHeader::decode(data) {
         let encoded = header.encode(rest);
         assert_eq!(DatagramHeader::decode(&encoded), Ok((header, rest)));
@@ -63,6 +66,18 @@ pub fn headers(data: &[u8]) {
             StreamHeader::decode(&encoded),
             Ok(Some((header, encoded.len())))
         );
+    }
+}
+
+fn paths(data: &[u8]) {
+    if let Some(body) = round_trip::<Candidates>(data) {
+        assert!(body.candidates.len() <= MAX_CANDIDATES);
+    }
+    round_trip::<ObservedAddress>(data);
+    if let Ok(frame) = RelayFrame::decode(data) {
+        let mut head = [0; RelayFrame::HEAD];
+        RelayFrame::write_head(&mut head, frame.channel);
+        assert_eq!([&head, frame.payload].concat(), data);
     }
 }
 

@@ -13,6 +13,7 @@
 //! ```
 
 mod ack;
+mod candidates;
 mod cursor;
 mod datagram_header;
 mod envelope;
@@ -26,6 +27,7 @@ mod hello;
 mod identity;
 pub mod limits;
 mod message;
+mod relay_frame;
 mod scope;
 mod statement;
 mod stream_header;
@@ -33,6 +35,7 @@ mod traceparent;
 mod varint;
 
 pub use ack::{Ack, AckRanges, EcnCounts, encode_ack};
+pub use candidates::{Candidate, CandidateKind, Candidates, Mapping, ObservedAddress};
 pub use cursor::{DecodeError, Reader};
 pub use datagram_header::DatagramHeader;
 pub use envelope::{
@@ -53,6 +56,7 @@ pub use identity::{
     Authority, EntrySignatures, Inception, LogEntry, LogKey, Rotation, SignedEntry,
 };
 pub use message::{Message, MessageAck, MessageId, MessageType};
+pub use relay_frame::RelayFrame;
 pub use scope::ParsePortsError;
 pub use statement::{
     Capability, Grant, Knock, KnockTarget, Locator, NetworkConfig, PortRange, Record, Scope,
