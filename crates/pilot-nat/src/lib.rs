@@ -1,7 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod candidates;
+mod path_agent;
 mod relay;
 mod stun;
 
+pub use candidates::{CandidateSet, Filter, Prefix, Refusal};
+pub use path_agent::{PathAction, PathAgent, PathConfig, PathReport, PathState};
+pub use pilot_wire::{Candidate, CandidateKind, Candidates, Mapping};
 pub use relay::{BindError, RelayDrop, RelayLimits, RelayServer, RelayStats};
 pub use stun::{BindingRequest, BindingResponse, StunError, fuzz};

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use pilot_session::DropReason;
 
 /// The reasons of nodes and of the shells around them, beside those of [`DropReason`]; `docs/operations.md` explains each.
-const REASONS: [&str; 40] = [
+const REASONS: [&str; 47] = [
     "accept_failed",
     "answer_unexpected",
+    "candidates_malformed",
     "datagram_malformed",
     "datagram_not_trusted",
     "datagram_port_closed",
@@ -30,13 +31,19 @@ const REASONS: [&str; 40] = [
     "key_query_malformed",
     "key_query_to_agent",
     "knock_refused",
-    "no_relay",
     "no_transport",
     "protocol_violation",
     "push_log",
     "raw_queue_full",
     "raw_too_long",
     "receive_failed",
+    "relay_channel_unknown",
+    "relay_limited",
+    "relay_malformed",
+    "relay_payload",
+    "relay_queue_full",
+    "relay_source",
+    "relay_unknown",
     "send_failed",
     "sessions_full",
     "strangers_full",

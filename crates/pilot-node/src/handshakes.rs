@@ -123,6 +123,11 @@ impl Node {
                 let Some(session) = self.table.get_mut(key) else {
                     return;
                 };
+                if let Some(paths) = &mut session.paths
+                    && path != session.transport.path()
+                {
+                    paths.handle_heard(now.instant, path);
+                }
                 if let Err(error) =
                     session
                         .transport
@@ -316,7 +321,7 @@ impl Node {
                 session.silent_since = None;
                 session.class = arrival.class;
                 if session.transport.path() != arrival.path {
-                    session.transport.migrate(now.instant, arrival.path);
+                    self.session_switched(now, key, arrival.path);
                 }
                 return;
             }
@@ -373,10 +378,13 @@ impl Node {
             Class::Client => {
                 let observed = session.transport.path().remote();
                 if let (Some(role), Some(observed)) = (&mut self.role, observed) {
-                    role.session_opened(now.unix, agent, observed);
+                    role.session_opened(now, agent, observed);
                 }
             }
-            Class::Peer | Class::Stranger => self.dials_connected(now, key, agent),
+            Class::Peer | Class::Stranger => {
+                self.begin_paths(now, key);
+                self.dials_connected(now, key, agent);
+            }
         }
     }
 

@@ -13,9 +13,9 @@
 //! let mut out = pilot_types::TransmitBuf::new(10, 1500);
 //! while let Some(transmit) = node.poll_transmit(now, &mut out) {
 //!     let segment = transmit.segment_size.unwrap_or(transmit.size);
-//!     if let Some(remote) = transmit.path.remote() {
+//!     if let Some(to) = transmit.path.destination() {
 //!         for datagram in out.as_slice().chunks(segment) {
-//!             socket.send_to(datagram, remote)?;
+//!             socket.send_to(datagram, to)?;
 //!         }
 //!     }
 //! }
@@ -41,9 +41,11 @@ mod lives;
 mod log_cache;
 mod node;
 mod now;
+mod paths;
 mod peer_session;
 mod reconnects;
 mod recovery;
+mod relay_role;
 mod relaying;
 mod rendezvous;
 mod session_table;

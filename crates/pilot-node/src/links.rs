@@ -164,6 +164,16 @@ impl Links {
         self.links[index].target.addr
     }
 
+    /// Where all rendezvous are.
+    pub(crate) fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.links.iter().map(|link| link.target.addr)
+    }
+
+    /// A rendezvous sees us at another address.
+    pub(crate) fn observed(&mut self, index: usize, addr: SocketAddr) {
+        self.links[index].client.observed_changed(addr);
+    }
+
     /// Has every rendezvous told who may reach us through it.
     pub(crate) fn set_permits(&mut self, permits: &Permits) {
         for link in &mut self.links {
@@ -566,7 +576,9 @@ impl Node {
             &locator,
         );
         let link = &mut self.links.links[index];
-        link.observed = Some(observed);
+        if link.observed.replace(observed) != Some(observed) {
+            self.place.changed();
+        }
         link.client.set_locator(locator);
         self.output.event(Event::Observed(observed));
     }
@@ -587,7 +599,7 @@ impl Node {
                 self.reconnect_answered(now, agent, entry);
             }
             QueryUse::Channel { link, agent } => {
-                self.channel_answered(now, (link, agent), response);
+                self.channel_answered(now, (link, agent), &response);
             }
             QueryUse::Lookup(query, target) => {
                 let result = self.read_entry(now, response).and_then(|entry| {

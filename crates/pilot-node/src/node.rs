@@ -24,7 +24,9 @@ use crate::links::Links;
 use crate::lives::Lives;
 use crate::log_cache::LogCache;
 use crate::now::Now;
+use crate::paths::Place;
 use crate::reconnects::{LastSession, Reconnects};
+use crate::relay_role::Forwarded;
 use crate::relaying::Relaying;
 use crate::rendezvous::RendezvousRole;
 use crate::session_table::SessionTable;
@@ -51,6 +53,7 @@ pub struct Node {
     pub(crate) dials: Dials,
     pub(crate) reconnects: Reconnects,
     pub(crate) relaying: Relaying,
+    pub(crate) place: Place,
     pub(crate) ports: OpenPorts,
     pub(crate) profile: ProfileState,
     pub(crate) output: Output,
@@ -81,6 +84,7 @@ pub(crate) struct ProfileState {
 pub(crate) struct Output {
     pub(crate) events: VecDeque<Event>,
     pub(crate) raw: VecDeque<(PathId, Vec<u8>)>,
+    pub(crate) forwarded: Forwarded,
     pub(crate) drops: Drops,
     pub(crate) written: Written,
     /// Sessions whose events have not been read.
@@ -176,6 +180,7 @@ impl Node {
             dials: Dials::default(),
             reconnects: Reconnects::restore(now.instant, restored.sessions),
             relaying: Relaying::default(),
+            place: Place::default(),
             ports: OpenPorts::default(),
             profile: ProfileState {
                 boot_counter: restored.boot_counter,
@@ -194,7 +199,7 @@ impl Node {
         if let Some(now) = self.output.latest {
             let mut key = [0; 32];
             self.rng.fill_bytes(&mut key);
-            role.limit_sources(&key, now.instant);
+            role.start(&key, self.child_seed(), now.instant);
         }
         self.role = Some(role);
         self
@@ -256,7 +261,7 @@ impl Node {
         self.endpoint.handle_timeout(now.instant);
         while let Some(key) = self.table.take_due(now.instant) {
             if let Some(session) = self.session_mut(key) {
-                session.transport.handle_timeout(now.instant);
+                session.handle_timeout(now.instant);
             }
         }
         while let Some((id, agent)) = self.dials.take_ask(now.instant) {
@@ -269,7 +274,7 @@ impl Node {
         self.handle_reconnect_timeouts(now);
         self.trust.handle_time(now.unix);
         if let Some(role) = &mut self.role {
-            role.handle_time(now.unix);
+            role.handle_time(now);
         }
         self.drain(now);
     }
@@ -283,6 +288,7 @@ impl Node {
             self.dials.poll_timeout(),
             self.links.poll_timeout(),
             self.reconnects.poll_timeout(),
+            self.role.as_ref().and_then(RendezvousRole::poll_timeout),
             self.wall_deadline(),
         ];
         parts.into_iter().fold(None, Deadline::earliest)
@@ -315,7 +321,7 @@ impl Node {
     /// Whether `poll_transmit` may have something.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.output.raw.is_empty() || self.table.has_ready()
+        !self.output.raw.is_empty() || !self.output.forwarded.is_empty() || self.table.has_ready()
     }
 
     /// The next thing that happened.
@@ -343,6 +349,9 @@ impl Node {
             return Some(transmit);
         }
         if let Some(transmit) = self.transmit_raw(out) {
+            return Some(transmit);
+        }
+        if let Some(transmit) = self.output.forwarded.transmit(out) {
             return Some(transmit);
         }
         out.clear();
@@ -437,6 +446,7 @@ impl Node {
             }
             is_quiet &= !self.drain_trust(now);
             self.renew_permits(now);
+            self.renew_candidates(now);
             is_quiet &= !self.drain_links(now);
             is_quiet &= !self.drain_role(now);
             if is_quiet {

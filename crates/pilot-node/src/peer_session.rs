@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use pilot_nat::PathAgent;
 use pilot_transport::{Read, ReadError, Transport, WriteError};
 use pilot_trust::VerifiedLog;
-use pilot_types::{AgentId, BootId, Port, StreamId};
+use pilot_types::{AgentId, BootId, Deadline, Port, StreamId};
 use pilot_wire::{DecodeError, ErrorCode, StreamHeader, limits};
 
 use crate::event::{DialId, SessionKey};
@@ -60,6 +61,8 @@ pub(crate) struct PeerSession {
     pub(crate) freshness: u64,
     /// Secret of the ticket by which a stranger was let in, until its knock uses it.
     pub(crate) ticket: Option<[u8; 16]>,
+    /// Which path is used; none where a rendezvous or a stranger is at the other end.
+    pub(crate) paths: Option<Box<PathAgent>>,
     /// When the peer was noticed to be silent; it is dialled anew then.
     pub(crate) silent_since: Option<Instant>,
     next_port: u16,
@@ -88,9 +91,23 @@ impl PeerSession {
             waiting: vec![],
             freshness: parts.freshness,
             ticket: None,
+            paths: None,
             silent_since: None,
             next_port: 0,
         }
+    }
+
+    /// Does what is due in its parts.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.transport.handle_timeout(now);
+        if let Some(paths) = &mut self.paths {
+            paths.handle_timeout(now);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+        let paths = self.paths.as_ref().and_then(|paths| paths.poll_timeout());
+        Deadline::earliest(self.transport.poll_timeout(), paths)
     }
 
     /// Whom to dial again, and where, when this session is lost.

@@ -28,6 +28,9 @@ impl Node {
             return;
         }
         session.silent_since = Some(now.instant);
+        if let Some(paths) = &mut session.paths {
+            paths.handle_silent(now.instant);
+        }
         let (agent, class) = (session.agent, session.class);
         let lost = session.last_seen();
         tracing::debug!(%agent, "the peer is silent");

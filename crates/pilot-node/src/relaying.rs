@@ -84,10 +84,10 @@ impl Node {
         &mut self,
         now: Now,
         (link, agent): (usize, AgentId),
-        response: Result<Response, RequestError>,
+        response: &Result<Response, RequestError>,
     ) {
         self.relaying.asked.remove(&(link, agent));
-        let Ok(Response::Bound(channel)) = response else {
+        let &Ok(Response::Bound(channel)) = response else {
             self.channel_refused(&agent);
             return;
         };

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use pilot_nat::{BindingRequest, BindingResponse};
+use pilot_nat::{BindingRequest, BindingResponse, RelayLimits, RelayServer};
 use pilot_registry::{
-    LogFacts, OutgoingPush, PushAck, PushId, Request, Response, Service, Stats, Store, Verify,
+    LogFacts, OutgoingPush, PushAck, PushId, Request, RequestKind, Response, Service, Stats, Store,
+    Verify,
 };
 use pilot_session::{NameLimit, Rate, source_name};
 use pilot_trust::IdentityLog;
-use pilot_types::{AgentId, PathId, Port, UnixTime};
+use pilot_types::{AgentId, Deadline, PathId, Port, Seed, UnixTime};
 use pilot_wire::{
     EnvelopeHead, KeyAnswer, KeyQuery, NetworkConfig, SignedBytes, StreamHeader, decode_postcard,
     encode_postcard,
@@ -49,6 +50,13 @@ pub trait RegistryHost: Send {
     fn session_opened(&mut self, now: UnixTime, agent: AgentId, observed: SocketAddr);
     /// An agent's session ended.
     fn session_closed(&mut self, now: UnixTime, agent: &AgentId);
+    /// An agent's packets come from another address.
+    fn observed_changed(&mut self, agent: &AgentId, observed: SocketAddr);
+    /// Counts a request that is answered beside the registry; an error is the refusal to answer with.
+    ///
+    /// # Errors
+    /// The refusal, if the agent asks too much.
+    fn admit(&mut self, now: UnixTime, from: AgentId, kind: RequestKind) -> Result<(), Response>;
     /// Answers a request.
     fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response;
     /// The next push for an agent with a session.
@@ -72,6 +80,14 @@ impl<S: Store + Send, V: Verify + Send> RegistryHost for Service<S, V> {
 
     fn session_closed(&mut self, now: UnixTime, agent: &AgentId) {
         Self::session_closed(self, now, agent);
+    }
+
+    fn observed_changed(&mut self, agent: &AgentId, observed: SocketAddr) {
+        Self::observed_changed(self, agent, observed);
+    }
+
+    fn admit(&mut self, now: UnixTime, from: AgentId, kind: RequestKind) -> Result<(), Response> {
+        Self::admit(self, now, from, kind)
     }
 
     fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response {
@@ -142,9 +158,11 @@ impl Verify for LogVerifier {
 /// What makes a node a rendezvous.
 pub struct RendezvousRole {
     config: RendezvousConfig,
-    host: Box<dyn RegistryHost>,
+    pub(crate) host: Box<dyn RegistryHost>,
     bucket: KeyBucket,
     sources: Option<NameLimit>,
+    /// `None` before the node has taken the role.
+    pub(crate) relay: Option<RelayServer>,
 }
 
 /// Tokens for key answers, refilled each second.
@@ -180,11 +198,14 @@ impl RendezvousRole {
                 refilled: None,
             },
             sources: None,
+            relay: None,
         }
     }
 
-    /// Bounds what one source may ask outside of sessions; which sources share a bucket follows from `key`.
-    pub(crate) fn limit_sources(&mut self, key: &[u8; 32], now: Instant) {
+    /// Begins to relay, and bounds what one source may ask outside of sessions; which sources share a bucket follows from
+    /// `key`.
+    pub(crate) fn start(&mut self, key: &[u8; 32], seed: Seed, now: Instant) {
+        self.relay = Some(RelayServer::new(RelayLimits::default(), seed));
         self.sources = Some(NameLimit::new(ANSWERS_PER_SOURCE, key, now));
     }
 
@@ -205,16 +226,37 @@ impl RendezvousRole {
         self.host.stats()
     }
 
-    pub(crate) fn session_opened(&mut self, now: UnixTime, agent: AgentId, observed: SocketAddr) {
-        self.host.session_opened(now, agent, observed);
+    pub(crate) fn session_opened(&mut self, now: Now, agent: AgentId, observed: SocketAddr) {
+        self.host.session_opened(now.unix, agent, observed);
+        if let Some(relay) = &mut self.relay {
+            relay.client_opened(now.instant, agent, observed);
+        }
     }
 
     pub(crate) fn session_closed(&mut self, now: UnixTime, agent: &AgentId) {
         self.host.session_closed(now, agent);
+        if let Some(relay) = &mut self.relay {
+            relay.client_closed(agent);
+        }
     }
 
-    pub(crate) fn handle_time(&mut self, now: UnixTime) {
-        self.host.handle_time(now);
+    /// The agent's packets come from another address, and a packet that only it could make came from there.
+    pub(crate) fn session_moved(&mut self, agent: &AgentId, observed: SocketAddr) {
+        self.host.observed_changed(agent, observed);
+        if let Some(relay) = &mut self.relay {
+            relay.client_moved(agent, observed);
+        }
+    }
+
+    pub(crate) fn handle_time(&mut self, now: Now) {
+        self.host.handle_time(now.unix);
+        if let Some(relay) = &mut self.relay {
+            relay.handle_timeout(now.instant);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+        self.relay.as_ref()?.poll_timeout()
     }
 
     pub(crate) fn poll_timeout_unix(&self) -> Option<UnixTime> {
@@ -288,9 +330,14 @@ impl Node {
         body: &[u8],
     ) -> Option<Vec<u8>> {
         let from = self.table.get(key)?.agent;
-        let role = self.role.as_mut()?;
         let response = match Request::decode(body) {
-            Ok(request) => role.host.handle_request(now.unix, from, request),
+            Ok(request) => match self.serve_relay(now, &from, request) {
+                Ok(response) => response,
+                Err(request) => {
+                    let host = &mut self.role.as_mut()?.host;
+                    host.handle_request(now.unix, from, request)
+                }
+            },
             Err(error) => Response::Refused {
                 code: pilot_registry::RefusalCode::Invalid,
                 message: format!("malformed request: {error}"),

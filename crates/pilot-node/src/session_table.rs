@@ -110,10 +110,7 @@ impl SessionTable {
 
     /// The session has nothing more to send: only its timer wakes it.
     pub(crate) fn settle(&mut self, key: SessionKey) {
-        let deadline = self
-            .sessions
-            .get(&key)
-            .and_then(|session| session.transport.poll_timeout());
+        let deadline = self.sessions.get(&key).and_then(PeerSession::poll_timeout);
         self.rest_until(key, deadline.map(|deadline| deadline.at));
     }
 

@@ -44,6 +44,7 @@ impl Node {
         {
             self.handle_transport_event(now, key, event);
         }
+        self.run_paths(now, key);
     }
 
     fn handle_transport_event(&mut self, now: Now, key: SessionKey, event: TransportEvent) {
@@ -113,12 +114,14 @@ impl Node {
                 self.forget_session(now, key, code);
             }
             TransportEvent::Datagram(body) => self.handle_datagram_frame(now, key, &body),
-            // Paths are migrated by handshakes alone so far; frames of later versions are for nobody yet.
-            TransportEvent::StreamFinished(_)
-            | TransportEvent::Extension { .. }
+            TransportEvent::Extension { kind, body } => {
+                self.handle_extension(now, key, kind, &body);
+            }
+            TransportEvent::PathProbed { .. }
+            | TransportEvent::PeerMoved(_)
             | TransportEvent::PathValidated(_)
-            | TransportEvent::PathFailed(_)
-            | _ => {}
+            | TransportEvent::PathFailed(_) => self.handle_path_event(now, key, event),
+            TransportEvent::StreamFinished(_) | _ => {}
         }
     }
 

@@ -371,6 +371,8 @@ impl Node {
                     .and_then(|key| self.table.get_mut(key))
                 {
                     session.class = Class::Peer;
+                    let key = session.key;
+                    self.begin_paths(now, key);
                 }
                 self.hellos.tickets.remove(&agent);
                 self.reconnects.sessions_changed();

@@ -117,10 +117,10 @@ impl<S: Store, V: Verify> Service<S, V> {
         &mut self,
         now: UnixTime,
         from: AgentId,
-        request: &Request,
+        kind: RequestKind,
     ) -> Result<(), Response> {
         self.advance(now);
-        self.stats.count_request(RequestKind::of(request));
+        self.stats.count_request(kind);
         let taken = self.quotas.request(self.now, from, &self.config);
         taken.map_err(|wait| {
             let refusal = Refusal::rate_limited("too many requests", wait);

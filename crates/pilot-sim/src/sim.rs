@@ -1,6 +1,7 @@
 //! The driver: jumps from deadline to deadline and moves datagrams between machines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::ops::{Index, IndexMut};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ const BATCH: (usize, usize) = (16, 9216);
 struct Station<M> {
     machine: M,
     deadline: Option<Instant>,
+    /// The socket that it sent from last.
+    socket: Option<SocketAddr>,
     /// Calls since virtual time last advanced.
     turns: u32,
 }
@@ -69,6 +72,7 @@ impl<M: Machine> Sim<M> {
         let station = Station {
             machine,
             deadline: None,
+            socket: None,
             turns: 0,
         };
         self.stations.insert(host, station);
@@ -215,15 +219,23 @@ impl<M: Machine> Sim<M> {
     }
 
     fn send(&mut self, host: HostId, transmit: Transmit, bytes: &[u8]) {
-        let PathId::Udp(path) = transmit.path else {
-            panic!("a host sends over UDP only, not to {}", transmit.path);
+        let (source, destination) = match transmit.path {
+            PathId::Udp(tuple) => {
+                self.station_mut(host).socket = Some(tuple.local);
+                (tuple.local, tuple.remote.0)
+            }
+            PathId::Relay { relay, .. } => {
+                let socket = self.station_mut(host).socket;
+                (socket.expect("a relay is spoken to before"), relay.0)
+            }
+            PathId::Stream(_) => panic!("a host sends over UDP only, not to {}", transmit.path),
         };
         assert_eq!(bytes.len(), transmit.size, "the size of all datagrams");
         let segment = transmit.segment_size.unwrap_or(transmit.size).max(1);
         for datagram in bytes.chunks(segment) {
             let packet = Packet {
-                source: path.local,
-                destination: path.remote.0,
+                source,
+                destination,
                 ecn: transmit.ecn,
                 payload: datagram.to_vec(),
             };

@@ -55,7 +55,7 @@ impl Udp {
 
     /// Sends a batch. An unreachable destination is the network's loss.
     pub(crate) fn send(&self, transmit: &Transmit, bytes: &[u8]) -> Sent {
-        let Some(destination) = transmit.path.remote() else {
+        let Some(destination) = transmit.path.destination() else {
             return Sent::WrongPath;
         };
         let contents = quinn_udp::Transmit {

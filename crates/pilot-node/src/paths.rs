@@ -1,0 +1,277 @@
+//! The paths of sessions with agents: what each end tells the other of its addresses, and what the path agents ask for.
+
+use std::net::{IpAddr, SocketAddr};
+
+use pilot_nat::{
+    Candidate, CandidateKind, CandidateSet, Filter, Mapping, PathAction, PathAgent, PathConfig,
+    PathReport, Prefix,
+};
+use pilot_transport::Event as TransportEvent;
+use pilot_types::{AgentId, PathId};
+use pilot_wire::{Candidates, ObservedAddress};
+
+use crate::event::SessionKey;
+use crate::node::Node;
+use crate::now::Now;
+use crate::peer_session::Class;
+
+/// Types of extension frames (`docs/wire.md` §4).
+const OBSERVED_ADDRESS: u64 = 0x42;
+const CANDIDATES: u64 = 0x43;
+
+/// What we know of our own place in the network.
+#[derive(Default)]
+pub(crate) struct Place {
+    prefixes: Vec<Prefix>,
+    /// Counts the lists of our addresses.
+    generation: u32,
+    /// Whether peers have not been told yet what changed.
+    is_stale: bool,
+}
+
+impl Place {
+    /// Our addresses are others now, or may be.
+    pub(crate) const fn changed(&mut self) {
+        self.is_stale = true;
+    }
+}
+
+impl Node {
+    /// The addresses of our interfaces, from the shell, at the start and whenever they change.
+    pub fn set_interfaces(&mut self, now: Now, prefixes: Vec<Prefix>) {
+        if prefixes == self.place.prefixes {
+            return;
+        }
+        self.place.prefixes = prefixes;
+        self.network_changed(now);
+    }
+
+    /// The machine slept, or is on another network: every path is tried again, and every rendezvous hears from us, so that
+    /// it sees where we are.
+    pub fn network_changed(&mut self, now: Now) {
+        self.place.changed();
+        for key in self.table.keys() {
+            let Some(session) = self.session_mut(key) else {
+                continue;
+            };
+            if let Some(paths) = &mut session.paths {
+                paths.handle_network_change(now.instant);
+            }
+            session.transport.ping(now.instant);
+        }
+        self.drain(now);
+    }
+
+    /// What is tried of the paths to an agent, and why one is used; empty without a session.
+    #[must_use]
+    pub fn path_report(&self, agent: &AgentId) -> Vec<PathReport> {
+        let session = self.table.by_agent(agent);
+        let paths = session.and_then(|session| session.paths.as_ref());
+        paths.map(|paths| paths.report()).unwrap_or_default()
+    }
+
+    /// An agent that trusts us has a session: both ends look for the best path.
+    pub(crate) fn begin_paths(&mut self, now: Now, key: SessionKey) {
+        let Some(local) = self.links.local() else {
+            return;
+        };
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        if session.class != Class::Peer || session.paths.is_some() {
+            return;
+        }
+        let current = session.transport.path();
+        let mut paths = PathAgent::new(now.instant, PathConfig::default(), current);
+        paths.set_locals(now.instant, &[local]);
+        session.paths = Some(Box::new(paths));
+        self.tell_candidates(now, key);
+    }
+
+    /// Tells peers our addresses, if they changed since they were told.
+    pub(crate) fn renew_candidates(&mut self, now: Now) {
+        if !std::mem::take(&mut self.place.is_stale) {
+            return;
+        }
+        self.place.generation += 1;
+        for key in self.table.keys() {
+            let is_told = |session: &crate::peer_session::PeerSession| session.paths.is_some();
+            if self.table.get(key).is_some_and(is_told) {
+                self.tell_candidates(now, key);
+            }
+        }
+    }
+
+    fn tell_candidates(&mut self, now: Now, key: SessionKey) {
+        let body = self.own_candidates().to_wire().encode();
+        if let Some(session) = self.session_mut(key)
+            && let Err(error) = session
+                .transport
+                .send_extension(now.instant, CANDIDATES, body)
+        {
+            tracing::debug!(agent = %session.agent, %error, "candidates not told");
+        }
+    }
+
+    /// Where a trusted peer may try to reach us.
+    fn own_candidates(&self) -> CandidateSet {
+        let mut ours = CandidateSet::new(self.place.generation, Mapping::Unknown);
+        let Some(local) = self.links.local() else {
+            return ours;
+        };
+        let mut insert = |kind, addr| {
+            ours.insert(Candidate { kind, addr });
+        };
+        if local.ip().is_unspecified() {
+            let ips = self.place.prefixes.iter().map(Prefix::ip);
+            for ip in ips.filter(|ip| is_told(ip) && ip.is_ipv4() == local.is_ipv4()) {
+                insert(CandidateKind::Host, SocketAddr::new(ip, local.port()));
+            }
+        } else {
+            insert(CandidateKind::Host, local);
+        }
+        for (_, _, observed) in self.links.states() {
+            if let Some(observed) = observed {
+                insert(CandidateKind::Reflexive, observed);
+            }
+        }
+        ours
+    }
+
+    fn path_filter(&self) -> Filter {
+        Filter {
+            prefixes: self.place.prefixes.clone(),
+            bound: self.links.local().into_iter().collect(),
+            rendezvous: self.links.addrs().collect(),
+            allow_private: false,
+        }
+    }
+
+    /// A frame about addresses.
+    pub(crate) fn handle_extension(&mut self, now: Now, key: SessionKey, kind: u64, body: &[u8]) {
+        match kind {
+            CANDIDATES => self.take_candidates(now, key, body),
+            OBSERVED_ADDRESS => self.take_observed(now, key, body),
+            // Of a later version.
+            _ => {}
+        }
+    }
+
+    fn take_candidates(&mut self, now: Now, key: SessionKey, body: &[u8]) {
+        let Ok(list) = Candidates::decode(body) else {
+            self.output.drops.count("candidates_malformed");
+            return;
+        };
+        let (remote, refused) = CandidateSet::of_peer(&list, &self.path_filter());
+        if let Some(session) = self.session_mut(key)
+            && let Some(paths) = &mut session.paths
+        {
+            tracing::debug!(agent = %session.agent, tried = remote.len(), refused, "candidates");
+            paths.set_remote(now.instant, &remote);
+        }
+    }
+
+    /// A rendezvous sees us somewhere; others are not believed.
+    fn take_observed(&mut self, now: Now, key: SessionKey, body: &[u8]) {
+        let Ok(ObservedAddress { addr }) = ObservedAddress::decode(body) else {
+            self.output.drops.count("candidates_malformed");
+            return;
+        };
+        if let Some(Class::Rendezvous(link)) = self.table.get(key).map(|session| session.class) {
+            self.links.observed(link, addr);
+            self.drain_links(now);
+        }
+    }
+
+    /// What the transport noticed of paths.
+    pub(crate) fn handle_path_event(&mut self, now: Now, key: SessionKey, event: TransportEvent) {
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        let current = session.transport.path();
+        match (event, &mut session.paths) {
+            (TransportEvent::PathProbed { path, rtt }, Some(paths)) => {
+                paths.handle_probed(now.instant, path, rtt);
+            }
+            (TransportEvent::PeerMoved(path), Some(paths)) => paths.handle_moved(now.instant, path),
+            (TransportEvent::PeerMoved(path), None) => {
+                session.transport.migrate(now.instant, path);
+            }
+            (TransportEvent::PathFailed(failed), paths) => {
+                if let Some(paths) = paths {
+                    paths.remove_path(now.instant, failed);
+                    paths.handle_moved(now.instant, current);
+                }
+                self.client_moved(now, key);
+            }
+            (TransportEvent::PathValidated(_), _) => self.client_moved(now, key),
+            (_, _) => {}
+        }
+    }
+
+    /// A handshake was answered on another path than the one in use.
+    pub(crate) fn session_switched(&mut self, now: Now, key: SessionKey, path: PathId) {
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
+        session.transport.migrate(now.instant, path);
+        if let Some(paths) = &mut session.paths {
+            paths.handle_moved(now.instant, path);
+        }
+    }
+
+    /// What is done for a client follows it to where its packets come from now, and it is told where that is.
+    fn client_moved(&mut self, now: Now, key: SessionKey) {
+        let Some(session) = self.table.get_mut(key) else {
+            return;
+        };
+        let agent = session.agent;
+        let Some(addr) = session.transport.path().remote() else {
+            return;
+        };
+        if session.class != Class::Client {
+            return;
+        }
+        let body = ObservedAddress { addr }.encode();
+        if let Err(error) = session
+            .transport
+            .send_extension(now.instant, OBSERVED_ADDRESS, body)
+        {
+            tracing::debug!(%agent, %error, "observed address not told");
+        }
+        if let Some(role) = &mut self.role {
+            role.session_moved(&agent, addr);
+        }
+    }
+
+    /// Does what a session's path agent asks for.
+    pub(crate) fn run_paths(&mut self, now: Now, key: SessionKey) {
+        let Some(session) = self.table.get_mut(key) else {
+            return;
+        };
+        let Some(paths) = &mut session.paths else {
+            return;
+        };
+        while let Some(action) = paths.poll_action() {
+            match action {
+                PathAction::Probe(path) => {
+                    session.transport.probe(now.instant, path);
+                }
+                PathAction::Use(path) if session.transport.path() != path => {
+                    tracing::debug!(agent = %session.agent, %path, "path changed");
+                    session.transport.migrate(now.instant, path);
+                    self.reconnects.sessions_changed();
+                }
+                PathAction::Use(_) => {}
+            }
+        }
+    }
+}
+
+/// Whether an address of an interface says anything to somebody else.
+const fn is_told(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+        IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
+    }
+}
