@@ -6,6 +6,7 @@
     reason = "a test fails where it cannot go on, and looks for the one event that it waits for"
 )]
 
+mod nats;
 mod recovery;
 mod world;
 
@@ -37,6 +38,11 @@ fn registered(seed: u64, link: &LinkConfig) -> (World, HostId, HostId) {
 /// Alice knocks, Bob approves, both trust.
 fn trusted(seed: u64, link: &LinkConfig) -> (World, HostId, HostId) {
     let (mut world, alice, bob) = registered(seed, link);
+    befriend(&mut world, alice, bob);
+    (world, alice, bob)
+}
+
+fn befriend(world: &mut World, alice: HostId, bob: HostId) {
     let (alice_id, bob_id) = (world.id(alice), world.id(bob));
     world.with(alice, |agent, now| {
         agent
@@ -56,7 +62,6 @@ fn trusted(seed: u64, link: &LinkConfig) -> (World, HostId, HostId) {
         sim[alice].node.trust().is_mutual(unix, &bob_id)
             && sim[bob].node.trust().is_mutual(unix, &alice_id)
     });
-    (world, alice, bob)
 }
 
 fn ping(world: &mut World, from: HostId, to: Target) -> Result<Duration, DialError> {

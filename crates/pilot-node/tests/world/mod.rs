@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pilot_nat::Prefix;
 use pilot_node::{
     Config, Event, LogVerifier, Node, Now, Persist, Pin, Profile, Read, RendezvousConfig,
     RendezvousRole, RendezvousTarget, Restored, StreamHandle,
 };
 use pilot_registry::{MemoryStore, Service};
-use pilot_sim::{HostId, LinkConfig, Machine, Network, Sim};
+use pilot_sim::{HostId, LinkConfig, Machine, Network, Place, Sim};
 use pilot_trust::{Identity, TrustChange, TrustItem};
 use pilot_types::{
     AgentId, Deadline, Ecn, FourTuple, Hostname, PathId, PeerAddr, Port, Seed, Transmit,
@@ -264,6 +265,8 @@ pub(crate) struct World {
     rendezvous_boots: u32,
     seed: u64,
     made: u8,
+    /// Where the agents are.
+    ips: BTreeMap<HostId, IpAddr>,
 }
 
 /// A seed of its own for each purpose.
@@ -296,6 +299,7 @@ impl World {
             rendezvous_boots: 0,
             seed: seed_number,
             made: 0,
+            ips: BTreeMap::new(),
         };
         world.start_rendezvous();
         world
@@ -303,10 +307,24 @@ impl World {
 
     /// An agent with this name, on a public address of its own.
     pub(crate) fn add_agent(&mut self, name: &str, profile: Profile, link: LinkConfig) -> HostId {
+        let ip = [203, 0, 113, self.made + 1];
+        self.add_agent_at(name, profile, link, (Place::Internet, ip))
+    }
+
+    /// An agent behind NATs, or on a public address.
+    pub(crate) fn add_agent_at(
+        &mut self,
+        name: &str,
+        profile: Profile,
+        link: LinkConfig,
+        (place, ip): (Place, [u8; 4]),
+    ) -> HostId {
         self.made += 1;
-        let ip = IpAddr::from([203, 0, 113, self.made]);
-        let host = self.sim.network.add_public_host(ip);
+        let ip = IpAddr::from(ip);
+        let host = self.sim.network.add_host();
+        self.sim.network.add_interface(host, place, ip);
         self.sim.network.set_link(host, link);
+        self.ips.insert(host, ip);
         let hostname = (!name.is_empty()).then(|| name.parse::<Hostname>().unwrap());
         self.boot(
             host,
@@ -350,6 +368,8 @@ impl World {
             pin: Pin::Agent(self.rendezvous_agent),
             local: SocketAddr::new(IpAddr::from([0, 0, 0, 0]), AGENT_PORT),
         };
+        let prefix = Prefix::new(self.ips[&host], 24).unwrap();
+        node.set_interfaces(now, vec![prefix]);
         node.add_rendezvous(now, target, None);
         self.sim.install(host, agent(node, disk));
     }
@@ -372,6 +392,17 @@ impl World {
     /// Starts a process again with what it wrote.
     pub(crate) fn restart(&mut self, host: HostId, number: u8, crashed: Crashed) {
         self.boot(host, number, crashed.profile, crashed.disk);
+    }
+
+    /// Takes a machine to another network, and tells its agent as an operating system does.
+    pub(crate) fn move_agent(&mut self, host: HostId, place: Place, to: [u8; 4]) {
+        let to = IpAddr::from(to);
+        let from = self.ips.insert(host, to).expect("an agent");
+        self.sim.network.move_interface(host, from, place, to);
+        self.with(host, |agent, now| {
+            let prefix = Prefix::new(to, 24).unwrap();
+            agent.node.set_interfaces(now, vec![prefix]);
+        });
     }
 
     /// Ends the rendezvous without a word.
