@@ -74,21 +74,21 @@ impl CandidateSet {
             .candidates
             .iter()
             .position(|c| c.addr == candidate.addr);
-        if let Some(same) = same {
-            if self.candidates[same].kind <= candidate.kind {
-                return false;
-            }
-            self.candidates.remove(same);
+        if same.is_some_and(|same| self.candidates[same].kind <= candidate.kind) {
+            return false;
         }
         let of_kind = self.candidates.iter().filter(|c| c.kind == candidate.kind);
         if of_kind.count() >= MAX_OF_KIND {
-            return same.is_some();
+            return false;
+        }
+        if let Some(same) = same {
+            self.candidates.remove(same);
         }
         let place = self
             .candidates
             .partition_point(|c| order(c) <= order(&candidate));
         if place >= MAX_CANDIDATES {
-            return same.is_some();
+            return false;
         }
         self.candidates.insert(place, candidate);
         self.candidates.truncate(MAX_CANDIDATES);

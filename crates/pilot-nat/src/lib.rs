@@ -8,5 +8,5 @@ mod stun;
 pub use candidates::{CandidateSet, Filter, Prefix, Refusal};
 pub use path_agent::{PathAction, PathAgent, PathConfig, PathReport, PathState};
 pub use pilot_wire::{Candidate, CandidateKind, Candidates, Mapping};
-pub use relay::{BindError, RelayDrop, RelayLimits, RelayServer, RelayStats};
+pub use relay::{BindError, RelayDrop, RelayLimits, RelayRate, RelayServer, RelayStats};
 pub use stun::{BindingRequest, BindingResponse, StunError, fuzz};

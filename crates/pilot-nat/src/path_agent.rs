@@ -202,9 +202,15 @@ impl PathAgent {
     }
 
     /// An authenticated packet came from `path`: if it is new, the peer's NAT maps otherwise than it told us.
+    ///
+    /// Between two hard NATs that let everybody in, each answer to a new address is itself heard from a new address: so
+    /// while there are eight such addresses, no ninth is probed until candidates or networks change.
     pub fn handle_heard(&mut self, now: Instant, path: PathId) {
         self.now = now;
-        self.learn(path);
+        let heard = self.pairs.values().filter(|pair| pair.kind.is_none());
+        if heard.count() < MAX_HEARD {
+            self.learn(path);
+        }
         if let Some(pair) = self.pairs.get_mut(&path) {
             pair.hear(now);
         }
@@ -223,13 +229,36 @@ impl PathAgent {
         if has_just_chosen && theirs <= ours {
             return self.handle_heard(now, path);
         }
-        let has_lost =
-            ours.is_direct && !theirs.is_validated || ours.is_direct && !theirs.is_direct;
+        let has_lost = ours.is_direct && !(theirs.is_validated && theirs.is_direct);
         self.current = path;
         self.is_seeking = false;
         self.actions.push_back(PathAction::Use(path));
         if has_lost {
             // It left a direct path: what we knew of the others is of its old place.
+            self.restart(now);
+        }
+        if let Some(pair) = self
+            .pairs
+            .get_mut(&path)
+            .filter(|pair| !pair.is_validated())
+        {
+            pair.start(now);
+        }
+        self.rearm(now);
+    }
+
+    /// The owner uses `path` now, because a handshake was answered there.
+    pub fn handle_switched(&mut self, now: Instant, path: PathId) {
+        self.now = now;
+        self.learn(path);
+        if path == self.current || !self.knows(path) {
+            return;
+        }
+        let has_lost = self.current.is_direct() && !path.is_direct();
+        self.current = path;
+        self.chosen = None;
+        self.is_seeking = false;
+        if has_lost {
             self.restart(now);
         }
         if let Some(pair) = self
@@ -259,8 +288,10 @@ impl PathAgent {
         self.restart(now);
         self.is_seeking = true;
         if let Some(pair) = self.pairs.get_mut(&self.current) {
+            pair.forget();
             pair.start(now);
         }
+        self.rearm(now);
         let relays = self.relays.iter().map(|path| PathAction::Probe(*path));
         self.actions.extend(relays);
     }
@@ -433,6 +464,9 @@ impl PathAgent {
 impl PathAgent {
     fn restart(&mut self, now: Instant) {
         self.round = 0;
+        let current = self.current;
+        self.pairs
+            .retain(|path, pair| pair.kind.is_some() || pair.is_validated() || *path == current);
         for (path, pair) in &mut self.pairs {
             let is_validated = pair.is_validated();
             pair.forget();
@@ -603,3 +637,6 @@ impl Budget {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

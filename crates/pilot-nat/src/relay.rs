@@ -25,10 +25,10 @@ pub struct RelayLimits {
     pub max_channels: usize,
     /// Channels that one client asked for, and channels to one client.
     pub max_channels_per_client: usize,
-    /// Bytes a second that one client may send; a second's worth may come at once.
-    pub bytes_per_second: u64,
-    /// Datagrams a second that one client may send; a second's worth may come at once.
-    pub datagrams_per_second: u64,
+    /// What one client may send.
+    pub client: RelayRate,
+    /// What all may send together.
+    pub total: RelayRate,
     /// A channel that carried nothing for so long is forgotten.
     pub idle: Duration,
 }
@@ -38,11 +38,26 @@ impl Default for RelayLimits {
         Self {
             max_channels: 200_000,
             max_channels_per_client: 256,
-            bytes_per_second: 1 << 30,
-            datagrams_per_second: 1 << 20,
+            client: RelayRate {
+                bytes: 1 << 30,
+                datagrams: 1 << 20,
+            },
+            total: RelayRate {
+                bytes: 2 << 30,
+                datagrams: 2 << 20,
+            },
             idle: Duration::from_secs(120),
         }
     }
+}
+
+/// How much may be sent; a second's worth may come at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RelayRate {
+    /// Bytes a second, heads of frames included.
+    pub bytes: u64,
+    /// Datagrams a second.
+    pub datagrams: u64,
 }
 
 /// Why there is no channel.
@@ -67,7 +82,7 @@ pub enum RelayDrop {
     UnknownChannel,
     /// It does not come from the client that the channel belongs to.
     Foreign,
-    /// The client sends more than it may.
+    /// The client, or all clients together, send more than they may.
     Limited,
 }
 
@@ -147,6 +162,8 @@ pub struct RelayServer {
     by_agent: BTreeMap<AgentId, ClientKey>,
     next_client: u32,
     channels: Channels,
+    /// `None` before the first frame.
+    total: Option<Bucket>,
     stats: RelayStats,
 }
 
@@ -165,6 +182,7 @@ impl RelayServer {
             by_agent: BTreeMap::new(),
             next_client: 0,
             channels: Channels::default(),
+            total: None,
             stats: RelayStats::default(),
         }
     }
@@ -179,7 +197,7 @@ impl RelayServer {
             addr,
             is_open: false,
             permits: vec![],
-            bucket: Bucket::new(now, &self.limits),
+            bucket: Bucket::new(now, self.limits.client),
         };
         self.clients.insert(key, client);
         self.by_agent.insert(agent, key);
@@ -277,7 +295,11 @@ impl RelayServer {
             return Err(RelayDrop::Foreign);
         }
         let size = datagram.len() as u64;
-        if !sender.bucket.take(now, size, &self.limits) {
+        let total = self
+            .total
+            .get_or_insert_with(|| Bucket::new(now, self.limits.total));
+        // Who sends too much takes nothing from the others.
+        if !sender.bucket.take(now, size) || !total.take(now, size) {
             return Err(RelayDrop::Limited);
         }
         let to = self

@@ -1,12 +1,13 @@
 //! The paths of sessions with agents: what each end tells the other of its addresses, and what the path agents ask for.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use pilot_nat::{
     Candidate, CandidateKind, CandidateSet, Filter, Mapping, PathAction, PathAgent, PathConfig,
     PathReport, Prefix,
 };
-use pilot_transport::Event as TransportEvent;
+use pilot_transport::{Event as TransportEvent, Transport};
 use pilot_types::{AgentId, PathId};
 use pilot_wire::{Candidates, ObservedAddress};
 
@@ -54,10 +55,14 @@ impl Node {
             let Some(session) = self.session_mut(key) else {
                 continue;
             };
+            session.transport.ping(now.instant);
             if let Some(paths) = &mut session.paths {
                 paths.handle_network_change(now.instant);
+                let (agent, log) = (session.agent, session.log.clone());
+                // What we send may not arrive any more: the peer's NAT does not know where we are now.
+                self.ask_for_channels(now, &log);
+                self.rehandshake(now, agent);
             }
-            session.transport.ping(now.instant);
         }
         self.drain(now);
     }
@@ -200,11 +205,18 @@ impl Node {
             (TransportEvent::PathFailed(failed), paths) => {
                 if let Some(paths) = paths {
                     paths.remove_path(now.instant, failed);
-                    paths.handle_moved(now.instant, current);
+                    paths.handle_switched(now.instant, current);
                 }
                 self.client_moved(now, key);
             }
-            (TransportEvent::PathValidated(_), _) => self.client_moved(now, key),
+            (TransportEvent::PathValidated(path), paths) => {
+                if let Some(paths) = paths
+                    && let Some(rtt) = validated_rtt(&session.transport, now)
+                {
+                    paths.handle_probed(now.instant, path, rtt);
+                }
+                self.client_moved(now, key);
+            }
             (_, _) => {}
         }
     }
@@ -216,7 +228,7 @@ impl Node {
         };
         session.transport.migrate(now.instant, path);
         if let Some(paths) = &mut session.paths {
-            paths.handle_moved(now.instant, path);
+            paths.handle_switched(now.instant, path);
         }
     }
 
@@ -254,6 +266,12 @@ impl Node {
         };
         while let Some(action) = paths.poll_action() {
             match action {
+                PathAction::Probe(path) if path == session.transport.path() => {
+                    // The traffic is the probe.
+                    if let Some(rtt) = validated_rtt(&session.transport, now) {
+                        paths.handle_probed(now.instant, path, rtt);
+                    }
+                }
                 PathAction::Probe(path) => {
                     session.transport.probe(now.instant, path);
                 }
@@ -266,6 +284,12 @@ impl Node {
             }
         }
     }
+}
+
+/// The round trip of the path in use, if it is validated and measured.
+fn validated_rtt(transport: &Transport, now: Now) -> Option<Duration> {
+    let in_use = transport.paths(now.instant).next()?;
+    in_use.rtt.filter(|_| in_use.is_validated)
 }
 
 /// Whether an address of an interface says anything to somebody else.

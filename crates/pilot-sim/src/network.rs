@@ -140,6 +140,11 @@ impl Network {
         self.topology.add_gateway(Nat::firewall(config), place)
     }
 
+    /// All NATs and firewalls.
+    pub fn nats(&self) -> impl Iterator<Item = NatId> + use<> {
+        (0..self.topology.gateways.len()).map(NatId)
+    }
+
     /// Sets both directions of all access links of a host.
     pub fn set_link(&mut self, host: HostId, config: LinkConfig) {
         self.set_links(host, config, config);

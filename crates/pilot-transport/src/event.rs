@@ -68,7 +68,7 @@ pub enum Event {
     },
     /// The peer sends on this path now, which is not the one in use. Told once until it sends on another one.
     PeerMoved(PathId),
-    /// Something is in flight and nothing of it was acknowledged for three probe timeouts, at least 1.5 s and at most 2 s. Told
+    /// Something is in flight and nothing of it was acknowledged for three probe timeouts, at least 0.5 s and at most 2 s. Told
     /// again after as long again.
     Silent,
     /// The session ends; streams are gone.

@@ -1,7 +1,7 @@
 //! From one path to another (RFC 9000 §8.2 and §9).
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pilot_types::PathId;
 
@@ -17,6 +17,8 @@ use crate::transport::Transport;
 const MAX_RESPONSES: usize = 8;
 /// What was in flight on the old path is given up after as many of the longer path's probe timeouts.
 const RETIRE_TIMEOUTS: u32 = 3;
+/// Probe timeouts in a row without an answer after which the path that is left is taken to be dead.
+const SILENT_TIMEOUTS: u32 = 2;
 
 /// A challenge of the peer.
 #[derive(Clone, Copy, Debug)]
@@ -150,8 +152,13 @@ impl Transport {
         let current = self.paths.current.rtt.probe_timeout(delay);
         let before = self.paths.previous.as_ref();
         let longest = before.map_or(current, |p| p.rtt.probe_timeout(delay).max(current));
-        self.timers
-            .set(Timer::Retire as usize, now + longest * RETIRE_TIMEOUTS);
+        // A path that is left because it is silent brings no more acknowledgements.
+        let patience = if self.silence() >= SILENT_TIMEOUTS {
+            Duration::ZERO
+        } else {
+            longest * RETIRE_TIMEOUTS
+        };
+        self.timers.set(Timer::Retire as usize, now + patience);
         self.timers.stop(Timer::Pacing as usize);
         self.timers.stop(Timer::Validation as usize);
         if !self.paths.current.is_validated() {

@@ -15,7 +15,7 @@ use crate::writer::SentFrame;
 /// Probe timeouts after which a peer without an answer counts as silent.
 const SILENT_PROBES: u32 = 3;
 /// A shorter silence is a burst of losses.
-const MIN_SILENCE: Duration = Duration::from_millis(1500);
+const MIN_SILENCE: Duration = Duration::from_millis(500);
 /// A longer one is not waited for, however long the round trip: a handshake harms nobody.
 const MAX_SILENCE: Duration = Duration::from_secs(2);
 

@@ -16,7 +16,6 @@ const OFFSETS: [Duration; 3] = [
 const PATIENCE: Duration = Duration::from_secs(1);
 /// A peer that is heard again and again from one address makes us probe it at most this often.
 const HEARD_PAUSE: Duration = Duration::from_secs(1);
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Status {
     /// Nothing came back yet, if anything was sent.

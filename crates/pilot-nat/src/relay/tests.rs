@@ -134,8 +134,10 @@ fn channels_end_with_their_clients_and_with_silence() {
 #[test]
 fn who_sends_too_much_slows_nobody_else() {
     let limits = RelayLimits {
-        bytes_per_second: 100_000,
-        datagrams_per_second: 50,
+        client: RelayRate {
+            bytes: 100_000,
+            datagrams: 50,
+        },
         ..RelayLimits::default()
     };
     let (mut relay, mut now) = relay(3, limits);

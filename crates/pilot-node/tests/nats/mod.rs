@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use pilot_sim::{Dependence, DirectPath, NatConfig, Place};
+use pilot_sim::{Dependence, DirectPath, NatConfig, Place, Sim};
 
+use super::world::Agent;
 use super::*;
 
 /// What an agent is behind.
@@ -111,4 +112,138 @@ fn every_pair_of_nats_is_connected_within_a_second_and_straight_if_that_can_be()
             }
         }
     }
+}
+
+/// What came at an agent on the one stream that it was opened, byte by byte the pattern.
+fn received(sim: &Sim<Agent>, host: HostId) -> usize {
+    sim[host]
+        .incoming
+        .values()
+        .map(|inbox| inbox.bytes.len())
+        .max()
+        .unwrap_or_default()
+}
+
+const SIZE: usize = 10_000_000;
+
+fn pattern() -> Vec<u8> {
+    (0..SIZE).map(|i| (i % 251) as u8).collect()
+}
+
+/// Two agents behind home routers with 20 Mbit/s, and 10 MB on their way from Alice to Bob.
+fn transferring(seed: u64) -> (World, HostId, HostId) {
+    let (mut world, alice, bob) = behind(seed, [Behind::Two, Behind::Two]);
+    for host in [alice, bob] {
+        let link = LinkConfig {
+            rate: Some(2_500_000),
+            ..LinkConfig::delay(Duration::from_millis(10))
+        };
+        world.sim.network.set_link(host, link);
+    }
+    world.with(bob, |agent, _| assert!(agent.node.listen(Port::ECHO)));
+    let bob_id = world.id(bob);
+    let dial = world.with(alice, |agent, now| {
+        let options = DialOptions::default();
+        let target = Target::Agent(bob_id);
+        agent.node.dial(now, target, Port::ECHO, options).unwrap()
+    });
+    let mut stream = None;
+    world.until("dialled", 5 * SECOND, |sim| {
+        stream = sim[alice].log.iter().find_map(|event| match event {
+            Event::Dialed {
+                dial: id, stream, ..
+            } if *id == dial => Some(*stream),
+            _ => None,
+        });
+        stream.is_some()
+    });
+    world.with(alice, |agent, now| {
+        agent.send(now, stream.unwrap(), &pattern());
+    });
+    run(&mut world, SECOND);
+    assert!(is_direct(&world, alice) && is_direct(&world, bob));
+    (world, alice, bob)
+}
+
+/// Lets a transfer come to its end; gives the longest time in which Bob's application got nothing.
+fn finish(world: &mut World, bob: HostId) -> Duration {
+    const LOOK: Duration = Duration::from_millis(10);
+    let (mut before, mut gap, mut longest) =
+        (received(&world.sim, bob), Duration::ZERO, Duration::ZERO);
+    while before < SIZE {
+        run(world, LOOK);
+        let now = received(&world.sim, bob);
+        gap = if now > before {
+            Duration::ZERO
+        } else {
+            gap + LOOK
+        };
+        longest = longest.max(gap);
+        assert!(
+            gap < 10 * SECOND,
+            "nothing comes any more after {now} bytes"
+        );
+        before = now;
+    }
+    let bytes = world.sim[bob].incoming.values().map(|inbox| &inbox.bytes);
+    assert!(bytes.into_iter().any(|bytes| *bytes == pattern()));
+    longest
+}
+
+/// Another network: a home router of its own.
+fn elsewhere(world: &mut World, number: u8) -> Place {
+    let outside = IpAddr::from([192, 0, 2, 100 + number]);
+    let network = &mut world.sim.network;
+    Place::Behind(network.add_nat(NatConfig::easy(), Place::Internet, outside))
+}
+
+#[test]
+fn a_transfer_goes_on_when_one_side_moves_to_another_network() {
+    for seed in 0..seeds(4) {
+        let (mut world, alice, bob) = transferring(32_000 + seed);
+        let mover = if seed % 2 == 0 { alice } else { bob };
+        let place = elsewhere(&mut world, 1);
+        world.move_agent(mover, place, [10, 1, 1, 2]);
+        let gap = finish(&mut world, bob);
+        assert!(gap <= SECOND, "seed {seed}: {gap:?}");
+        assert!(is_direct(&world, alice) && is_direct(&world, bob));
+    }
+}
+
+#[test]
+fn a_transfer_goes_on_when_both_sides_move_at_once() {
+    for seed in 0..seeds(4) {
+        let (mut world, alice, bob) = transferring(33_000 + seed);
+        for (number, host) in [(1, alice), (2, bob)] {
+            let place = elsewhere(&mut world, number);
+            world.move_agent(host, place, [10, 1, number, 2]);
+        }
+        let gap = finish(&mut world, bob);
+        assert!(gap <= 3 * SECOND, "seed {seed}: {gap:?}");
+        run(&mut world, 5 * SECOND);
+        assert!(is_direct(&world, alice) && is_direct(&world, bob));
+    }
+}
+
+#[test]
+fn a_transfer_goes_on_when_every_nat_forgets_its_bindings() {
+    for seed in 0..seeds(4) {
+        let (mut world, alice, bob) = transferring(34_000 + seed);
+        // The outermost ones: the home routers' carriers.
+        for nat in world.sim.network.nats().collect::<Vec<_>>() {
+            world.sim.network.restart_nat(nat);
+        }
+        let gap = finish(&mut world, bob);
+        assert!(gap <= SECOND, "seed {seed}: {gap:?}");
+        run(&mut world, 5 * SECOND);
+        assert!(is_direct(&world, alice) && is_direct(&world, bob));
+    }
+}
+
+#[test]
+fn a_straight_transfer_needs_no_rendezvous() {
+    let (mut world, _, bob) = transferring(35_000);
+    world.crash_rendezvous();
+    let gap = finish(&mut world, bob);
+    assert!(gap <= Duration::from_millis(100), "{gap:?}");
 }

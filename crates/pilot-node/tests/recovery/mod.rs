@@ -333,11 +333,12 @@ fn who_left_in_order_is_not_dialled_by_the_one_that_stayed() {
         world.with(bob, |agent, now| agent.node.shutdown(now));
         world.sim.run_for(3 * SECOND);
         let crashed = world.crash(bob);
+        // A CLOSE is not repeated: where it is lost, the peer is one that went without a word.
+        let has_heard = world.sim[alice].node.peers().is_empty();
         let started = world.sim[alice].node.status().handshakes.started;
         world.sim.run_for(30 * SECOND);
         let more = world.sim[alice].node.status().handshakes.started - started;
-        // A CLOSE is not repeated: where it is lost, the peer looks silent only if there is something to say.
-        assert_eq!(more, 0, "seed {seed}");
+        assert!(more == 0 || !has_heard, "seed {seed}: {more}");
         world.restart(bob, 2, crashed);
         reconnected(&mut world, alice, bob);
     });

@@ -112,7 +112,7 @@ fn a_ping_leaves_although_the_window_is_full_and_ends_the_wait_for_a_probe() {
 }
 
 #[test]
-fn silence_is_told_after_one_and_a_half_to_two_seconds_whatever_the_round_trip() {
+fn silence_is_told_after_half_a_second_to_two_whatever_the_round_trip() {
     for delay_ms in [5, 150, 400, 900] {
         let link = Link {
             delay: Duration::from_millis(delay_ms),
@@ -132,7 +132,7 @@ fn silence_is_told_after_one_and_a_half_to_two_seconds_whatever_the_round_trip()
             let events = pair.take_events(0);
             told.extend(events.contains(&Event::Silent).then(|| pair.now - start));
         }
-        let bounds = Duration::from_millis(1500)..=Duration::from_millis(2001);
+        let bounds = Duration::from_millis(500)..=Duration::from_millis(2001);
         assert!(bounds.contains(&told[0]), "{delay_ms} ms: {told:?}");
         assert!(
             bounds.contains(&(told[1] - told[0])),
