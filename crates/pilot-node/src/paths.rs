@@ -51,7 +51,13 @@ impl Node {
     /// it sees where we are.
     pub fn network_changed(&mut self, now: Now) {
         self.place.changed();
-        for key in self.table.keys() {
+        // Clients of a rendezvous find it by its address; it looks for none of them.
+        let sessions = if self.role.is_some() {
+            vec![]
+        } else {
+            self.table.keys()
+        };
+        for key in sessions {
             let Some(session) = self.session_mut(key) else {
                 continue;
             };

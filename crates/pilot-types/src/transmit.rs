@@ -321,16 +321,16 @@ mod tests {
     fn a_head_comes_before_each_datagram_of_a_batch() {
         let mut buf = buf();
         buf.bind_path(PathId::Stream(crate::StreamId::new(0)));
-        put_datagram(&mut buf, 20);
-        put_datagram(&mut buf, 20);
+        put_datagram(&mut buf, 79);
+        put_datagram(&mut buf, 79);
         put_datagram(&mut buf, 3);
         let plain = buf.as_slice().to_vec();
         buf.prepend_each(&[1, 2, 3, 4, 5]);
         let transmit = buf.transmit(None).unwrap();
-        assert_eq!(transmit.segment_size, Some(46));
-        let framed: Vec<&[u8]> = buf.as_slice().chunks(46).collect();
+        assert_eq!(transmit.segment_size, Some(105));
+        let framed: Vec<&[u8]> = buf.as_slice().chunks(105).collect();
         assert_eq!(framed.len(), 3);
-        for (framed, plain) in framed.iter().zip(plain.chunks(41)) {
+        for (framed, plain) in framed.iter().zip(plain.chunks(100)) {
             assert_eq!(framed[..5], [1, 2, 3, 4, 5]);
             assert_eq!(&framed[5..], plain);
         }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::driver::drive;
 use crate::error::StartError;
+use crate::interfaces;
 use crate::node::{Facts, Node};
 use crate::persist::{Notice, Persister};
 use crate::socket::Udp;
@@ -182,6 +183,7 @@ impl Builder {
             clock::now(),
         );
         node.init_profile(self.profile());
+        node.set_interfaces(clock::now(), interfaces::prefixes());
         let shared = Shared::new(node, udp, Some(persister));
         for url in &urls {
             add_rendezvous(&shared, &db, url).await?;

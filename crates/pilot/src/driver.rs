@@ -3,22 +3,34 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pilot_node::Now;
 use pilot_types::{FourTuple, PathId, PeerAddr};
 use tokio::sync::mpsc;
 
 use crate::clock;
+use crate::interfaces::{self, Watch};
 use crate::persist::Notice;
 use crate::socket::ReceiveBuffers;
 use crate::state::Shared;
 
 /// Receive calls before the loop sends.
 const MAX_RECEIVES: usize = 8;
+/// A timer that is later than this by itself slept; a busy machine is not that late.
+const SLEEP: Duration = Duration::from_secs(3);
 /// How long a shutdown waits for its CLOSE packets to be sent and acknowledged in silence.
 const LINGER: Duration = Duration::from_millis(500);
 
 /// Runs until the node is shut down and its sessions are gone, or the linger is over.
 pub(crate) async fn drive(shared: Arc<Shared>, mut notices: mpsc::UnboundedReceiver<Notice>) {
     let mut buffers = ReceiveBuffers::new();
+    let watch = match Watch::new() {
+        Ok(watch) => Some(watch),
+        Err(error) => {
+            tracing::warn!(%error, "changes of our addresses are noticed by silence alone");
+            None
+        }
+    };
+    let mut awake = Awake::new();
     let mut linger_until: Option<Instant> = None;
     loop {
         let next = shared.pump();
@@ -39,7 +51,15 @@ pub(crate) async fn drive(shared: Arc<Shared>, mut notices: mpsc::UnboundedRecei
             _ = shared.udp.writable(), if next.is_blocked => {}
             () = shared.wake.notified() => {}
             () = sleep_until(deadline) => shared.lock().node.handle_timeout(clock::now()),
+            () = changed(watch.as_ref()) => {
+                let prefixes = interfaces::prefixes();
+                shared.lock().node.set_interfaces(clock::now(), prefixes);
+            }
             Some(notice) = notices.recv() => written(&shared, notice),
+        }
+        if awake.has_slept(deadline) {
+            tracing::info!("woke up");
+            shared.lock().node.network_changed(clock::now());
         }
     }
 }
@@ -49,6 +69,39 @@ fn written(shared: &Shared, notice: Notice) {
     match notice {
         Notice::Freshness(block) => state.node.extend_freshness(&block),
         Notice::Trust(count) => state.node.trust_written(clock::now(), count),
+    }
+}
+
+/// Resolves when the interfaces have other addresses; never where the system does not tell.
+async fn changed(watch: Option<&Watch>) {
+    if let Some(watch) = watch {
+        match watch.changed().await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%error, "the system tells no more changes of addresses"),
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Whether the machine slept, or this process was stopped: what was known of paths may hold no longer.
+struct Awake {
+    last: Now,
+}
+
+impl Awake {
+    fn new() -> Self {
+        Self { last: clock::now() }
+    }
+
+    /// Asked after each wait, with the time by which it was to end.
+    fn has_slept(&mut self, deadline: Option<Instant>) -> bool {
+        let now = clock::now();
+        let before = std::mem::replace(&mut self.last, now);
+        let ran = now.instant.saturating_duration_since(before.instant);
+        // The monotonic clock stands while a machine sleeps, the wall clock is set again afterwards.
+        let stood = now.unix.since(before.unix).saturating_sub(ran);
+        let is_late = deadline.is_some_and(|at| now.instant > at + SLEEP);
+        is_late || stood > SLEEP
     }
 }
 

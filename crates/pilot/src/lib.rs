@@ -29,6 +29,7 @@ mod clock;
 mod datagrams;
 mod driver;
 mod error;
+mod interfaces;
 mod listener;
 mod node;
 mod peers;

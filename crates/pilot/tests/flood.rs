@@ -108,13 +108,17 @@ async fn garbage_leaves_a_rendezvous_and_its_agent_serving_and_is_counted_by_rea
         0,
         "no key exchange was spent"
     );
-    for (who, drops) in [
-        ("rendezvous", by_reason(rendezvous.drops())),
-        ("agent", by_reason(node.status().drops)),
+    for (who, of_relays, drops) in [
+        (
+            "rendezvous",
+            "relay_channel_unknown",
+            by_reason(rendezvous.drops()),
+        ),
+        ("agent", "relay_unknown", by_reason(node.status().drops)),
     ] {
         for reason in [
             "unknown_first_byte",
-            "no_relay",
+            of_relays,
             "bad_mac",
             "unknown_index",
             "malformed",

@@ -26,7 +26,7 @@ pub enum Refusal {
 }
 
 /// An address of one of our interfaces and the length of its network's prefix.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Prefix {
     ip: IpAddr,
     len: u8,
