@@ -66,7 +66,7 @@ pub use event::{
 };
 pub use node::{Node, Restored};
 pub use now::Now;
-pub use pilot_nat::{PathReport, PathState, Prefix};
+pub use pilot_nat::{PathReport, PathState, Prefix, RelayStats};
 pub use pilot_transport::Read;
 pub use reconnects::LastSession;
 pub use rendezvous::{KeyAnswerBody, LogVerifier, RegistryHost, RendezvousRole};

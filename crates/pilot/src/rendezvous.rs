@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pilot_node::{LogVerifier, RendezvousConfig, RendezvousRole, Restored};
+use pilot_node::{LogVerifier, RelayStats, RendezvousConfig, RendezvousRole, Restored};
 use pilot_registry::{Service, Stats};
 use pilot_store::RegistryDb;
 use pilot_types::{AgentId, UnixTime, encode_hex};
@@ -194,6 +194,12 @@ impl Rendezvous {
             .role()
             .map(RendezvousRole::stats)
             .expect("a rendezvous has its role")
+    }
+
+    /// Figures of the relay since the start.
+    #[must_use]
+    pub fn relay(&self) -> RelayStats {
+        self.shared.lock().node.relay_stats().unwrap_or_default()
     }
 
     /// Packets dropped, by reason.
