@@ -111,9 +111,10 @@ where
         Ok::<FileVerdict, SendFileError>(verdict?)
     };
     let sending = send_bytes(&mut writer, head, offset, file);
-    tokio::pin!(verdict, sending);
+    tokio::pin!(verdict);
+    let mut sending = Box::pin(sending);
     // A verdict before the end is a refusal: nothing more need be sent.
-    let sha256 = tokio::select! {
+    let sent = tokio::select! {
         verdict = &mut verdict => {
             let words = match verdict? {
                 FileVerdict::Refused(words) => words,
@@ -133,10 +134,13 @@ where
             Err(error) => return Err(error),
         },
     };
-    match verdict.await? {
+    drop(sending);
+    // Whether all of it arrived is for the verdict to say.
+    let (_, verdict) = tokio::join!(writer.shutdown(), verdict);
+    match verdict? {
         FileVerdict::Stored { name } => Ok(FileSent {
             name,
-            sha256,
+            sha256: sent,
             resumed_from: offset,
             duration: began.elapsed(),
         }),
@@ -147,7 +151,7 @@ where
     }
 }
 
-/// Hashes all, sends what lies behind `offset` and the hash, and ends our direction.
+/// Hashes all, sends what lies behind `offset` and the hash.
 async fn send_bytes<W, F>(
     writer: &mut W,
     head: &FileHead,
@@ -179,7 +183,6 @@ where
     }
     let sha256 = digest(hash);
     writer.write_all(&sha256).await?;
-    writer.shutdown().await?;
     Ok(sha256)
 }
 

@@ -14,7 +14,7 @@ use crate::exchange::{Exchange, Purpose};
 use crate::links::QueryUse;
 use crate::node::Node;
 use crate::now::Now;
-use crate::peer_session::{Class, Ports, StreamUse};
+use crate::peer_session::{Application, Class, StreamUse};
 
 /// Between questions to the registry while a dial waits for a handshake: ten in all, within a dial's deadline.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -354,10 +354,7 @@ impl Node {
             DialPurpose::Stream { .. } => {
                 session.streams.insert(
                     stream,
-                    StreamUse::Application(Ports {
-                        local,
-                        remote: port,
-                    }),
+                    StreamUse::Application(Application::new(local, port)),
                 );
                 self.dials.remove(id);
                 self.output.event(Event::Dialed {

@@ -87,6 +87,17 @@ pub struct StreamError {
     pub code: ErrorCode,
 }
 
+/// What of finished streams has not been acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Streams.
+    pub streams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many of the streams go to agents that do not answer now.
+    pub silent: u64,
+}
+
 /// Why the registry did not answer a question.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -484,10 +484,12 @@ impl Node {
             transport,
             streams,
             waiting,
+            closed,
             ..
         } = session;
         self.output.dirty.remove(&key);
         self.reconnects.sessions_changed();
+        self.relaying.session_ended(&agent);
         tracing::debug!(%agent, %code, "session ended");
         self.streams_lost(
             now,
@@ -507,11 +509,13 @@ impl Node {
             }
             Class::Peer | Class::Stranger => {}
         }
-        self.output.event(Event::SessionClosed {
-            session: key,
-            agent,
-            code,
-        });
+        if closed.is_none() {
+            self.output.event(Event::SessionClosed {
+                session: key,
+                agent,
+                code,
+            });
+        }
         Some(Ended {
             agent,
             was_closing: transport.is_closing(),

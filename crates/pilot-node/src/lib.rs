@@ -62,7 +62,7 @@ pub use directory::{KnownPeer, PeerEntry};
 pub use drops::drop_reasons;
 pub use event::{
     Answer, DialError, DialId, Event, LinkState, Persist, QueryError, QueryId, SessionKey,
-    StreamError, StreamHandle,
+    StreamError, StreamHandle, Undelivered,
 };
 pub use node::{Node, Restored};
 pub use now::Now;

@@ -32,16 +32,39 @@ pub(crate) enum StreamUse {
     /// Opened by the peer; its header has not come whole.
     Unread(HeaderReader),
     /// In the hands of the shell.
-    Application(Ports),
+    Application(Application),
     /// A request and its answer between nodes.
     Internal(Exchange),
 }
 
-/// The two ports of a stream in the shell's hands.
+/// A stream in the shell's hands.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ports {
+pub(crate) struct Application {
     pub(crate) local: Port,
     pub(crate) remote: Port,
+    pub(crate) sending: Sending,
+}
+
+impl Application {
+    /// A stream between two ports that was just opened.
+    pub(crate) const fn new(local: Port, remote: Port) -> Self {
+        Self {
+            local,
+            remote,
+            sending: Sending::UnderWay,
+        }
+    }
+}
+
+/// How far our direction of a stream is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sending {
+    /// Not everything is acknowledged, or not ended yet.
+    UnderWay,
+    /// The peer has everything, and the end.
+    Delivered,
+    /// The peer wants no more.
+    Stopped(ErrorCode),
 }
 
 /// Transport, streams and peer of one session.
@@ -63,6 +86,8 @@ pub(crate) struct PeerSession {
     pub(crate) ticket: Option<[u8; 16]>,
     /// Which path is used; none where a rendezvous or a stranger is at the other end.
     pub(crate) paths: Option<Box<PathAgent>>,
+    /// With which code we closed it: what its streams say until it is gone.
+    pub(crate) closed: Option<ErrorCode>,
     /// When the peer was noticed to be silent; it is dialled anew then.
     pub(crate) silent_since: Option<Instant>,
     next_port: u16,
@@ -92,6 +117,7 @@ impl PeerSession {
             freshness: parts.freshness,
             ticket: None,
             paths: None,
+            closed: None,
             silent_since: None,
             next_port: 0,
         }

@@ -32,6 +32,11 @@ impl Relaying {
     pub(crate) const fn changed(&mut self) {
         self.is_stale = true;
     }
+
+    /// A session ended; a permit that was left to it ends too.
+    pub(crate) fn session_ended(&mut self, agent: &AgentId) {
+        self.is_stale |= self.given.contains_key(agent);
+    }
 }
 
 impl Node {
@@ -48,6 +53,13 @@ impl Node {
             let known = known.filter(|(before, _)| *before == key).copied();
             let permit = known.unwrap_or_else(|| (key, self.identity.permit_for(&peer.log)));
             given.insert(peer.agent, permit);
+        }
+        // A session that ends still has a CLOSE to send, perhaps by the relay: its permit ends with it.
+        let closing = self.table.iter().filter(|it| it.transport.is_closing());
+        for agent in closing.map(|session| session.agent) {
+            if let Some(permit) = self.relaying.given.get(&agent) {
+                given.insert(agent, *permit);
+            }
         }
         let permits = Permits {
             is_open: self.profile.current.is_public,

@@ -8,12 +8,12 @@ use pilot_types::{AgentId, Port, StreamId};
 use pilot_wire::{ErrorCode, StreamHeader};
 
 use crate::dials::Stage;
-use crate::event::{DialError, DialId, Event, SessionKey, StreamError, StreamHandle};
+use crate::event::{DialError, DialId, Event, SessionKey, StreamError, StreamHandle, Undelivered};
 use crate::exchange::{Exchange, Purpose};
 use crate::node::Node;
 use crate::now::Now;
 use crate::peer_session::{
-    Class, HeaderReader, PeerSession, Ports, StreamUse, read_code, write_code,
+    Application, Class, HeaderReader, PeerSession, Sending, StreamUse, read_code, write_code,
 };
 use crate::written::Held;
 
@@ -71,9 +71,13 @@ impl Node {
                 }
             }
             TransportEvent::StreamFinished(id) if self.is_application(key, id) => {
+                self.note_sending(key, id, Sending::Delivered);
                 self.output.event(Event::Finished(handle(id)));
             }
             TransportEvent::StreamReset { id, .. } | TransportEvent::StreamStopped { id, .. } => {
+                if let TransportEvent::StreamStopped { code, .. } = event {
+                    self.note_sending(key, id, Sending::Stopped(code));
+                }
                 if self.is_application(key, id) {
                     self.output.event(Event::Readable(handle(id)));
                     self.output.event(Event::Writable(handle(id)));
@@ -110,8 +114,8 @@ impl Node {
                 }
             }
             TransportEvent::Drained => {
-                let code = self.table.ended_code(key);
-                self.forget_session(now, key, code);
+                let closed = self.table.get(key).and_then(|session| session.closed);
+                self.forget_session(now, key, closed.unwrap_or(ErrorCode::CANCELLED));
             }
             TransportEvent::Datagram(body) => self.handle_datagram_frame(now, key, &body),
             TransportEvent::Extension { kind, body } => {
@@ -122,6 +126,15 @@ impl Node {
             | TransportEvent::PathValidated(_)
             | TransportEvent::PathFailed(_) => self.handle_path_event(now, key, event),
             TransportEvent::StreamFinished(_) | _ => {}
+        }
+    }
+
+    fn note_sending(&mut self, key: SessionKey, id: StreamId, sending: Sending) {
+        if let Some(session) = self.table.get_mut(key)
+            && let Some(StreamUse::Application(stream)) = session.streams.get_mut(&id)
+            && stream.sending == Sending::UnderWay
+        {
+            stream.sending = sending;
         }
     }
 
@@ -181,10 +194,7 @@ impl Node {
             Admission::Application => {
                 session.streams.insert(
                     id,
-                    StreamUse::Application(Ports {
-                        local: header.destination,
-                        remote: header.source,
-                    }),
+                    StreamUse::Application(Application::new(header.destination, header.source)),
                 );
                 self.output.event(Event::Incoming {
                     stream: StreamHandle { session: key, id },
@@ -351,6 +361,7 @@ impl Node {
         let Some(session) = self.table.get_mut(key) else {
             return;
         };
+        session.closed = Some(code);
         let agent = session.agent;
         let lost = Lost {
             agent,
@@ -480,6 +491,46 @@ impl Node {
             })
     }
 
+    /// Whether the peer's transport has everything that was written to a stream that was finished, and the end of it.
+    ///
+    /// # Errors
+    /// [`StreamError`] if it will not: the peer stopped reading, or the session ended before.
+    pub fn is_delivered(&self, stream: StreamHandle) -> Result<bool, StreamError> {
+        let code = self.table.ended_code(stream.session);
+        let session = self.table.get(stream.session);
+        let session = session.ok_or(StreamError { code })?;
+        if let Some(code) = session.closed {
+            return Err(StreamError { code });
+        }
+        let sending = match session.streams.get(&stream.id) {
+            Some(StreamUse::Application(stream)) => stream.sending,
+            _ => Sending::Stopped(ErrorCode::CANCELLED),
+        };
+        match sending {
+            Sending::UnderWay => Ok(false),
+            Sending::Delivered => Ok(true),
+            Sending::Stopped(code) => Err(StreamError { code }),
+        }
+    }
+
+    /// What of the streams to agents was finished and is not acknowledged yet, whether the shell still holds them or not.
+    #[must_use]
+    pub fn undelivered(&self) -> Undelivered {
+        let mut undelivered = Undelivered::default();
+        for session in self.table.iter() {
+            let is_agent = matches!(session.class, Class::Peer | Class::Stranger);
+            if is_agent && !session.transport.is_closing() {
+                let (streams, bytes) = session.transport.unfinished();
+                undelivered.streams += streams;
+                undelivered.bytes += bytes;
+                if session.silent_since.is_some() {
+                    undelivered.silent += streams;
+                }
+            }
+        }
+        undelivered
+    }
+
     /// The shell lets go of a stream: what was finished still arrives, all else is given up with `code`.
     pub fn release_stream(
         &mut self,
@@ -531,9 +582,12 @@ impl Node {
     }
 
     fn live(&mut self, stream: StreamHandle) -> Result<&mut PeerSession, StreamError> {
-        let code = self.table.ended_code(stream.session);
-        self.table
-            .get_mut(stream.session)
-            .ok_or(StreamError { code })
+        let ended = self.table.ended_code(stream.session);
+        let session = self.table.get_mut(stream.session);
+        let session = session.ok_or(StreamError { code: ended })?;
+        match session.closed {
+            Some(code) => Err(StreamError { code }),
+            None => Ok(session),
+        }
     }
 }

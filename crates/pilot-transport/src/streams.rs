@@ -244,6 +244,12 @@ impl Streams {
         }
     }
 
+    /// Streams that are to end, and their bytes that are not acknowledged.
+    pub(crate) fn unfinished(&self) -> (u64, u64) {
+        let ending = self.open.values().filter_map(|it| it.send.unfinished());
+        ending.fold((0, 0), |(streams, bytes), more| (streams + 1, bytes + more))
+    }
+
     /// A stream that is over in both directions leaves nothing behind but its count.
     fn forget_if_done(&mut self, id: StreamId) {
         let is_done = self

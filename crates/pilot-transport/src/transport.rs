@@ -428,6 +428,12 @@ impl Transport {
         self.streams.stats(id)
     }
 
+    /// Streams whose end we sent and the peer has not acknowledged, and the bytes of theirs that it has not.
+    #[must_use]
+    pub fn unfinished(&self) -> (u64, u64) {
+        self.streams.unfinished()
+    }
+
     /// The streams that are not over in both directions, by id.
     pub fn stream_ids(&self) -> impl Iterator<Item = StreamId> {
         self.streams.ids()

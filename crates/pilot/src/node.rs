@@ -30,6 +30,10 @@ pub use pilot_node::DialOptions;
 const PING_BYTES: usize = 32;
 /// How long a profile change waits for a rendezvous.
 const PROFILE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for acknowledgements of what was written: longer than a burst of losses lasts.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How often a node that drains looks what is left.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// How long a ticket waits for our address; a fresh agent learns it one round trip after it registered.
 const OBSERVED_TIMEOUT: Duration = Duration::from_secs(2);
 /// Lifetime of a ticket where none is given.
@@ -605,9 +609,26 @@ impl Node {
         let _ = tokio::time::timeout(OBSERVED_TIMEOUT, known).await;
     }
 
-    /// Closes all sessions, writes what is to be written, and ends the event loop.
-    pub async fn shutdown(&self) {
+    /// Waits until the peers have what was written to streams that are finished, whoever holds them, or until `limit`; gives
+    /// how many bytes they do not have. Peers that do not answer are not waited for.
+    pub async fn drain(&self, limit: Duration) -> u64 {
+        let deadline = tokio::time::Instant::now() + limit;
+        loop {
+            let left = self.shared.lock().node.undelivered();
+            let is_over = left.streams == left.silent || tokio::time::Instant::now() >= deadline;
+            if is_over {
+                return left.bytes;
+            }
+            // Nobody is told of streams that were let go.
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+    }
+
+    /// Delivers what is finished, for 5 s at most, closes all sessions, writes what is to be written, and ends the event
+    /// loop. Gives the bytes that peers did not acknowledge.
+    pub async fn shutdown(&self) -> u64 {
         let _ = self.synced().await;
+        let undelivered = self.drain(DRAIN_LIMIT).await;
         self.shared.with(|state| {
             state
                 .registration
@@ -616,6 +637,7 @@ impl Node {
         });
         let _ = self.shared.changes.send(());
         self.shared.wait_ended().await;
+        undelivered
     }
 
     /// Resolves when everything that was decided so far is durable.

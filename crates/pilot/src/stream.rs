@@ -23,6 +23,8 @@ pub struct Stream {
     handle: StreamHandle,
     peer: Peer,
     is_finished: bool,
+    /// Whether the end of the peer's direction was read.
+    is_read: bool,
 }
 
 impl Stream {
@@ -32,6 +34,7 @@ impl Stream {
             handle,
             peer,
             is_finished: false,
+            is_read: false,
         }
     }
 
@@ -39,6 +42,21 @@ impl Stream {
     #[must_use]
     pub const fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Ends our direction at once, without waiting as `shutdown` does until the peer has everything.
+    ///
+    /// # Errors
+    /// An I/O error around a [`StreamError`] if the direction is over already.
+    pub fn finish(&mut self) -> io::Result<()> {
+        if self.is_finished {
+            return Ok(());
+        }
+        let result = self
+            .shared
+            .with(|state| state.node.finish(clock::now(), self.handle));
+        self.is_finished = result.is_ok();
+        result.map_err(|error| StreamError { code: error.code }.into())
     }
 
     /// Gives both directions up; the peer sees `code`.
@@ -53,11 +71,12 @@ impl Stream {
 
 impl AsyncRead for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if out.remaining() == 0 {
+        // A stream that is over in both directions is forgotten below.
+        if out.remaining() == 0 || self.is_read {
             return Poll::Ready(Ok(()));
         }
         let mut state = self.shared.lock();
@@ -74,7 +93,11 @@ impl AsyncRead for Stream {
                 }
                 Poll::Ready(Ok(()))
             }
-            Ok(Read::End) => Poll::Ready(Ok(())),
+            Ok(Read::End) => {
+                drop(state);
+                self.is_read = true;
+                Poll::Ready(Ok(()))
+            }
             Ok(Read::Blocked) => {
                 state.waiters.wait_read(self.handle, context.waker());
                 Poll::Pending
@@ -113,15 +136,19 @@ impl AsyncWrite for Stream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_finished {
-            return Poll::Ready(Ok(()));
+    /// Ends our direction, and is ready when the peer's machine has everything that was written and the end; an error says
+    /// that it will not have. The stream goes on delivering if nobody waits.
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.finish()?;
+        let mut state = self.shared.lock();
+        match state.node.is_delivered(self.handle) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => {
+                state.waiters.wait_write(self.handle, context.waker());
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(StreamError { code: error.code }.into())),
         }
-        let result = self
-            .shared
-            .with(|state| state.node.finish(clock::now(), self.handle));
-        self.is_finished = result.is_ok();
-        Poll::Ready(result.map_err(|error| StreamError { code: error.code }.into()))
     }
 }
 

@@ -343,3 +343,63 @@ fn who_left_in_order_is_not_dialled_by_the_one_that_stayed() {
         reconnected(&mut world, alice, bob);
     });
 }
+
+#[test]
+fn a_session_that_we_close_tells_its_code_once_and_keeps_it() {
+    over_links(|seed, link| {
+        let (mut world, alice, bob) = connected(seed, link);
+        let bob_id = world.id(bob);
+        let stream = open(&mut world, alice, bob_id);
+        let codes = |world: &mut World| {
+            world.with(alice, |agent, now| {
+                let read = agent.node.read(now, stream, &mut [0; 8]);
+                let written = agent.node.write(now, stream, b"late");
+                [read.unwrap_err().code, written.unwrap_err().code]
+            })
+        };
+        world.with(alice, |agent, now| {
+            agent.node.untrust(now, &bob_id).unwrap();
+        });
+        let revoked = [ErrorCode::REVOKED; 2];
+        assert_eq!(codes(&mut world), revoked, "seed {seed}, while it drains");
+        world.sim.run_for(10 * SECOND);
+        assert_eq!(codes(&mut world), revoked, "seed {seed}, after it drained");
+        let told: Vec<ErrorCode> = ended(&world.sim[alice])
+            .into_iter()
+            .filter(|(session, _)| *session == stream.session)
+            .map(|(_, code)| code)
+            .collect();
+        assert_eq!(told, [ErrorCode::REVOKED], "seed {seed}");
+    });
+}
+
+#[test]
+fn what_was_finished_is_delivered_or_said_not_to_be() {
+    over_links(|seed, link| {
+        let (mut world, alice, bob) = connected(seed, link);
+        let bob_id = world.id(bob);
+        let bytes = vec![7; 50_000];
+        let delivered = |sim: &Sim<Agent>, stream| sim[alice].node.is_delivered(stream);
+        let stream = open(&mut world, alice, bob_id);
+        world.with(alice, |agent, now| agent.send(now, stream, &bytes));
+        assert_eq!(delivered(&world.sim, stream), Ok(false), "seed {seed}");
+        let told = world.sim[alice].node.undelivered();
+        assert_eq!((told.streams, told.silent), (1, 0), "seed {seed}");
+        assert!(told.bytes > 40_000, "seed {seed}: {told:?}");
+        world.until("delivered", 30 * SECOND, |sim| {
+            delivered(sim, stream) == Ok(true)
+        });
+        let told = world.sim[alice].node.undelivered();
+        assert_eq!(told.streams, 0, "seed {seed}: {told:?}");
+
+        // Bob is gone before the next one arrives, for good.
+        let stream = open(&mut world, alice, bob_id);
+        world.crash(bob);
+        world.with(alice, |agent, now| agent.send(now, stream, &bytes));
+        world.sim.run_for(SECOND * 3);
+        assert_eq!(delivered(&world.sim, stream), Ok(false), "seed {seed}");
+        let told = world.sim[alice].node.undelivered();
+        assert_eq!((told.streams, told.silent), (1, 1), "seed {seed}");
+        world.until("told", GIVEN_UP, |sim| delivered(sim, stream).is_err());
+    });
+}

@@ -89,6 +89,13 @@ impl SendSide {
         }
     }
 
+    /// Bytes that the peer has not acknowledged of a stream that is to end; `None` if it goes on or is over.
+    pub(crate) fn unfinished(&self) -> Option<u64> {
+        let is_ending =
+            self.phase == Phase::Streaming && self.fin != Fin::Open && !self.is_finished();
+        is_ending.then_some(self.buffer.len() as u64)
+    }
+
     /// Whether the peer has everything, and the end.
     fn is_finished(&self) -> bool {
         self.fin == Fin::Acked && self.buffer.is_acked()
