@@ -60,7 +60,7 @@ fn a_daemon_starts_in_the_background_with_the_embedded_rendezvous_and_stops() {
     assert_eq!(code, 0, "{stopped}");
     assert_eq!(
         stopped["data"],
-        json!({"pid": data["pid"], "forced": false})
+        json!({"pid": data["pid"], "forced": false, "undelivered_bytes": 0})
     );
     let (gone, code) = answer(&pilotctl(home.path(), "daemon stop"));
     assert_eq!((&gone["code"], code), (&json!("not_running"), 4));

@@ -9,7 +9,9 @@ mod traffic;
 mod view;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pilot::{Node, NodeStatus, Target};
 use pilot_api::{ApiError, PeerRef};
@@ -17,6 +19,9 @@ use pilot_types::UnixTime;
 use tokio::sync::watch;
 
 use crate::services::Services;
+
+/// How long a daemon that is to end waits for acknowledgements.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where the agent's rendezvous are, and whether it is the embedded one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +41,8 @@ pub(crate) struct Daemon {
     /// Held while `config.json` is changed.
     config_file: Arc<Mutex<()>>,
     stop: watch::Sender<bool>,
+    /// Whether what was written has been delivered as far as it can be.
+    is_drained: AtomicBool,
 }
 
 impl Daemon {
@@ -48,6 +55,7 @@ impl Daemon {
             socket,
             config_file: Arc::default(),
             stop: watch::Sender::new(false),
+            is_drained: AtomicBool::new(false),
         }
     }
 
@@ -59,6 +67,17 @@ impl Daemon {
     /// Messages in the inbox. Blocks on the disk.
     pub(crate) fn inbox_total(&self) -> Result<u64, ApiError> {
         self.services.exchange().inbox().total()
+    }
+
+    /// Delivers what was written to streams that are finished, unless that was done; gives the bytes that no peer
+    /// acknowledged.
+    pub(crate) async fn drain(&self) -> u64 {
+        let limit = if self.is_drained.swap(true, Ordering::Relaxed) {
+            Duration::ZERO
+        } else {
+            DRAIN_LIMIT
+        };
+        self.node.drain(limit).await
     }
 
     /// Resolves when a command asked the daemon to end.

@@ -1,6 +1,5 @@
 //! A daemon from its start to its end.
 
-use std::future::Future;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use pilot::Node;
 use pilot_api::types::{AgentSummary, Started};
 use pilot_api::{ApiError, DaemonApi, ErrorCode, Server};
 use pilot_store::{FileConfig, Home, HomeError, ReceivedFiles};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
@@ -42,10 +41,8 @@ pub type Ready = Started;
 pub async fn run(config: Config, on_ready: impl FnOnce(&Ready)) -> Result<(), RunError> {
     log::install(config.log_format, config.log_file.as_deref())
         .map_err(|error| error::log(&error))?;
-    let mut ended = std::pin::pin!(
-        end_signals()
-            .map_err(|error| ApiError::internal(format!("cannot wait for signals: {error}")))?
-    );
+    let mut ended = EndSignals::new()
+        .map_err(|error| ApiError::internal(format!("cannot wait for signals: {error}")))?;
     let (config, is_known) = prepare(config).await?;
     let (_keeper, links) = links(&config).await?;
     let node = builder(&config, &links)
@@ -66,8 +63,8 @@ pub async fn run(config: Config, on_ready: impl FnOnce(&Ready)) -> Result<(), Ru
     };
     let started = tokio::select! {
         registered = register(&node, is_known) => registered,
-        () = &mut ended => return server.end(&node).await,
-        () = daemon.stopped() => return server.end(&node).await,
+        () = ended.next() => return server.end(&daemon, &node).await,
+        () = daemon.stopped() => return server.end(&daemon, &node).await,
     };
     if let Err(error) = started {
         server.stop().await;
@@ -76,10 +73,16 @@ pub async fn run(config: Config, on_ready: impl FnOnce(&Ready)) -> Result<(), Ru
     remember(&daemon, &config).await;
     on_ready(&ready(&daemon, &node, &config));
     tokio::select! {
-        () = ended => tracing::info!("signalled to end"),
+        () = ended.next() => tracing::info!("signalled to end"),
         () = daemon.stopped() => tracing::info!("told to end"),
     }
-    server.end(&node).await
+    tokio::select! {
+        result = server.end(&daemon, &node) => result,
+        () = ended.next() => {
+            tracing::warn!("signalled again: ended at once");
+            Ok(())
+        }
+    }
 }
 
 /// Reads what the home holds, and refuses early what cannot work. Gives the configuration and whether the agent has an identity.
@@ -262,22 +265,36 @@ impl Running {
     }
 
     /// The clean end: no more commands, then no more sessions.
-    async fn end(self, node: &Node) -> Result<(), RunError> {
+    async fn end(self, daemon: &Daemon, node: &Node) -> Result<(), RunError> {
         self.stop().await;
-        node.shutdown().await;
+        let undelivered = daemon.drain().await;
+        node.shutdown_within(Duration::ZERO).await;
+        if undelivered > 0 {
+            tracing::warn!(undelivered, "bytes of ended streams did not arrive");
+        }
         tracing::info!("ended");
         Ok(())
     }
 }
 
-/// SIGTERM and SIGINT: both mean a clean end.
-fn end_signals() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
+/// SIGTERM and SIGINT: both mean a clean end, and said again an end at once.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    })
+    }
 }

@@ -20,6 +20,7 @@ use crate::drops::Drops;
 use crate::event::{Event, SessionKey};
 use crate::freshness::{OwnFreshness, SeenFreshness};
 use crate::handshakes::Connecting;
+use crate::left::Left;
 use crate::links::Links;
 use crate::lives::Lives;
 use crate::log_cache::LogCache;
@@ -54,6 +55,7 @@ pub struct Node {
     pub(crate) reconnects: Reconnects,
     pub(crate) relaying: Relaying,
     pub(crate) place: Place,
+    pub(crate) left: Left,
     pub(crate) ports: OpenPorts,
     pub(crate) profile: ProfileState,
     pub(crate) output: Output,
@@ -181,6 +183,7 @@ impl Node {
             reconnects: Reconnects::restore(now.instant, restored.sessions),
             relaying: Relaying::default(),
             place: Place::default(),
+            left: Left::default(),
             ports: OpenPorts::default(),
             profile: ProfileState {
                 boot_counter: restored.boot_counter,

@@ -107,6 +107,9 @@ impl Node {
                     // It left in order: it comes back by itself.
                     self.reconnects.remove(&session.agent);
                 }
+                if by_peer {
+                    self.keep_complete(key);
+                }
                 if by_peer || code == ErrorCode::IDLE_TIMEOUT {
                     self.forget_session(now, key, code);
                 } else {
@@ -126,6 +129,18 @@ impl Node {
             | TransportEvent::PathValidated(_)
             | TransportEvent::PathFailed(_) => self.handle_path_event(now, key, event),
             TransportEvent::StreamFinished(_) | _ => {}
+        }
+    }
+
+    /// The peer closed: what it knows to be delivered is still read.
+    fn keep_complete(&mut self, key: SessionKey) {
+        let Some(session) = self.table.get_mut(key) else {
+            return;
+        };
+        for (id, bytes) in session.transport.take_left() {
+            if matches!(session.streams.get(&id), Some(StreamUse::Application(_))) {
+                self.left.keep(StreamHandle { session: key, id }, bytes);
+            }
         }
     }
 
@@ -448,6 +463,9 @@ impl Node {
         stream: StreamHandle,
         out: &mut [u8],
     ) -> Result<Read, StreamError> {
+        if let Some(read) = self.left.read(stream, out) {
+            return Ok(read);
+        }
         let session = self.live(stream)?;
         let result = session.transport.read(now.instant, stream.id, out);
         self.output.dirty.insert(stream.session);
@@ -539,6 +557,7 @@ impl Node {
         is_finished: bool,
         code: ErrorCode,
     ) {
+        self.left.release(stream);
         let Ok(session) = self.live(stream) else {
             return;
         };

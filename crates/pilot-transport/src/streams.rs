@@ -140,6 +140,13 @@ impl Streams {
     }
 
     /// Forgets all streams, when the session ends.
+    /// The unread bytes of the streams that came whole.
+    pub(crate) fn take_complete(&mut self) -> Vec<(StreamId, Vec<u8>)> {
+        let streams = self.open.iter_mut();
+        let complete = streams.filter_map(|(id, it)| Some((*id, it.recv.take_complete()?)));
+        complete.collect()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.open.clear();
         self.schedule = Schedule::default();

@@ -41,6 +41,8 @@ pub struct Transport {
     pub(crate) acks: AckTracker,
     pub(crate) loss: LossDetector,
     pub(crate) streams: Streams,
+    /// What came whole before the peer closed; bounded as the streams were.
+    left: Vec<(StreamId, Vec<u8>)>,
     pub(crate) control: ControlQueue,
     pub(crate) datagrams: DatagramQueue,
     pub(crate) events: Events,
@@ -119,6 +121,7 @@ impl Transport {
             acks: AckTracker::new(config.max_ack_ranges, delay),
             loss: LossDetector::default(),
             streams: Streams::new(&config, side, &peer),
+            left: vec![],
             control: ControlQueue::new(config.control_queue),
             datagrams: DatagramQueue::new(config.datagram_queue),
             events: Events::default(),
@@ -360,6 +363,7 @@ impl Transport {
 
     /// The peer ended the session.
     pub(crate) fn closed_by_peer(&mut self, now: Instant, code: ErrorCode, reason: &[u8]) {
+        self.left = self.streams.take_complete();
         self.closed(code, &String::from_utf8_lossy(reason), true);
         self.state = State::Draining;
         self.arm_drain(now);
@@ -387,6 +391,12 @@ impl Transport {
         self.state = State::Drained;
         self.timers.stop_all();
         self.events.push(Event::Drained);
+    }
+
+    /// Takes the unread bytes of streams that had come whole when the peer closed the session: it was told that they are
+    /// delivered.
+    pub fn take_left(&mut self) -> Vec<(StreamId, Vec<u8>)> {
+        std::mem::take(&mut self.left)
     }
 
     /// Whether the session ends or has ended.

@@ -624,11 +624,16 @@ impl Node {
         }
     }
 
-    /// Delivers what is finished, for 5 s at most, closes all sessions, writes what is to be written, and ends the event
-    /// loop. Gives the bytes that peers did not acknowledge.
+    /// [`Self::shutdown_within`] five seconds.
     pub async fn shutdown(&self) -> u64 {
+        self.shutdown_within(DRAIN_LIMIT).await
+    }
+
+    /// Delivers what is finished, for `limit` at most, closes all sessions, writes what is to be written, and ends the event
+    /// loop. Gives the bytes that peers did not acknowledge.
+    pub async fn shutdown_within(&self, limit: Duration) -> u64 {
         let _ = self.synced().await;
-        let undelivered = self.drain(DRAIN_LIMIT).await;
+        let undelivered = self.drain(limit).await;
         self.shared.with(|state| {
             state
                 .registration

@@ -51,6 +51,8 @@ pub struct Stopped {
     pub pid: u32,
     /// Whether it had to be killed. A daemon that answers says `false`.
     pub forced: bool,
+    /// Bytes of finished streams that no peer acknowledged; null where nobody could say.
+    pub undelivered_bytes: Option<u64>,
 }
 
 /// What a daemon says once it is ready: the `data` of the ready line and of `daemon start`.

@@ -124,6 +124,7 @@ impl DaemonApi for Fake {
         Ok(Stopped {
             pid: std::process::id(),
             forced: false,
+            undelivered_bytes: Some(0),
         })
     }
 

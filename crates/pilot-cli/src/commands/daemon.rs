@@ -115,17 +115,24 @@ pub(crate) async fn stop(context: &Context) -> Result<Reply, Failure> {
         Err(error) => Some(pid_of_lock(context).ok_or(error)?),
     };
     let process = pid.and_then(Process::open);
+    // It delivers first what was written.
+    let client = client.with_timeout(Some(STOP_PATIENCE));
     let stopping = client.call(&StopRequest {}).await;
     let stopped = match (process, pid) {
         (Some(process), Some(pid)) => {
             let has_answered = stopping.is_ok();
+            let undelivered_bytes = stopping.ok().and_then(|it| it.undelivered_bytes);
             let forced = tokio::task::spawn_blocking(move || {
                 !(has_answered && process.ends_within(STOP_PATIENCE)) && process.end(STOP_PATIENCE)
             });
             let forced = forced
                 .await
                 .map_err(|error| ApiError::internal(format!("ending it failed: {error}")))?;
-            Stopped { pid, forced }
+            Stopped {
+                pid,
+                forced,
+                undelivered_bytes,
+            }
         }
         // In another PID namespace, or gone since: its word is all there is.
         _ => stopping?,
@@ -135,6 +142,12 @@ pub(crate) async fn stop(context: &Context) -> Result<Reply, Failure> {
     } else {
         format!("stopped, process {}", stopped.pid)
     };
+    if let Some(bytes) = stopped.undelivered_bytes.filter(|bytes| *bytes > 0) {
+        let size = style::bytes(bytes);
+        context.output.warning(&format!(
+            "{size} of ended streams did not arrive: their peers did not answer"
+        ));
+    }
     Reply::new(&stopped, context.output.style.done(&words))
 }
 

@@ -44,10 +44,13 @@ impl DaemonApi for Daemon {
     }
 
     async fn stop(&self, _: StopRequest) -> Result<Stopped, ApiError> {
+        // Said before the end: afterwards there is nobody to ask.
+        let undelivered = self.drain().await;
         self.stop.send_replace(true);
         Ok(Stopped {
             pid: std::process::id(),
             forced: false,
+            undelivered_bytes: Some(undelivered),
         })
     }
 

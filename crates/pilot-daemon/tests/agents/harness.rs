@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pilot::{Rendezvous, StartError};
 use pilot_api::types::{
-    ApproveRequest, Call, HandshakeRequest, HandshakeStatus, PendingRequest, StopRequest,
+    ApproveRequest, Call, HandshakeRequest, HandshakeStatus, PendingRequest, StopRequest, Stopped,
 };
 use pilot_api::{ApiError, Client, PeerRef};
 use pilot_daemon::{Config, Ready, RunError};
@@ -152,9 +152,10 @@ impl Agent {
     }
 
     /// Ends it as `daemon stop` does.
-    pub(crate) async fn stop(self) {
-        self.call(StopRequest {}).await.unwrap();
+    pub(crate) async fn stop(self) -> Stopped {
+        let stopped = self.call(StopRequest {}).await.unwrap();
         self.task.await.unwrap().unwrap();
+        stopped
     }
 }
 

@@ -138,3 +138,18 @@ async fn streams_of_services_cannot_be_taken() {
         ErrorCode::Timeout
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_ended_before_a_daemon_stops_arrives() {
+    let network = Network::new().await;
+    let (one, other) = network.friends("one", "other").await;
+    let bytes: Vec<u8> = (0..600_000_u32).map(|i| (i % 251) as u8).collect();
+    let mut ours = dialled(&one, &other, Port::STDIO).await;
+    say(&mut ours, &bytes).await;
+    // It is gone before anybody looks.
+    assert_eq!(one.stop().await.undelivered_bytes, Some(0));
+    let (_, mut theirs) = other.client.accept(&accept(Port::STDIO)).await.unwrap();
+    let mut got = vec![];
+    let ended = theirs.read_to_end(&mut got).await;
+    assert!(got == bytes, "{} of {}: {ended:?}", got.len(), bytes.len());
+}

@@ -139,6 +139,17 @@ impl RecvSide {
         self.final_size == Some(self.position() + self.readable())
     }
 
+    /// All unread bytes, if the end is here and all before it, and the application has not read the end.
+    pub(crate) fn take_complete(&mut self) -> Option<Vec<u8>> {
+        if self.phase != Phase::Receiving || !self.is_complete() {
+            return None;
+        }
+        let mut bytes = vec![0; usize::try_from(self.readable()).ok()?];
+        let len = self.assembler.read(&mut bytes);
+        bytes.truncate(len);
+        Some(bytes)
+    }
+
     /// Whether a read would give something else than [`Read::Blocked`].
     pub(crate) fn is_readable(&self) -> bool {
         match self.phase {
