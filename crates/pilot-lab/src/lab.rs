@@ -3,10 +3,12 @@
 mod daemon;
 mod host;
 mod machine;
+mod nat;
 mod pair;
 mod process;
 
 use std::cell::Cell;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ use host::Namespace;
 
 pub use daemon::{Daemon, Rendezvous};
 pub use machine::Machine;
+pub use nat::Nat;
 pub use pair::{Pair, befriend, is_mutual, start};
 pub(crate) use process::signal;
 pub use process::{Process, Usage, run};
@@ -64,13 +67,14 @@ impl Shared {
     }
 }
 
-/// An Ethernet switch and its subnet, `10.77.N.0/24`.
+/// An Ethernet switch and its subnet, `10.77.N.0/24` if nothing else is said.
 pub struct Switch {
     shared: Rc<Shared>,
     namespace: Namespace,
-    subnet: u32,
+    /// The first 24 bits of its addresses.
+    network: [u8; 3],
     /// Host numbers given out.
-    next_host: Cell<u32>,
+    next_host: Cell<u8>,
 }
 
 impl Lab {
@@ -90,6 +94,20 @@ impl Lab {
     /// As [`Lab::new`].
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
+        Self::build(seed, None)
+    }
+
+    /// [`Lab::new`] whose switch has the subnet of these 24 bits. Agents try private addresses of others, and `10.77.N` is
+    /// one, only where they have such an address themselves: what shall be the Internet needs others.
+    ///
+    /// # Panics
+    /// As [`Lab::new`].
+    #[must_use]
+    pub fn in_network(network: [u8; 3]) -> Self {
+        Self::build(1, Some(network))
+    }
+
+    fn build(seed: u64, network: Option<[u8; 3]>) -> Self {
         host::remove_leftovers();
         let shared = Rc::new(Shared {
             name: host::unique_name(),
@@ -97,7 +115,7 @@ impl Lab {
             seed,
             next: Cell::new(0),
         });
-        let switch = Switch::new(&shared);
+        let switch = Switch::new(&shared, network);
         Self { shared, switch }
     }
 
@@ -116,7 +134,13 @@ impl Lab {
     /// Another switch, with a subnet of its own.
     #[must_use]
     pub fn add_switch(&self) -> Switch {
-        Switch::new(&self.shared)
+        Switch::new(&self.shared, None)
+    }
+
+    /// Another switch, whose addresses begin with these 24 bits.
+    #[must_use]
+    pub fn add_switch_in(&self, network: [u8; 3]) -> Switch {
+        Switch::new(&self.shared, Some(network))
     }
 
     /// A machine with no interface yet. Its agent's home is the directory of this name.
@@ -154,11 +178,11 @@ impl Lab {
 
     /// Joins two machines by an emulated link of their own, in a subnet of its own. The first machine is end A.
     pub fn link(&self, a: &mut Machine, b: &mut Machine, link: LinkConfig) -> Rc<Cable> {
-        let subnet = self.shared.number();
+        let [x, y, z] = self.shared.private_network();
         let (end_a, end_b) = (a.next_interface(), b.next_interface());
         let cable = self.shared.cable(&end_a, &end_b, link);
-        a.set_up(&end_a.device, &format!("10.77.{subnet}.1"));
-        b.set_up(&end_b.device, &format!("10.77.{subnet}.2"));
+        a.set_up(&end_a.device, Ipv4Addr::new(x, y, z, 1));
+        b.set_up(&end_b.device, Ipv4Addr::new(x, y, z, 2));
         a.keep(cable.clone());
         b.keep(cable.clone());
         cable
@@ -172,6 +196,11 @@ impl Default for Lab {
 }
 
 impl Shared {
+    /// A subnet that nothing else has.
+    fn private_network(&self) -> [u8; 3] {
+        [10, 77, u8::try_from(self.number()).expect("few subnets")]
+    }
+
     fn cable(&self, a: &TapName, b: &TapName, link: LinkConfig) -> Rc<Cable> {
         let seed = self.seed.wrapping_add(u64::from(self.number()) << 32);
         let cable = Cable::new(a, b, link, link, seed);
@@ -180,23 +209,30 @@ impl Shared {
 }
 
 impl Switch {
-    fn new(shared: &Rc<Shared>) -> Self {
-        let subnet = shared.number();
-        let namespace = Namespace::new(&format!("{}s{subnet}", shared.name));
+    fn new(shared: &Rc<Shared>, network: Option<[u8; 3]>) -> Self {
+        let name = format!("{}s{}", shared.name, shared.number());
+        let namespace = Namespace::new(&name);
         namespace.ip("link add br0 type bridge");
         namespace.ip("link set br0 up");
         Self {
             shared: shared.clone(),
             namespace,
-            subnet,
+            network: network.unwrap_or_else(|| shared.private_network()),
             next_host: Cell::new(1),
         }
     }
 
     /// The next free address.
-    fn address(&self) -> String {
+    fn address(&self) -> Ipv4Addr {
         let host = self.next_host.replace(self.next_host.get() + 1);
-        format!("10.77.{}.{host}", self.subnet)
+        let [x, y, z] = self.network;
+        Ipv4Addr::new(x, y, z, host)
+    }
+
+    /// Its subnet, as `ip` reads it.
+    fn network(&self) -> String {
+        let [x, y, z] = self.network;
+        format!("{x}.{y}.{z}.0/24")
     }
 
     fn port(&self) -> String {

@@ -21,7 +21,7 @@ pub use cable::{Cable, End, TapName};
 pub use capture::{Capture, Captured};
 pub use emulator::{Counters, Emulator, MAX_HELD};
 pub use lab::{
-    Daemon, Lab, Machine, Pair, Process, Rendezvous, Switch, Usage, befriend, is_mutual, run,
+    Daemon, Lab, Machine, Nat, Pair, Process, Rendezvous, Switch, Usage, befriend, is_mutual, run,
     start, wait,
 };
 pub use namespace::inside;

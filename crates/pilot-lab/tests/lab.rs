@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pilot_lab::{Captured, End, Lab, Machine, Process, run};
+use pilot_lab::{Captured, End, Lab, Machine, Nat, Process, run};
 use pilot_sim::{LinkConfig, Probability};
 
 fn socket(machine: &Machine) -> UdpSocket {
@@ -170,4 +170,64 @@ fn what_a_killed_laboratory_left_is_removed_by_the_next_one() {
     run(Command::new("ip").args(["netns", "add", &name]));
     let _lab = Lab::new();
     assert!(!Path::new("/run/netns").join(name).exists());
+}
+
+/// What two hosts outside see of a NAT and the host behind it.
+struct Seen {
+    /// The ports that the host's packets to each come from.
+    ports: [u16; 2],
+    /// Whether a packet from a socket that it sent nothing to arrives at it.
+    takes_from_strangers: bool,
+}
+
+fn through(nat: impl Fn(Ipv4Addr) -> Nat) -> Seen {
+    let lab = Lab::in_network([203, 0, 113]);
+    let inside = lab.add_switch_in([192, 168, 1]);
+    let router = lab.nat("nat", nat([192, 168, 1, 2].into()), [&inside, lab.switch()]);
+    let mut host = lab.bare_machine("host");
+    host.connect(&inside);
+    host.route_by(router.address());
+    let outside = [lab.machine("x"), lab.machine("y")].map(|it| {
+        it.route_to(&inside, router.addresses()[1]);
+        (socket(&it), it)
+    });
+    let from = socket(&host);
+    let sources = outside.each_ref().map(|(to, _)| {
+        from.send_to(b"out", to.local_addr().unwrap()).unwrap();
+        to.recv_from(&mut [0; 10]).unwrap().1
+    });
+    // One after another on one way: what comes first tells whether the stranger's came.
+    let (known, machine) = &outside[1];
+    let stranger = socket(machine);
+    stranger.send_to(b"stranger", sources[1]).unwrap();
+    known.send_to(b"known", sources[1]).unwrap();
+    let takes_from_strangers = from.recv(&mut [0; 10]).unwrap() == b"stranger".len();
+    let ports = sources.map(|it| it.port());
+    // What was refused has left no trace that stands in the way, and what is forgotten is not.
+    let mut answered = [stranger.local_addr().unwrap(), known.local_addr().unwrap()];
+    router.forget_connections();
+    for (socket, answered) in [&stranger, known].into_iter().zip(&mut answered) {
+        from.send_to(b"now", *answered).unwrap();
+        *answered = socket.recv_from(&mut [0; 10]).unwrap().1;
+    }
+    let kept = answered.map(|it| it.port() == ports[1]);
+    assert_eq!(kept, [ports[0] == ports[1]; 2]);
+    Seen {
+        ports,
+        takes_from_strangers,
+    }
+}
+
+#[test]
+#[ignore = "needs root for network namespaces; .ci/run runs it"]
+fn each_kind_of_router_maps_and_filters_as_it_says() {
+    let seen = through(Nat::FullCone);
+    assert!(seen.ports[0] == seen.ports[1] && seen.takes_from_strangers);
+    for nat in [Nat::Cone, Nat::Firewall] {
+        let seen = through(|_| nat);
+        let is_same = seen.ports[0] == seen.ports[1];
+        assert!(is_same && !seen.takes_from_strangers, "{nat:?}");
+    }
+    let seen = through(|_| Nat::Symmetric);
+    assert!(seen.ports[0] != seen.ports[1] && !seen.takes_from_strangers);
 }

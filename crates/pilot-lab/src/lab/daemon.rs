@@ -82,6 +82,16 @@ impl Daemon {
         self.end("TERM");
     }
 
+    /// Stops it where it stands (SIGSTOP), as a machine that sleeps.
+    pub fn suspend(&self) {
+        signal(self.pid, "STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&self) {
+        signal(self.pid, "CONT");
+    }
+
     fn end(&self, name: &str) {
         signal(self.pid, name);
         wait("the daemon ends", PATIENCE, || !self.is_alive());

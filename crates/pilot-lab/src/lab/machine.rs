@@ -45,7 +45,7 @@ impl Machine {
             switch.namespace.name, end.device, end.namespace
         ));
         switch.plug_in(&port);
-        self.set_up(&end.device, &switch.address());
+        self.set_up(&end.device, switch.address());
     }
 
     /// Gives it another interface, on a switch, behind an emulated link. Its end A is the machine.
@@ -57,7 +57,7 @@ impl Machine {
         };
         let cable = self.shared.cable(&end, &port, link);
         switch.plug_in(&port.device);
-        self.set_up(&end.device, &switch.address());
+        self.set_up(&end.device, switch.address());
         self.keep(cable.clone());
         cable
     }
@@ -70,12 +70,11 @@ impl Machine {
         }
     }
 
-    pub(super) fn set_up(&mut self, device: &str, address: &str) {
+    pub(super) fn set_up(&mut self, device: &str, address: Ipv4Addr) {
         self.namespace
             .ip(&format!("addr add {address}/24 dev {device}"));
         self.namespace.ip(&format!("link set {device} mtu 1500 up"));
-        self.addresses
-            .push(address.parse().expect("addresses are made here"));
+        self.addresses.push(address);
     }
 
     pub(super) fn keep(&mut self, cable: Rc<Cable>) {
@@ -126,13 +125,19 @@ impl Machine {
             .ip(&format!("route replace default via {router}"));
     }
 
-    /// Makes it a NAT: what it forwards through the interface leaves with its own address there.
-    pub fn masquerade(&self, interface: &str) {
-        let rule = ["-t", "nat", "-A", "POSTROUTING", "-o", interface];
-        run(self
-            .command("iptables")
-            .args(rule)
-            .args(["-j", "MASQUERADE"]));
+    /// Sends everything for a switch's subnet to `router`.
+    pub fn route_to(&self, switch: &Switch, router: Ipv4Addr) {
+        self.namespace
+            .ip(&format!("route replace {} via {router}", switch.network()));
+    }
+
+    /// Gives an interface the next free address of its switch instead of the one it had. Its routes are gone with that.
+    pub fn renumber(&mut self, interface: usize, switch: &Switch) {
+        let (device, new) = (format!("eth{interface}"), switch.address());
+        self.namespace.ip(&format!("addr flush dev {device}"));
+        self.namespace
+            .ip(&format!("addr add {new}/24 dev {device}"));
+        self.addresses[interface] = new;
     }
 
     fn sysctl(&self, name: &str, value: &str) {
