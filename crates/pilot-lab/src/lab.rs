@@ -1,6 +1,8 @@
 //! Machines in network namespaces, on switches, behind routers, joined by emulated links; gone when dropped.
 
+mod asked;
 mod daemon;
+mod files;
 mod host;
 mod machine;
 mod nat;
@@ -20,10 +22,12 @@ use tempfile::TempDir;
 use crate::cable::{Cable, TapName};
 use host::Namespace;
 
+pub use asked::Asked;
 pub use daemon::{Daemon, Rendezvous};
+pub use files::{setting, sha256, write_random};
 pub use machine::Machine;
 pub use nat::Nat;
-pub use pair::{Pair, befriend, is_mutual, start};
+pub use pair::{Pair, befriend, is_mutual, start, start_all};
 pub(crate) use process::signal;
 pub use process::{Process, Usage, run};
 

@@ -21,8 +21,8 @@ pub use cable::{Cable, End, TapName};
 pub use capture::{Capture, Captured};
 pub use emulator::{Counters, Emulator, MAX_HELD};
 pub use lab::{
-    Daemon, Lab, Machine, Nat, Pair, Process, Rendezvous, Switch, Usage, befriend, is_mutual, run,
-    start, wait,
+    Asked, Daemon, Lab, Machine, Nat, Pair, Process, Rendezvous, Switch, Usage, befriend,
+    is_mutual, run, setting, sha256, start, start_all, wait, write_random,
 };
 pub use namespace::inside;
 pub use pilot_sim::{LinkConfig, SimRng};

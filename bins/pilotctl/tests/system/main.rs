@@ -14,33 +14,11 @@ mod transfer;
 
 use std::fs::File;
 use std::path::Path;
-use std::process::Command;
-use std::str::FromStr;
 
-use pilot_lab::{Captured, LinkConfig, Machine, Process, SimRng, run};
-
-/// A number from the environment, or else the one that keeps the run short.
-fn setting<T: FromStr>(name: &str, default: T) -> T {
-    let given = std::env::var(name).ok();
-    given.map_or(default, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is no number"))
-    })
-}
+use pilot_lab::{Captured, LinkConfig, Machine, Process, run, setting, sha256, write_random};
 
 fn perfect() -> [LinkConfig; 3] {
     [LinkConfig::default(); 3]
-}
-
-fn write_random(path: &Path, size: usize) {
-    let mut rng = SimRng::new(size as u64);
-    let blocks = (0..size.div_ceil(32)).flat_map(|_| rng.seed());
-    let bytes: Vec<u8> = blocks.take(size).collect();
-    std::fs::write(path, bytes).expect("the laboratory's directory is ours");
-}
-
-fn sha256(path: &Path) -> Vec<u8> {
-    run(Command::new("sha256sum").arg(path)).stdout[..64].to_vec()
 }
 
 /// Pipes a file from one agent to another by `connect` and `recv`.

@@ -129,7 +129,12 @@ impl Machine {
     /// # Panics
     /// If it does not come up.
     pub fn daemon(&self, arguments: &[&str]) -> Daemon {
-        let ready = self.data(&[&["daemon", "start"], arguments].concat());
+        let start = self.ask(&[&["daemon", "start"], arguments].concat());
+        self.daemon_of(start.data().0)
+    }
+
+    /// The daemon that is ready by the data of `daemon start`.
+    pub(super) fn daemon_of(&self, ready: Value) -> Daemon {
         let pid = ready["pid"].as_u64().and_then(|pid| pid.try_into().ok());
         let pid = pid.unwrap_or_else(|| panic!("no pid in {ready}"));
         assert!(self.is_home_of(pid), "{pid} runs elsewhere: {ready}");

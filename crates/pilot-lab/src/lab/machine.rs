@@ -191,16 +191,8 @@ impl Machine {
     /// If it does not answer by one document.
     #[must_use]
     pub fn json(&self, arguments: &[&str]) -> (Value, i32) {
-        let output = self
-            .pilotctl(&[&["--json"], arguments].concat())
-            .output()
-            .expect("pilotctl starts");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let value = serde_json::from_str(&text).unwrap_or_else(|error| {
-            let words = String::from_utf8_lossy(&output.stderr);
-            panic!("{arguments:?}: {error}: {text:?} {words}")
-        });
-        (value, output.status.code().expect("it ends by itself"))
+        let (value, code, _) = self.ask(arguments).answer();
+        (value, code)
     }
 
     /// The data of a command that must succeed.
@@ -208,10 +200,7 @@ impl Machine {
     /// # Panics
     /// If it does not.
     pub fn data(&self, arguments: &[&str]) -> Value {
-        let (mut value, code) = self.json(arguments);
-        let is_ok = code == 0 && value["status"] == "ok";
-        assert!(is_ok, "{arguments:?}: exit {code}: {value}");
-        value["data"].take()
+        self.ask(arguments).data().0
     }
 
     /// Captures what passes an interface from now on.

@@ -75,6 +75,22 @@ pub fn start(machine: &Machine, name: &str, rendezvous: &Rendezvous) -> Daemon {
     machine.daemon(&["--hostname", name, "--rendezvous", &rendezvous.url])
 }
 
+/// Starts agents of these names, all at once.
+///
+/// # Panics
+/// If one does not come up.
+pub fn start_all(agents: &[(&Machine, &str)], rendezvous: &Rendezvous) -> Vec<Daemon> {
+    let begin = |(machine, name): &(&Machine, &str)| {
+        let place = ["--hostname", name, "--rendezvous", &rendezvous.url];
+        machine.ask(&[&["daemon", "start"], &place[..]].concat())
+    };
+    let started: Vec<_> = agents.iter().map(begin).collect();
+    let ready = agents.iter().zip(started);
+    ready
+        .map(|((machine, _), start)| machine.daemon_of(start.data().0))
+        .collect()
+}
+
 /// Lets one agent knock at another by its hostname and that one approve it, and waits until both trust.
 ///
 /// # Panics

@@ -1,0 +1,7 @@
+//! Agents behind the kernel's own NATs: real daemons on machines of their own. Needs root, `ip` and `iptables`; `PILOTCTL`
+//! names the program, with `pilot-rendezvous` beside it.
+
+#![allow(clippy::print_stdout, reason = "the figures of a run are its output")]
+
+mod pairs;
+mod sites;
