@@ -3,5 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "the figures of a run are its output")]
 
+mod moves;
 mod pairs;
+mod roaming;
 mod sites;
