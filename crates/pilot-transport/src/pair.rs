@@ -226,7 +226,7 @@ impl Pair {
         let is_busy = arrival.is_some()
             || deadlines
                 .clone()
-                .any(|deadline| !matches!(deadline.timer, "idle" | "keep_alive"));
+                .any(|deadline| !matches!(deadline.timer, "idle" | "keep_alive" | "lull"));
         let timers = deadlines.map(|deadline| deadline.at);
         let next = arrival.into_iter().chain(timers).min()?;
         Some((next, is_busy))

@@ -14,6 +14,9 @@ use crate::transport::Transport;
 
 /// With streams open and no keep-alive configured, a session pings as many times in an idle timeout.
 const PINGS_PER_IDLE_TIMEOUT: u32 = 3;
+/// The least pause in what comes on streams after which the path is asked for. A path that was lost is then noticed, with the
+/// half second of [`Timer::Silence`] that follows, soon enough to be replaced within a second.
+const LULL: Duration = Duration::from_millis(100);
 /// RFC 9000 §10.1: the idle period is "at least three times the current PTO".
 const IDLE_TIMEOUTS: u32 = 3;
 
@@ -53,10 +56,12 @@ impl Transport {
             return Err(PeerError::Empty);
         }
         let (mut is_ack_eliciting, mut is_taken, mut is_probing) = (false, true, true);
+        let mut has_bytes = false;
         for frame in Frames::new(payload) {
             let frame = frame.map_err(PeerError::Frame)?;
             is_ack_eliciting |= frame.is_ack_eliciting();
             is_probing &= is_probing_frame(&frame);
+            has_bytes |= matches!(frame, Frame::Stream(_));
             is_taken &= self.handle_frame(now, &datagram, &frame)? == Taken::Yes;
             if self.is_closing() {
                 return Ok(());
@@ -78,6 +83,7 @@ impl Transport {
         }
         self.activity.has_sent = false;
         self.arm_idle(now);
+        self.arm_lull(now, has_bytes);
         self.arm_recovery();
         Ok(())
     }
@@ -173,6 +179,17 @@ impl Transport {
             Some(timeout / PINGS_PER_IDLE_TIMEOUT)
         };
         self.config.keep_alive.or_else(for_streams)
+    }
+
+    /// Who only receives sends nothing by itself, and would not notice that its own NAT forgot it: when a stream's bytes came
+    /// and no more do, the peer is asked once.
+    fn arm_lull(&mut self, now: Instant, has_bytes: bool) {
+        if self.streams.is_empty() {
+            self.timers.stop(Timer::Lull as usize);
+        } else if has_bytes {
+            let at = now + LULL.max(self.probe_timeout());
+            self.timers.set(Timer::Lull as usize, at);
+        }
     }
 
     /// Something was heard, or said that wants an answer: idle time starts anew.

@@ -19,6 +19,9 @@ pub(crate) enum Timer {
     Idle,
     /// A PING keeps the session alive.
     KeepAlive,
+    /// A stream's bytes came, and no more do: a PING asks whether the path still carries. Fires once after the last of
+    /// them; stopped when no stream is left.
+    Lull,
     /// The challenge on a new path is repeated, or the path given up. Stopped by the response.
     Validation,
     /// What is in flight on the path before a migration is lost. Fires once after a migration.
@@ -42,6 +45,7 @@ pub(crate) const fn timers() -> Timers {
         "pacing",
         "idle",
         "keep_alive",
+        "lull",
         "validation",
         "retire",
         "drain",

@@ -193,6 +193,9 @@ impl Transport {
         if self.timers.take_if_due(Timer::KeepAlive as usize, now) {
             self.activity.is_ping_due |= self.keep_alive().is_some();
         }
+        if self.timers.take_if_due(Timer::Lull as usize, now) {
+            self.activity.is_ping_due |= !self.streams.is_empty();
+        }
         self.handle_recovery_timeout(now);
         self.handle_path_timeout(now);
     }
@@ -272,8 +275,11 @@ impl Transport {
         self.rest_without_streams();
     }
 
-    /// The last stream may be over: nothing needs to be kept alive for it.
+    /// The last stream may be over: nothing needs to be kept alive for it, and nothing comes on it.
     fn rest_without_streams(&mut self) {
+        if self.streams.is_empty() {
+            self.timers.stop(Timer::Lull as usize);
+        }
         if self.keep_alive().is_none() {
             self.timers.stop(Timer::KeepAlive as usize);
         }

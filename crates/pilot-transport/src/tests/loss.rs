@@ -150,6 +150,38 @@ fn silence_is_told_after_half_a_second_to_two_whatever_the_round_trip() {
 }
 
 #[test]
+fn who_only_receives_notices_within_a_second_that_nothing_arrives_any_more() {
+    let mut pair = pair(Link::default());
+    // A round trip is known.
+    pair.ends[1].ping(pair.now);
+    pair.settle();
+    let id = pair.ends[0].open_stream(pair.now).unwrap();
+    pair.ends[0].write(pair.now, id, b"and then").unwrap();
+    pair.settle();
+    pair.take_events(1);
+    pair.link = DEAD;
+    let start = pair.now;
+    while !pair.take_events(1).contains(&Event::Silent) {
+        assert!(pair.turn());
+    }
+    assert!(pair.now - start < Duration::from_millis(700));
+}
+
+#[test]
+fn a_pause_of_the_peer_costs_one_ping() {
+    let mut pair = pair(Link::default());
+    let id = pair.ends[0].open_stream(pair.now).unwrap();
+    pair.ends[0].write(pair.now, id, b"and then").unwrap();
+    pair.settle();
+    let before = pair.ends[1].stats().packets_sent;
+    let start = pair.now;
+    while pair.now < start + Duration::from_secs(10) {
+        pair.turn();
+    }
+    assert_eq!(pair.ends[1].stats().packets_sent - before, 1);
+}
+
+#[test]
 fn a_silent_peer_is_probed_ever_more_rarely_and_then_given_up() {
     let mut pair = pair(Link::default());
     pair.say(0, b"hello");
