@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use pilot_lab::{LinkConfig, Machine, Nat, Process, Switch, sha256, wait, write_random};
@@ -15,6 +15,9 @@ use super::sites::{AWAY, Behind, Internet, Site, befriend_all};
 
 /// What a loaded machine may add to figures that are printed and judged elsewhere.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a router is away that gets another address: longer than its line's queue.
+const RECONNECTION: Duration = Duration::from_millis(100);
 
 /// An agent with two homes. It is in the first one until it moves.
 pub(crate) struct Roamer {
@@ -48,9 +51,14 @@ impl Roamer {
         self.site.routers[0].restart_nat(&(20_000..=30_000));
     }
 
-    /// Its provider gives its router another address.
+    /// Its provider gives its router another address, and nothing passes until all that was on its way is gone: so nothing
+    /// that the agent answers tells the peer where it is now.
     pub(crate) fn renumber_router(&mut self, internet: &Internet) {
-        self.site.routers[0].renumber(1, internet.lab.switch());
+        let router = &mut self.site.routers[0];
+        router.set_link("eth1", false);
+        sleep(RECONNECTION);
+        router.renumber(1, internet.lab.switch());
+        router.set_link("eth1", true);
     }
 }
 
@@ -119,7 +127,7 @@ impl World {
         event(self);
         let limit = Duration::from_secs(size as u64 / self.rate) * 2 + PATIENCE * 3;
         let ends = [sender.wait(limit), receiver.wait(limit)];
-        assert!(ends.iter().all(|end| end.success()), "{ends:?}");
+        assert!(ends.iter().all(ExitStatus::success), "{ends:?}");
         let longest = arrival.thread.join().expect("a file can be written");
         assert_eq!(sha256(&sent), sha256(&received));
         longest
