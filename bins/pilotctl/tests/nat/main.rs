@@ -5,5 +5,6 @@
 
 mod moves;
 mod pairs;
+mod relay;
 mod roaming;
 mod sites;

@@ -99,6 +99,57 @@ fn a_direct_transfer_does_not_notice_that_the_rendezvous_is_gone() {
 
 #[test]
 #[ignore = "needs root for network namespaces; .ci/run runs it"]
+fn a_transfer_by_the_relay_goes_on_when_its_sender_comes_to_an_easier_network() {
+    let size: usize = setting("PILOT_MOVE_MB", 20);
+    let mut world = World::new([Behind::Symmetric, Behind::Cone], FAST);
+    let paths = world.paths();
+    assert_eq!(paths, ["relay", "relay"]);
+    let gap = world.pipe_through(size * 1_000_000, |world| world.alice.go());
+    let direct = world.until_direct();
+    println!(
+        "from the relay to a direct path: longest gap {} ms, direct {direct:.0?} after the last byte",
+        gap.as_millis()
+    );
+    assert!(gap <= PATIENCE, "{gap:?}");
+}
+
+#[test]
+#[ignore = "needs root for network namespaces; .ci/run runs it"]
+fn a_transfer_by_the_relay_goes_on_when_its_receiver_moves() {
+    let size: usize = setting("PILOT_MOVE_MB", 20);
+    let mut world = World::new([Behind::Symmetric; 2], FAST);
+    let gap = world.pipe_through(size * 1_000_000, |world| world.bob.go());
+    // Alice's router is a hard one as before.
+    assert_eq!(world.paths(), ["relay", "relay"]);
+    println!(
+        "by the relay, the receiver moves: longest gap {} ms",
+        gap.as_millis()
+    );
+    assert!(gap <= PATIENCE, "{gap:?}");
+}
+
+#[test]
+#[ignore = "needs root for network namespaces; .ci/run runs it"]
+fn an_agent_that_restarts_without_a_rendezvous_reaches_whom_it_knew() {
+    let mut world = World::new([Behind::Cone, Behind::FullCone], FAST);
+    world.until_direct();
+    let rendezvous = world.internet.rendezvous.take().expect("it runs");
+    let url = rendezvous.url.clone();
+    rendezvous.kill();
+    let alice = &mut world.alice.site;
+    alice.kill(false);
+    let daemon = alice.machine.daemon(&["--rendezvous", &url]);
+    alice.daemon = Some(daemon);
+    let (answer, took) = alice.machine.ask(&["ping", "bob"]).data();
+    println!(
+        "without a rendezvous: {} after {took:.0?}",
+        answer["results"][0]
+    );
+    assert_eq!(answer["results"][0]["path"], "direct");
+}
+
+#[test]
+#[ignore = "needs root for network namespaces; .ci/run runs it"]
 fn an_agent_that_was_stopped_talks_again_when_it_goes_on() {
     let outage = outage();
     let world = World::new([Behind::Cone; 2], FAST);

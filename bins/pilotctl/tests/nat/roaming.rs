@@ -98,10 +98,14 @@ impl World {
         }
     }
 
-    /// Whether both have a direct path to each other.
-    pub(crate) fn is_direct(&self) -> bool {
+    /// What each says of its path to the other.
+    pub(crate) fn paths(&self) -> [String; 2] {
         let (alice, bob) = (&self.alice.site, &self.bob.site);
-        alice.path_to(bob) == "direct" && bob.path_to(alice) == "direct"
+        [alice.path_to(bob), bob.path_to(alice)]
+    }
+
+    pub(crate) fn is_direct(&self) -> bool {
+        self.paths().iter().all(|path| path == "direct")
     }
 
     pub(crate) fn until_direct(&self) -> Duration {
