@@ -35,6 +35,11 @@ lab filter="":
     cargo build --release
     PILOTCTL="$PWD/target/release/pilotctl" cargo test --release -p pilot-lab -p pilotctl --tests -- --ignored --nocapture --test-threads 1 {{filter}}
 
+# Agents behind every pair of the kernel's NATs, and on the move, at the sizes and times of a release (root).
+nat-lab megabytes="200" seconds="60":
+    cargo build --release
+    PILOTCTL="$PWD/target/release/pilotctl" PILOT_MOVE_MB={{megabytes}} PILOT_OUTAGE_SECONDS={{seconds}} PILOT_BENCH_MB=1000 cargo test --release -p pilotctl --test nat -- --ignored --nocapture --test-threads 1
+
 # Many crashes of agents and rendezvous in traffic (root).
 crashes count="50" seed="1":
     cargo build --release
