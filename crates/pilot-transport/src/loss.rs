@@ -12,6 +12,8 @@ const PACKET_THRESHOLD: u64 = 3;
 const PERSISTENT_THRESHOLD: u32 = 3;
 /// RFC 9002 §6.2.4: "one or two datagrams" a probe timeout.
 const PROBES: u32 = 2;
+/// Probe timeouts in a row after which the next probe is at least four of the first away.
+const BACKED_OFF: u32 = 2;
 /// Probes never come rarer than this: a peer that wakes up is noticed.
 const MAX_PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 /// 2^10 times any probe timeout is beyond the maximum above.
@@ -24,6 +26,8 @@ pub(crate) struct LossDetector {
     next_number: u64,
     /// Probe timeouts in a row without an acknowledgement.
     silence: u32,
+    /// [`Self::silence`] when the peer was heard last.
+    heard_at: u32,
     /// Ack-eliciting packets to send whatever the window says.
     probes_due: u32,
     last_sent_at: Option<Instant>,
@@ -70,7 +74,16 @@ impl LossDetector {
     /// Something in flight was acknowledged: the path is alive.
     pub(crate) const fn on_progress(&mut self) {
         self.silence = 0;
+        self.heard_at = 0;
         self.probes_due = 0;
+    }
+
+    /// The peer was heard. Whether that is worth a probe out of turn: the next one may be far away by now, and the path
+    /// works again. Once for each probe timeout, whatever the peer sends.
+    pub(crate) const fn is_back(&mut self) -> bool {
+        let is_news = self.silence >= BACKED_OFF && self.silence > self.heard_at;
+        self.heard_at = self.silence;
+        is_news
     }
 
     /// Moves the packets of `path` that are lost now to `out`; gives when the next one will be.

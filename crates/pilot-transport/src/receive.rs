@@ -82,6 +82,7 @@ impl Transport {
             }
         }
         self.activity.has_sent = false;
+        self.activity.is_ping_due |= self.loss.is_back();
         self.arm_idle(now);
         self.arm_lull(now, has_bytes);
         self.arm_recovery();

@@ -112,6 +112,27 @@ fn a_ping_leaves_although_the_window_is_full_and_ends_the_wait_for_a_probe() {
 }
 
 #[test]
+fn who_hears_a_silent_peer_repairs_what_was_lost_without_waiting_for_a_probe() {
+    let mut pair = pair(Link::default());
+    let warm_up = pair.say(0, b"a round trip sample");
+    pair.settle();
+    pair.read(1, warm_up, &mut vec![]);
+    pair.link = DEAD;
+    let id = pair.say(0, &pattern(100_000, 1));
+    while pair.ends[0].silence() < 6 {
+        pair.turn();
+    }
+    pair.link = Link::default();
+    let start = pair.now;
+    pair.ends[1].ping(pair.now);
+    let mut data = vec![];
+    pair.settle();
+    assert!(pair.read(1, id, &mut data), "it is whole");
+    assert_eq!(data.len(), 100_000);
+    assert!(pair.now - start < Duration::from_secs(1));
+}
+
+#[test]
 fn silence_is_told_after_half_a_second_to_two_whatever_the_round_trip() {
     for delay_ms in [5, 150, 400, 900] {
         let link = Link {
