@@ -8,14 +8,15 @@ use crate::error::ApiError;
 use crate::types::{
     AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
     ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
-    DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, FileSent, FindRequest,
-    Found, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
-    Knocked, LookedUp, LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest,
-    PingRequest, Pong, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest,
-    RejectRequest, Rejected, SendDatagramRequest, SendFileRequest, SendMessageRequest,
-    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped,
-    SubscribeRequest, Subscribed, TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted,
-    UntrustRequest, Untrusted, VisibilitySet,
+    DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, ExplainRequest,
+    Explained, FileSent, FindRequest, Found, HandshakeRequest, HostnameSet, Inbox,
+    InboxReadRequest, InboxRequest, Info, InfoRequest, Knocked, LookedUp, LookupRequest,
+    MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong, PublishRequest,
+    ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected,
+    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
+    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed,
+    TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted,
+    VisibilitySet,
 };
 
 /// The two directions of a stream in one object.
@@ -83,6 +84,8 @@ daemon_api! {
     trust: TrustRequest => Trusted;
     /// One round trip.
     ping: PingRequest => Pong;
+    /// Why packets to an agent travel as they do.
+    explain: ExplainRequest => Explained;
     /// Puts a message into an agent's inbox.
     send_message: SendMessageRequest => MessageSent;
     /// Messages that came.

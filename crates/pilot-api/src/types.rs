@@ -8,6 +8,7 @@ mod daemon;
 mod datagram;
 mod discovery;
 mod event;
+mod explain;
 mod field;
 mod file;
 mod message;
@@ -36,6 +37,7 @@ pub use discovery::{
     Pong,
 };
 pub use event::{Event, EventLine, EventPublished, PublishRequest, SubscribeRequest, Subscribed};
+pub use explain::{ExplainRequest, Explained, PathCandidate};
 pub use file::{FileSent, Received, ReceivedFile, ReceivedRequest, SendFileRequest};
 pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
@@ -141,6 +143,7 @@ calls_with_deadline! {
     "/v1/lookup" LookupRequest => LookedUp;
     "/v1/handshake" HandshakeRequest => Knocked;
     "/v1/ping" PingRequest => Pong;
+    "/v1/explain" ExplainRequest => Explained;
     "/v1/bench" BenchRequest => Benched;
     "/v1/datagrams" SendDatagramRequest => DatagramSent;
     "/v1/datagrams/receive" ReceiveDatagramsRequest => Datagrams;

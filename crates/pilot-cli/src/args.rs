@@ -133,6 +133,16 @@ pub(crate) enum Command {
     },
     /// Measure the round trip to an agent
     Ping(PingArgs),
+    /// Why packets to an agent travel as they do, and what would bring a better path
+    Explain {
+        /// The agent
+        peer: PeerRef,
+    },
+    /// How long it takes to reach an agent, and by which path
+    Traceroute {
+        /// The agent
+        peer: PeerRef,
+    },
     /// Exchange bytes with a port of an agent: a message, or what is piped in
     Connect(ConnectArgs),
     /// Send data to a port of an agent and read the answer

@@ -4,6 +4,7 @@ mod config;
 mod daemon;
 mod discovery;
 mod events;
+mod explain;
 mod files;
 mod inbox;
 mod message;
@@ -58,6 +59,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Untrust { peer } => trust::untrust(context, peer).await,
         Command::Trust(args) => trust::trust(context, args.search).await,
         Command::Ping(args) => ping::ping(context, args).await,
+        Command::Explain { peer } => explain::explain(context, peer).await,
+        Command::Traceroute { peer } => explain::traceroute(context, peer).await,
         Command::Connect(args) => stream::connect(context, args).await,
         Command::Send(args) => stream::send(context, args).await,
         Command::Recv(args) => recv::recv(context, &args).await,

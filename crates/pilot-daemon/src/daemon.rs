@@ -2,6 +2,7 @@
 
 mod commands;
 mod events;
+mod explain;
 mod files;
 mod messages;
 mod profile;

@@ -29,6 +29,7 @@ mod clock;
 mod datagrams;
 mod driver;
 mod error;
+mod explain;
 mod interfaces;
 mod listener;
 mod node;
@@ -47,12 +48,14 @@ pub use error::{
     AcceptError, DialError, ListenError, LookupError, ProfileError, RegisterError, StartError,
     StreamError, TicketError, TrustError,
 };
+pub use explain::{Explanation, NextStep, PathCandidate};
 pub use listener::{Listener, Peer};
 pub use node::{DialOptions, Node};
 pub use peers::{
     ConnectionStatus, Found, Knocked, NodeStatus, PathKind, PeerStatus, Pong, ProfileChange,
     RendezvousStatus,
 };
+pub use pilot_node::PathState;
 pub use pilot_trust::{LearntBy, PendingKnock, Terms, TrustedPeer};
 pub use pilot_types::{Address, AgentId, Hostname, NodeId, Port, Tag, UnixTime};
 pub use pilot_wire::{ErrorCode, Scope, TraceParent};

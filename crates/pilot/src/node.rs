@@ -443,7 +443,7 @@ impl Node {
             agent: peer.agent,
             hostname: peer.hostname,
             path: PathKind::from(&peer.path),
-            relay: None,
+            relay: crate::explain::relay_of(peer.path).map(|addr| addr.to_string()),
             rtt: peer.rtt,
             remote: peer.path.remote(),
         };

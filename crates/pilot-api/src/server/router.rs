@@ -22,12 +22,12 @@ use crate::daemon_api::DaemonApi;
 use crate::error::{ApiError, ErrorCode};
 use crate::types::{
     AcceptRequest, ApproveRequest, BenchRequest, Call, ConnectionsRequest, DeregisterRequest,
-    DialRequest, DisconnectRequest, EventLine, FindRequest, HandshakeRequest, InboxReadRequest,
-    InboxRequest, InfoRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest,
-    PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, SendDatagramRequest,
-    SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
-    StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest, TicketRequest,
-    TrustRequest, UntrustRequest, Verb,
+    DialRequest, DisconnectRequest, EventLine, ExplainRequest, FindRequest, HandshakeRequest,
+    InboxReadRequest, InboxRequest, InfoRequest, LookupRequest, PeersRequest, PendingRequest,
+    PingRequest, PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest,
+    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
+    SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest,
+    TicketRequest, TrustRequest, UntrustRequest, Verb,
 };
 
 /// The deadline of a request that names none.
@@ -107,6 +107,7 @@ pub(super) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         untrust: UntrustRequest;
         trust: TrustRequest;
         ping: PingRequest;
+        explain: ExplainRequest;
         send_message: SendMessageRequest;
         inbox: InboxRequest;
         inbox_read: InboxReadRequest;

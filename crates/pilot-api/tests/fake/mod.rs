@@ -312,6 +312,26 @@ impl DaemonApi for Fake {
         })
     }
 
+    async fn explain(&self, request: ExplainRequest) -> Result<Explained, ApiError> {
+        Ok(Explained {
+            agent: resolve(&request.peer).await?,
+            chosen: PathKind::Relay,
+            candidates: vec![PathCandidate {
+                kind: "relay".into(),
+                addr: Some("192.0.2.1:9000".into()),
+                state: "in_use".into(),
+                rtt_ms: Some(22.4),
+                why: "no direct path answers".into(),
+            }],
+            nat: NatInfo::unknown(),
+            relay: Some("192.0.2.1:9000".into()),
+            rtt_ms: Some(22.4),
+            trusted: true,
+            rendezvous: vec![],
+            next_step: Some("wait".into()),
+        })
+    }
+
     async fn send_message(&self, request: SendMessageRequest) -> Result<MessageSent, ApiError> {
         let peer = resolve(&request.peer).await?;
         let reply = request.wait_ms.map(|_| MessageReply {

@@ -38,7 +38,8 @@ fn info_words(info: &Info, style: Style) -> String {
             "nat",
             format!(
                 "mapping {}, filtering {}",
-                info.nat.mapping, info.nat.filtering
+                style::or_dash(info.nat.mapping.as_ref()),
+                style::or_dash(info.nat.filtering.as_ref())
             ),
         ),
         ("endpoints", joined(&info.endpoints)),

@@ -6,14 +6,15 @@ use pilot::{DialOptions, Knocked, ProfileChange, Scope, Target, Terms};
 use pilot_api::types::{
     self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
     ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
-    DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, FileSent, FindRequest,
-    Found, HandshakeRequest, HandshakeStatus, HostnameSet, Inbox, InboxReadRequest, InboxRequest,
-    Info, InfoRequest, LookedUp, LookupRequest, MessageSent, NatInfo, Peers, PeersRequest, Pending,
-    PendingRequest, PingRequest, Pong, PublicKey, PublishRequest, ReceiveDatagramsRequest,
-    Received, ReceivedRequest, RejectRequest, Rejected, SendDatagramRequest, SendFileRequest,
-    SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
-    StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TicketIssued, TicketRequest,
-    TrustRequest, Trusted, UntrustRequest, Untrusted, VisibilitySet,
+    DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, ExplainRequest,
+    Explained, FileSent, FindRequest, Found, HandshakeRequest, HandshakeStatus, HostnameSet, Inbox,
+    InboxReadRequest, InboxRequest, Info, InfoRequest, LookedUp, LookupRequest, MessageSent,
+    NatInfo, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong, PublicKey,
+    PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected,
+    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
+    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed,
+    TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted,
+    VisibilitySet,
 };
 use pilot_api::{ApiError, BoxStream, DaemonApi, PeerRef};
 use pilot_types::{NetworkId, Port, UnixTime};
@@ -263,6 +264,10 @@ impl DaemonApi for Daemon {
             rtt_ms: pong.rtt.as_secs_f64() * 1000.0,
             path: view::path(pong.path),
         })
+    }
+
+    async fn explain(&self, request: ExplainRequest) -> Result<Explained, ApiError> {
+        self.explain_paths(request).await
     }
 
     async fn send_message(&self, request: SendMessageRequest) -> Result<MessageSent, ApiError> {

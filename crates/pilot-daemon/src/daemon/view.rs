@@ -100,12 +100,16 @@ pub(super) const fn path(path: PathKind) -> types::PathKind {
     }
 }
 
+pub(super) fn millis(duration: std::time::Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
+
 pub(super) fn peer(status: PeerStatus) -> PeerSummary {
     PeerSummary {
         agent: summary(status.agent, status.hostname),
         path: path(status.path),
         relay: status.relay,
-        rtt_ms: status.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+        rtt_ms: status.rtt.map(millis),
         encrypted: true,
         authenticated: true,
     }

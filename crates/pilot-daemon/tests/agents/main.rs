@@ -7,6 +7,7 @@ mod files;
 mod harness;
 mod messages;
 mod metrics;
+mod paths;
 mod refusals;
 mod restarts;
 mod streams;
