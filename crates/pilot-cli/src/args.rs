@@ -178,6 +178,8 @@ pub(crate) enum Command {
         /// Its number, as connections shows it
         id: u64,
     },
+    /// Look for what commonly goes wrong, and name the cure
+    Doctor,
     /// The version of this program
     Version,
     /// A completion script, for the shell to read

@@ -3,6 +3,7 @@
 mod config;
 mod daemon;
 mod discovery;
+mod doctor;
 mod events;
 mod explain;
 mod files;
@@ -66,6 +67,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Recv(args) => recv::recv(context, &args).await,
         Command::SendMessage(args) => message::send_message(context, args).await,
         Command::Inbox(args) => inbox::inbox(context, args).await,
+        Command::Doctor => doctor::doctor(context).await,
         Command::Version => profile::version(),
         Command::Demo { keep } => demo::run(context, keep).await,
     }
