@@ -165,8 +165,9 @@ fn an_agent_that_was_stopped_talks_again_when_it_goes_on() {
         let (took, path) = (awake.elapsed(), &ping["results"][0]["path"]);
         let direct = world.until_direct();
         println!(
-            "{} stopped for {outage:?}: traffic {took:.0?} after it goes on, by {path}, direct {direct:.0?} later",
-            stopped.name
+            "{} stopped for {outage:?}: traffic {} ms after it goes on, by {path}, direct {direct:.0?} later",
+            stopped.name,
+            took.as_millis()
         );
     }
 }
