@@ -129,19 +129,19 @@ pub struct RendezvousInfo {
 /// NAT behaviour in the words of RFC 4787; `unknown` where nothing is known.
 #[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct NatInfo {
-    /// How it maps; null as long as that was not measured.
-    pub mapping: Option<String>,
-    /// What it lets in; null as long as that was not measured.
-    pub filtering: Option<String>,
+    /// How it maps.
+    pub mapping: String,
+    /// What it lets in.
+    pub filtering: String,
 }
 
 impl NatInfo {
     /// Nothing is known.
     #[must_use]
-    pub const fn unknown() -> Self {
+    pub fn unknown() -> Self {
         Self {
-            mapping: None,
-            filtering: None,
+            mapping: "unknown".to_owned(),
+            filtering: "unknown".to_owned(),
         }
     }
 }

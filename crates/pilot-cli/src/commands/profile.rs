@@ -38,8 +38,8 @@ fn info_words(info: &Info, style: Style) -> String {
             "nat",
             format!(
                 "mapping {}, filtering {}",
-                style::or_dash(info.nat.mapping.as_ref()),
-                style::or_dash(info.nat.filtering.as_ref())
+                style::clean(&info.nat.mapping),
+                style::clean(&info.nat.filtering)
             ),
         ),
         ("endpoints", joined(&info.endpoints)),

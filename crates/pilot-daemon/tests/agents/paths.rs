@@ -35,7 +35,7 @@ async fn a_direct_path_is_the_one_in_use_and_needs_nothing() {
     assert_eq!(used.len(), 1, "{explained:?}");
     assert!(used[0].addr.as_ref().unwrap().starts_with("127.0.0.1:"));
     assert_eq!((explained.relay, explained.next_step), (None, None));
-    assert_eq!(explained.nat.mapping, None);
+    assert_eq!(explained.nat.mapping, "unknown");
     let peers = one.call(PeersRequest::default()).await.unwrap();
     assert!(
         peers

@@ -135,7 +135,7 @@ fn transferring(seed: u64) -> (World, HostId, HostId) {
     let (mut world, alice, bob) = behind(seed, [Behind::Two, Behind::Two]);
     for host in [alice, bob] {
         let link = LinkConfig {
-            rate: Some(2_500_000),
+            rate: Some(20_000_000),
             ..LinkConfig::delay(Duration::from_millis(10))
         };
         world.sim.network.set_link(host, link);
