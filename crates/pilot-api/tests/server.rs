@@ -282,6 +282,22 @@ async fn what_is_no_request_is_refused_in_words() {
 }
 
 #[tokio::test]
+async fn a_body_that_is_announced_too_long_is_refused_before_it_comes() {
+    let running = Running::start();
+    for path in ["/v1/ping", "/v1/messages"] {
+        let mut stream = UnixStream::connect(running.socket()).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 999999999999\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(answer.contains("is longer than"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn hostile_bytes_do_not_hurt_the_server() {
     let running = Running::start();
     let mut state = 0x9E37_79B9_u32;

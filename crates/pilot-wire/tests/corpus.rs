@@ -5,9 +5,10 @@ mod replay;
 
 use pilot_types::{AgentId, BootId, PacketNumber, Port, StreamId, UnixTime};
 use pilot_wire::{
-    Authority, DataHeader, EcnCounts, ErrorCode, Frame, HandshakeHeader, Hello, HelloAnswer,
-    Inception, KeyAnswer, KeyQuery, LogEntry, LogKey, PacketKind, Rotation, SignedBytes,
-    StreamFrame, StreamHeader, TransportParams, VERSION, encode_ack, fuzz,
+    Authority, DataHeader, EcnCounts, ErrorCode, EventAnswer, EventFrame, EventRequest, FileAnswer,
+    FileHead, FileId, FileName, FileVerdict, Frame, HandshakeHeader, Hello, HelloAnswer, Inception,
+    KeyAnswer, KeyQuery, LogEntry, LogKey, PacketKind, Rotation, SignedBytes, StreamFrame,
+    StreamHeader, Topic, TopicFilter, TransportParams, VERSION, encode_ack, encode_postcard, fuzz,
 };
 
 #[test]
@@ -23,6 +24,16 @@ fn wire_headers() {
 #[test]
 fn identity_log() {
     replay::replay("identity_log", fuzz::identity);
+}
+
+#[test]
+fn files() {
+    replay::replay("files", fuzz::files);
+}
+
+#[test]
+fn events() {
+    replay::replay("events", fuzz::events);
 }
 
 fn frames() -> Vec<Vec<u8>> {
@@ -91,6 +102,8 @@ fn encoded(frame: &Frame<'_>) -> Vec<u8> {
     bytes
 }
 
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 const PARAMS: TransportParams = TransportParams {
     max_data: 1 << 20,
     max_stream_data: 1 << 18,
@@ -151,9 +164,7 @@ fn headers() -> Vec<Vec<u8>> {
         body: b"a key",
     };
     let stream = StreamHeader {
-        trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-            .parse()
-            .ok(),
+        trace: TRACE.parse().ok(),
         metadata: b"metadata".to_vec(),
         ..StreamHeader::new(Port::new(50_000), Port::STDIO)
     };
@@ -212,10 +223,59 @@ fn entries() -> Vec<Vec<u8>> {
     ]
 }
 
+fn file_words() -> Vec<Vec<u8>> {
+    let name = |text: &str| text.parse::<FileName>().expect("a file's name");
+    let head = |text, trace: &str| FileHead {
+        id: FileId::new([1; 16]),
+        name: name(text),
+        size: 70_000,
+        trace: trace.parse().ok(),
+    };
+    vec![
+        encode_postcard(&head("report.pdf", TRACE)),
+        encode_postcard(&head("archive.tar.gz", "")),
+        encode_postcard(&head("name without an extension", "")),
+        encode_postcard(&FileAnswer::Accepted { offset: 300 }),
+        encode_postcard(&FileAnswer::Refused("no room".to_owned())),
+        encode_postcard(&FileVerdict::Stored {
+            name: name("report (1).pdf"),
+        }),
+        encode_postcard(&FileVerdict::Refused("another hash".to_owned())),
+    ]
+}
+
+fn event_words() -> Vec<Vec<u8>> {
+    let topic = || "build.done".parse::<Topic>().expect("a topic");
+    let body = || b"{}".to_vec();
+    let subscribe = |filter: &str| {
+        encode_postcard(&EventRequest::Subscribe {
+            filter: filter.parse::<TopicFilter>().expect("a filter"),
+        })
+    };
+    vec![
+        encode_postcard(&EventRequest::Publish {
+            topic: topic(),
+            body: body(),
+        }),
+        subscribe("build.done"),
+        subscribe("*"),
+        encode_postcard(&EventAnswer::Accepted { subscribers: 3 }),
+        encode_postcard(&EventAnswer::Refused("too many".to_owned())),
+        encode_postcard(&EventFrame::Event {
+            topic: topic(),
+            from: AgentId::new([1; 32]),
+            body: body(),
+        }),
+        encode_postcard(&EventFrame::Dropped(300)),
+    ]
+}
+
 #[test]
 #[ignore = "writes inputs into the checkout"]
 fn write_seeds() {
     replay::write_seeds("wire_frames", frames());
     replay::write_seeds("wire_headers", headers());
     replay::write_seeds("identity_log", entries());
+    replay::write_seeds("files", file_words());
+    replay::write_seeds("events", event_words());
 }

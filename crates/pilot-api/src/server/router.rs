@@ -11,6 +11,7 @@ use axum::http::{Response, header};
 use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use schemars::JsonSchema;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
@@ -228,7 +229,9 @@ where
 impl<D> Shared<D> {
     /// Waits for leave to read a body that may be large. The semaphore is never closed, so that there is always one.
     async fn large_permit<R: Call>(&self, length: Option<usize>) -> Option<SemaphorePermit<'_>> {
-        if R::MAX_BODY <= LARGE_BODY || length.is_some_and(|length| length <= LARGE_BODY) {
+        // One that is too long is refused without being read.
+        let is_large = |length| length > LARGE_BODY && length <= R::MAX_BODY;
+        if R::MAX_BODY <= LARGE_BODY || length.is_some_and(|length| !is_large(length)) {
             return None;
         }
         self.large_bodies.acquire().await.ok()
@@ -240,8 +243,11 @@ fn content_length(request: &Request) -> Option<usize> {
     value.to_str().ok()?.parse().ok()
 }
 
-/// Reads a request. An empty body is `{}`.
+/// Reads a request. An empty body is `{}`; one whose announced length is beyond the bound is refused unread.
 pub(super) async fn read<R: Call>(body: Body) -> Result<R, ApiError> {
+    if body.size_hint().lower() > R::MAX_BODY as u64 {
+        return Err(too_long::<R>());
+    }
     let body = Limited::new(body, R::MAX_BODY).collect();
     let bytes = tokio::time::timeout(BODY_TIMEOUT, body)
         .await
@@ -280,13 +286,17 @@ fn clipped(mut error: String) -> String {
 
 fn unreadable<R: Call>(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ApiError {
     if error.is::<LengthLimitError>() {
-        ApiError::invalid(format!(
-            "the request's body is longer than {} bytes",
-            R::MAX_BODY
-        ))
+        too_long::<R>()
     } else {
         ApiError::invalid(format!("the request's body broke off: {error}"))
     }
+}
+
+fn too_long<R: Call>() -> ApiError {
+    ApiError::invalid(format!(
+        "the request's body is longer than {} bytes",
+        R::MAX_BODY
+    ))
 }
 
 /// How long a request may take; `None` for without end.
