@@ -230,21 +230,8 @@ impl PathAgent {
             return self.handle_heard(now, path);
         }
         let has_lost = ours.is_direct && !(theirs.is_validated && theirs.is_direct);
-        self.current = path;
-        self.is_seeking = false;
         self.actions.push_back(PathAction::Use(path));
-        if has_lost {
-            // It left a direct path: what we knew of the others is of its old place.
-            self.restart(now);
-        }
-        if let Some(pair) = self
-            .pairs
-            .get_mut(&path)
-            .filter(|pair| !pair.is_validated())
-        {
-            pair.start(now);
-        }
-        self.rearm(now);
+        self.follow(now, path, has_lost);
     }
 
     /// The owner uses `path` now, because a handshake was answered there.
@@ -255,10 +242,16 @@ impl PathAgent {
             return;
         }
         let has_lost = self.current.is_direct() && !path.is_direct();
-        self.current = path;
         self.chosen = None;
+        self.follow(now, path, has_lost);
+    }
+
+    /// Goes on by a path that somebody else chose.
+    fn follow(&mut self, now: Instant, path: PathId, has_lost: bool) {
+        self.current = path;
         self.is_seeking = false;
         if has_lost {
+            // A direct path was left: what we knew of the others is of an old place.
             self.restart(now);
         }
         if let Some(pair) = self

@@ -160,18 +160,10 @@ impl Node {
             channel,
         };
         let packet = &mut data[RelayFrame::HEAD..];
-        match PacketKind::of(packet) {
-            Some(
-                PacketKind::Data
-                | PacketKind::Initiation
-                | PacketKind::Response
-                | PacketKind::Cookie
-                | PacketKind::VersionList,
-            ) => self.handle_session_packet(now, path, ecn, packet),
-            Some(
-                PacketKind::Stun | PacketKind::KeyQuery | PacketKind::KeyAnswer | PacketKind::Relay,
-            )
-            | None => self.output.drops.count("relay_payload"),
+        if PacketKind::of(packet).is_some_and(PacketKind::is_of_session) {
+            self.handle_session_packet(now, path, ecn, packet);
+        } else {
+            self.output.drops.count("relay_payload");
         }
     }
 }

@@ -52,6 +52,17 @@ impl PacketKind {
             _ => None,
         }
     }
+
+    /// Whether it is between the two ends of a session: a handshake or data.
+    #[must_use]
+    pub const fn is_of_session(self) -> bool {
+        match self {
+            Self::Initiation | Self::Response | Self::Cookie | Self::VersionList | Self::Data => {
+                true
+            }
+            Self::Stun | Self::Relay | Self::KeyQuery | Self::KeyAnswer => false,
+        }
+    }
 }
 
 /// Clear header of a data packet, bytes 0–8.
