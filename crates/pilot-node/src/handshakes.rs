@@ -23,8 +23,8 @@ pub(crate) struct Connecting {
 /// A session that is gone.
 struct Ended {
     agent: AgentId,
-    /// Whether it was closed in order, by us.
-    was_closing: bool,
+    /// Whether we show the peer another boot id already.
+    is_life_over: bool,
 }
 
 /// What a completed handshake says of the peer.
@@ -458,6 +458,7 @@ impl Node {
             return;
         }
         session.transport.close(now.instant, code, reason);
+        session.is_life_over = true;
         let agent = session.agent;
         self.reconnects.remove(&agent);
         self.reconnects.sessions_changed();
@@ -469,7 +470,8 @@ impl Node {
         let Some(session) = self.remove_session(now, key, code) else {
             return;
         };
-        if !session.was_closing {
+        // The peer may have the session still: what it says in it is for a life of ours that is over.
+        if !session.is_life_over {
             self.hellos.lives.end(session.agent);
         }
         self.endpoint.close(&session.agent);
@@ -481,10 +483,10 @@ impl Node {
         let PeerSession {
             agent,
             class,
-            transport,
             streams,
             waiting,
             closed,
+            is_life_over,
             ..
         } = session;
         self.output.dirty.remove(&key);
@@ -518,7 +520,7 @@ impl Node {
         }
         Some(Ended {
             agent,
-            was_closing: transport.is_closing(),
+            is_life_over,
         })
     }
 }

@@ -88,6 +88,8 @@ pub(crate) struct PeerSession {
     pub(crate) paths: Option<Box<PathAgent>>,
     /// With which code we closed it: what its streams say until it is gone.
     pub(crate) closed: Option<ErrorCode>,
+    /// Whether we show the peer another boot id since we closed the session.
+    pub(crate) is_life_over: bool,
     /// When the peer was noticed to be silent; it is dialled anew then.
     pub(crate) silent_since: Option<Instant>,
     next_port: u16,
@@ -118,6 +120,7 @@ impl PeerSession {
             ticket: None,
             paths: None,
             closed: None,
+            is_life_over: false,
             silent_since: None,
             next_port: 0,
         }

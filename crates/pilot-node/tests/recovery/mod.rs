@@ -1,5 +1,7 @@
 //! Crashes and silence: who notices, who comes together again, and what becomes of streams.
 
+mod rendezvous;
+
 use std::time::Duration;
 
 use pilot_node::{DialOptions, Event, QueryError, SessionKey, StreamHandle, Target};

@@ -412,8 +412,17 @@ impl World {
 
     /// Starts the rendezvous with its key and an empty database.
     pub(crate) fn start_rendezvous(&mut self) {
+        self.start_rendezvous_of(200);
+    }
+
+    /// Starts one with another key in its place.
+    pub(crate) fn start_impostor(&mut self) {
+        self.start_rendezvous_of(203);
+    }
+
+    fn start_rendezvous_of(&mut self, key: u8) {
         self.rendezvous_boots += 1;
-        let identity = Identity::generate(seed(self.seed, 200), 0);
+        let identity = Identity::generate(seed(self.seed, key), 0);
         let network_config = NetworkConfig { work_bits: 0 };
         let signed_network = identity.sign(
             1,
