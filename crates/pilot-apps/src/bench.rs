@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use pilot_wire::Reader;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::ending::end;
+
 /// What the metadata begins with.
 const CONTEXT: &[u8; 8] = b"bench/1\0";
 /// Length of the pattern: a prime, so that it never lines up with packets, buffers or pages.
@@ -113,12 +115,13 @@ where
     match request.direction {
         BenchDirection::Forward => {
             send(&mut stream, request.bytes).await?;
+            end(&mut stream).await?;
             let mut report = [0; REPORT];
             stream.read_exact(&mut report).await?;
             Ok(BenchReport::decode(&report))
         }
         BenchDirection::Reverse => {
-            stream.shutdown().await?;
+            end(&mut stream).await?;
             count(&mut stream, request.bytes).await
         }
     }
@@ -136,10 +139,10 @@ where
         BenchDirection::Forward => {
             let report = count(&mut stream, request.bytes).await?;
             stream.write_all(&report.encode()).await?;
-            stream.shutdown().await
         }
-        BenchDirection::Reverse => send(&mut stream, request.bytes).await,
+        BenchDirection::Reverse => send(&mut stream, request.bytes).await?,
     }
+    end(&mut stream).await
 }
 
 async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: u64) -> io::Result<()> {
@@ -152,7 +155,7 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: u64) -> io::Result<(
         stream.write_all(chunk).await?;
         sent += chunk.len() as u64;
     }
-    stream.shutdown().await
+    Ok(())
 }
 
 /// Reads to the end, or to the first byte beyond what was asked for: with it, nothing is intact.

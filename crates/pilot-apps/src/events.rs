@@ -21,6 +21,7 @@ use tokio::time::timeout;
 pub use broker::{Broker, PublishError, Published, SubscribeError, Subscription};
 
 use crate::data_exchange::{ReadMessageError, encode_prefixed, read_value};
+use crate::ending::end;
 
 /// How long a request may take to come whole.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,7 +62,7 @@ pub async fn serve_events<S: AsyncRead + AsyncWrite>(
                 Err(error) => EventAnswer::Refused(error.to_string()),
             };
             writer.write_all(&encode_prefixed(&answer)).await?;
-            Ok(writer.shutdown().await?)
+            Ok(end(&mut writer).await?)
         }
         EventRequest::Subscribe { filter } => match broker.subscribe(from, filter) {
             Ok(subscription) => feed(&mut reader, &mut writer, subscription).await,
@@ -74,7 +75,7 @@ pub async fn serve_events<S: AsyncRead + AsyncWrite>(
 async fn refuse<W: AsyncWrite + Unpin>(writer: &mut W, words: &str) -> Result<(), EventError> {
     let answer = EventAnswer::Refused(words.to_owned());
     writer.write_all(&encode_prefixed(&answer)).await?;
-    Ok(writer.shutdown().await?)
+    Ok(end(writer).await?)
 }
 
 /// Sends events until the subscriber ends its direction, or says anything at all.
@@ -95,7 +96,7 @@ where
             next = subscription.next() => next,
             ended = reader.read(&mut beyond) => {
                 ended?;
-                return Ok(writer.shutdown().await?);
+                return Ok(end(writer).await?);
             }
         };
         let frame = match next {

@@ -20,6 +20,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use crate::data_exchange::{ReadMessageError, encode_prefixed, read_value};
+use crate::ending::end;
 
 /// What is read and written at a time.
 const CHUNK: usize = 128 * 1024;
@@ -206,7 +207,7 @@ pub async fn refuse_file<S: AsyncWrite + Unpin>(mut stream: S, words: &str) -> i
     let words = words.chars().take(MAX_REFUSAL_CHARS).collect();
     let answer = encode_prefixed(&FileAnswer::Refused(words));
     stream.write_all(&answer).await?;
-    stream.shutdown().await
+    end(&mut stream).await
 }
 
 /// Why a file did not come.
@@ -261,7 +262,7 @@ pub async fn receive_file<S: AsyncRead + AsyncWrite>(
     };
     let told = async {
         writer.write_all(&encode_prefixed(&verdict)).await?;
-        writer.shutdown().await
+        end(&mut writer).await
     };
     if let (Err(error), Ok(_)) = (told.await, &result) {
         tracing::debug!(%error, "the sender of a stored file does not know");

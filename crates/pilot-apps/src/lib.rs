@@ -15,6 +15,7 @@
 mod bench;
 mod data_exchange;
 mod echo;
+mod ending;
 mod events;
 mod files;
 mod waiting_room;

@@ -24,6 +24,9 @@ use crate::services::Services;
 /// How long a daemon that is to end waits for acknowledgements.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
+/// What clients wrote and ended a moment ago is on its way through their sockets, where nobody can ask for it.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Where the agent's rendezvous are, and whether it is the embedded one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Links {
@@ -73,12 +76,11 @@ impl Daemon {
     /// Delivers what was written to streams that are finished, unless that was done; gives the bytes that no peer
     /// acknowledged.
     pub(crate) async fn drain(&self) -> u64 {
-        let limit = if self.is_drained.swap(true, Ordering::Relaxed) {
-            Duration::ZERO
-        } else {
-            DRAIN_LIMIT
-        };
-        self.node.drain(limit).await
+        if self.is_drained.swap(true, Ordering::Relaxed) {
+            return self.node.drain(Duration::ZERO).await;
+        }
+        tokio::time::sleep(SETTLE).await;
+        self.node.drain(DRAIN_LIMIT).await
     }
 
     /// Resolves when a command asked the daemon to end.

@@ -16,6 +16,7 @@ use super::delivery::{Delivery, Inbox, Limits, Outcome, PutError, Sender, ServeE
 use super::open_requests::{Answer, OpenRequests};
 use super::send::{Direction, SendMessageError, exchange, send_message};
 use super::sender_rate::SenderRate;
+use crate::ending::end;
 
 /// Bytes that one permit of the memory budget stands for.
 const BUDGET_UNIT: u64 = 1024;
@@ -174,7 +175,7 @@ impl<I: Inbox> DataExchange<I> {
         };
         let Some(Answer { head, body, done }) = answer else {
             // The peer may have gone; nothing is lost by that.
-            let _ = writer.shutdown().await;
+            let _ = end(writer).await;
             return;
         };
         let sent = exchange(reader, writer, (&head, &body), Direction::End);
@@ -205,7 +206,7 @@ impl<I: Inbox> DataExchange<I> {
         match taken.await.unwrap_or(Err(ServeError::TooSlow)) {
             Ok(outcome) => {
                 acknowledge(writer, outcome).await?;
-                writer.shutdown().await.map_err(ServeError::Ack)?;
+                end(writer).await.map_err(ServeError::Ack)?;
                 Ok(outcome)
             }
             Err(error) => {
@@ -298,7 +299,7 @@ async fn refuse<W: AsyncWrite + Unpin>(writer: &mut W, error: &ServeError) {
                 .write_all(&encode_ack(MessageAck::Refused(words)))
                 .await?;
         }
-        writer.shutdown().await
+        end(writer).await
     };
     if let Err(error) = told.await {
         tracing::debug!(%error, "the sender of a refused message is gone");

@@ -1,11 +1,11 @@
 //! Streams to ports.
 
-use pilot_api::types::{AcceptRequest, ApproveRequest, DialRequest};
+use pilot_api::types::{AcceptRequest, ApproveRequest, ConnectionsRequest, DialRequest};
 use pilot_api::{ApiStream, ErrorCode};
 use pilot_types::Port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Agent, Network, approve};
+use crate::harness::{Agent, Network, approve, until};
 
 fn accept(port: Port) -> AcceptRequest {
     AcceptRequest {
@@ -146,6 +146,11 @@ async fn what_was_ended_before_a_daemon_stops_arrives() {
     let bytes: Vec<u8> = (0..600_000_u32).map(|i| (i % 251) as u8).collect();
     let mut ours = dialled(&one, &other, Port::STDIO).await;
     say(&mut ours, &bytes).await;
+    until(|| async {
+        let open = one.call(ConnectionsRequest {}).await.unwrap();
+        open.connections[0].bytes_sent >= bytes.len() as u64
+    })
+    .await;
     // It is gone before anybody looks.
     assert_eq!(one.stop().await.undelivered_bytes, Some(0));
     let (_, mut theirs) = other.client.accept(&accept(Port::STDIO)).await.unwrap();
