@@ -491,7 +491,9 @@ impl Node {
         } = session;
         self.output.dirty.remove(&key);
         self.reconnects.sessions_changed();
-        self.relaying.session_ended(&agent);
+        if !self.trust.has_granted(now.unix, &agent) {
+            self.relaying.untrusted_session_ended(&agent);
+        }
         tracing::debug!(%agent, %code, "session ended");
         self.streams_lost(
             now,

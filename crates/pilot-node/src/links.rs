@@ -103,7 +103,7 @@ impl Links {
     }
 
     pub(crate) fn has_addr(&self, addr: &SocketAddr) -> bool {
-        self.links.iter().any(|link| link.target.addr == *addr)
+        self.addrs().any(|known| known == *addr)
     }
 
     /// Whether a rendezvous is on this very machine: then its agents are too.
@@ -132,8 +132,7 @@ impl Links {
         let Some(index) = self.best() else {
             return false;
         };
-        let id = self.links[index].client.request(now, request);
-        self.queries.insert((index, id), use_);
+        self.ask_one(now, index, request, use_);
         true
     }
 
@@ -214,8 +213,7 @@ impl Links {
 
     /// Tells one rendezvous.
     pub(crate) fn tell(&mut self, now: Instant, index: usize, request: Request) {
-        let id = self.links[index].client.request(now, request);
-        self.queries.insert((index, id), QueryUse::Nobody);
+        self.ask_one(now, index, request, QueryUse::Nobody);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Deadline> {

@@ -33,8 +33,8 @@ impl Relaying {
         self.is_stale = true;
     }
 
-    /// A session ended; a permit that was left to it ends too.
-    pub(crate) fn session_ended(&mut self, agent: &AgentId) {
+    /// A session with an agent that we trust no more ended; a permit that was left to it ends too.
+    pub(crate) fn untrusted_session_ended(&mut self, agent: &AgentId) {
         self.is_stale |= self.given.contains_key(agent);
     }
 }
