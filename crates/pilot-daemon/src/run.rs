@@ -63,8 +63,8 @@ pub async fn run(config: Config, on_ready: impl FnOnce(&Ready)) -> Result<(), Ru
     };
     let started = tokio::select! {
         registered = register(&node, is_known) => registered,
-        () = ended.next() => return server.end(&daemon, &node).await,
-        () = daemon.stopped() => return server.end(&daemon, &node).await,
+        () = ended.next() => return server.end(&daemon, &node, ended).await,
+        () = daemon.stopped() => return server.end(&daemon, &node, ended).await,
     };
     if let Err(error) = started {
         server.stop().await;
@@ -76,13 +76,7 @@ pub async fn run(config: Config, on_ready: impl FnOnce(&Ready)) -> Result<(), Ru
         () = ended.next() => tracing::info!("signalled to end"),
         () = daemon.stopped() => tracing::info!("told to end"),
     }
-    tokio::select! {
-        result = server.end(&daemon, &node) => result,
-        () = ended.next() => {
-            tracing::warn!("signalled again: ended at once");
-            Ok(())
-        }
-    }
+    server.end(&daemon, &node, ended).await
 }
 
 /// Reads what the home holds, and refuses early what cannot work. Gives the configuration and whether the agent has an identity.
@@ -264,16 +258,28 @@ impl Running {
         }
     }
 
-    /// The clean end: no more commands, then no more sessions.
-    async fn end(self, daemon: &Daemon, node: &Node) -> Result<(), RunError> {
+    /// The clean end, or one at once if a signal says so again.
+    async fn end(
+        self,
+        daemon: &Daemon,
+        node: &Node,
+        mut again: EndSignals,
+    ) -> Result<(), RunError> {
+        tokio::select! {
+            () = self.end_cleanly(daemon, node) => tracing::info!("ended"),
+            () = again.next() => tracing::warn!("signalled again: ended at once"),
+        }
+        Ok(())
+    }
+
+    /// No more commands, then no more sessions.
+    async fn end_cleanly(self, daemon: &Daemon, node: &Node) {
         self.stop().await;
         let undelivered = daemon.drain().await;
         node.shutdown_within(Duration::ZERO).await;
         if undelivered > 0 {
             tracing::warn!(undelivered, "bytes of ended streams did not arrive");
         }
-        tracing::info!("ended");
-        Ok(())
     }
 }
 
