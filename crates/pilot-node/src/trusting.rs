@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use pilot_registry::{Push, PushAck, Request};
 use pilot_trust::{
-    ApproveError, KnockError, KnockOutcome, Policy, RejectError, Terms, Ticket, TicketError,
-    TicketTerms, TrustEvent, UntrustError, VerifiedLog,
+    ApproveError, KnockError, KnockOutcome, KnockRequest, LearntBy, Policy, RejectError, Terms,
+    Ticket, TicketError, TicketTerms, TrustEvent, UntrustError, VerifiedLog,
 };
 use pilot_types::AgentId;
 use pilot_wire::{
@@ -39,7 +39,7 @@ pub enum Knocked {
 }
 
 impl Node {
-    /// Asks for trust.
+    /// Asks for trust, and gives the default scope back.
     ///
     /// # Errors
     /// [`KnockError`] if the target is this agent or the text is too long.
@@ -49,14 +49,34 @@ impl Node {
         target: KnockTarget,
         justification: &str,
     ) -> Result<Knocked, KnockError> {
+        let terms = self.trust.default_terms(now.unix);
+        self.knock_with(now, target, justification, terms)
+    }
+
+    /// Asks for trust, and gives back what `terms` say once it is granted.
+    ///
+    /// # Errors
+    /// As [`Self::knock`], and if the terms allow nothing.
+    pub fn knock_with(
+        &mut self,
+        now: Now,
+        target: KnockTarget,
+        justification: &str,
+        terms: Terms,
+    ) -> Result<Knocked, KnockError> {
         let hostname = self.profile.current.hostname.clone();
         let introduced = match &target {
             KnockTarget::Agent(agent) if self.is_introduced(agent) => Some(*agent),
             KnockTarget::Agent(_) | KnockTarget::Node(_) | KnockTarget::Hostname(_) => None,
         };
-        let outcome =
-            self.trust
-                .knock(now.unix, &self.identity, target, justification, hostname)?;
+        let request = KnockRequest {
+            learnt_by: LearntBy::of(&target),
+            target,
+            justification,
+            hostname,
+            terms,
+        };
+        let outcome = self.trust.knock_with(now.unix, &self.identity, request)?;
         let knocked = match outcome {
             KnockOutcome::AlreadyTrusted(agent) => Knocked::Trusted(agent),
             KnockOutcome::Send(knock) => self.send_knock(now, introduced, knock),

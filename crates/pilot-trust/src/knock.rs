@@ -107,17 +107,12 @@ impl Trust {
         justification: &str,
         own_hostname: Option<Hostname>,
     ) -> Result<KnockOutcome, KnockError> {
-        let learnt_by = match target {
-            KnockTarget::Node(_) => LearntBy::Address,
-            KnockTarget::Hostname(_) => LearntBy::Hostname,
-            KnockTarget::Agent(_) => LearntBy::Key,
-        };
         let request = KnockRequest {
+            learnt_by: LearntBy::of(&target),
             target,
             justification,
             hostname: own_hostname,
             terms: self.default_terms(now),
-            learnt_by,
         };
         self.knock_with(now, identity, request)
     }

@@ -1,7 +1,7 @@
 //! An agent with whom something was granted.
 
 use pilot_types::{Hostname, UnixTime};
-use pilot_wire::{Grant, Scope, SignedBytes};
+use pilot_wire::{Grant, KnockTarget, Scope, SignedBytes};
 use serde::{Deserialize, Serialize};
 
 use crate::log::VerifiedLog;
@@ -18,6 +18,18 @@ pub enum LearntBy {
     Key,
     /// By a ticket: its full key, from its own hand.
     Ticket,
+}
+
+impl LearntBy {
+    /// As a knock names its target.
+    #[must_use]
+    pub const fn of(target: &KnockTarget) -> Self {
+        match target {
+            KnockTarget::Node(_) => Self::Address,
+            KnockTarget::Hostname(_) => Self::Hostname,
+            KnockTarget::Agent(_) => Self::Key,
+        }
+    }
 }
 
 /// One direction's newest grant.

@@ -269,9 +269,24 @@ impl Node {
     /// # Errors
     /// [`TrustError`].
     pub async fn knock(&self, target: Target, justification: &str) -> Result<Knocked, TrustError> {
+        let terms = self.default_terms();
+        self.knock_with(target, justification, terms).await
+    }
+
+    /// As [`Self::knock`], and what is given back once trust is granted is what `terms` say.
+    ///
+    /// # Errors
+    /// As [`Self::knock`].
+    pub async fn knock_with(
+        &self,
+        target: Target,
+        justification: &str,
+        terms: Terms,
+    ) -> Result<Knocked, TrustError> {
         let target = self.knock_target(target)?;
         let started = self.shared.with(|state| {
-            let knocked = state.node.knock(clock::now(), target, justification)?;
+            let node = &mut state.node;
+            let knocked = node.knock_with(clock::now(), target, justification, terms)?;
             Ok::<_, pilot_trust::KnockError>(match knocked {
                 pilot_node::Knocked::Trusted(agent) => Err(agent),
                 pilot_node::Knocked::Sent(query) => {

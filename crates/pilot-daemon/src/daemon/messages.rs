@@ -163,23 +163,16 @@ impl Daemon {
         // By its full id: what was looked up is what is trusted.
         let to = Target::Agent(found.agent);
         let failed = |error| error::trust(&error, peer);
-        let agent = match self
-            .node
-            .knock(to.clone(), JUSTIFICATION)
-            .await
-            .map_err(failed)?
-        {
-            Knocked::Trusted(agent) => agent,
-            Knocked::Sent => timeout(APPROVAL_PATIENCE, self.node.trusted_with(&to))
+        let terms = if was_trusted {
+            self.node.default_terms()
+        } else {
+            Terms::reply_only(now())
+        };
+        let knock = self.node.knock_with(to.clone(), JUSTIFICATION, terms);
+        if knock.await.map_err(failed)? == Knocked::Sent {
+            timeout(APPROVAL_PATIENCE, self.node.trusted_with(&to))
                 .await
                 .map_err(|_| error::not_trusted(peer))?
-                .map_err(failed)?,
-        };
-        if !was_trusted {
-            let terms = Terms::reply_only(now());
-            self.node
-                .approve(&Target::Agent(agent), terms)
-                .await
                 .map_err(failed)?;
         }
         Ok(())
