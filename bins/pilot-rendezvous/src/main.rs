@@ -16,7 +16,7 @@ struct Args {
     /// Directory of key and registry [default: ~/.pilot-rendezvous]
     #[arg(long, global = true, value_name = "DIR")]
     home: Option<PathBuf>,
-    /// Where to listen for UDP
+    /// Where to listen for UDP; an unspecified address means all of IPv4 and IPv6
     #[arg(
         long,
         global = true,

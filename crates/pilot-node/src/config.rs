@@ -92,12 +92,16 @@ pub enum Pin {
 pub struct RendezvousTarget {
     /// For people and events.
     pub url: String,
-    /// Where it is, resolved by the shell.
-    pub addr: SocketAddr,
+    /// Where it is, resolved by the shell; the first [`MAX_ADDRS`](Self::MAX_ADDRS) are tried. May be empty until the
+    /// shell knows, see [`Node::set_rendezvous_addrs`](crate::Node::set_rendezvous_addrs).
+    pub addrs: Vec<SocketAddr>,
     /// How it is recognised.
     pub pin: Pin,
-    /// Our own socket.
-    pub local: SocketAddr,
+}
+
+impl RendezvousTarget {
+    /// Addresses of one rendezvous that are tried: two of each family.
+    pub const MAX_ADDRS: usize = 4;
 }
 
 /// What a rendezvous needs beside its registry.

@@ -1,10 +1,9 @@
 //! Dials: from a name to a stream.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use pilot_registry::LookupTarget;
-use pilot_types::{AgentId, FourTuple, PathId, PeerAddr, Port};
+use pilot_types::{AgentId, PathId, Port};
 use pilot_wire::{StreamHeader, TraceParent, limits};
 
 use crate::dials::{Dial, DialPurpose, Stage, Target};
@@ -177,14 +176,11 @@ impl Node {
 
     /// Shakes hands with an agent at its cached addresses, and asks for a channel to it; `false` if there is neither.
     fn connect_known(&mut self, now: Now, agent: &AgentId) -> bool {
-        let Some(local) = self.links.local() else {
-            return false;
-        };
         let Some(log) = self.known_log(agent).cloned() else {
             return false;
         };
         self.ask_for_channels(now, &log);
-        let paths = self.candidate_paths(agent, local);
+        let paths = self.candidate_paths(agent);
         if paths.is_empty() {
             return self.is_asking_for_channel(agent);
         }
@@ -198,25 +194,16 @@ impl Node {
         true
     }
 
-    /// Where an agent may be, through our socket `local`.
-    pub(crate) fn candidate_paths(&self, agent: &AgentId, local: SocketAddr) -> Vec<PathId> {
+    /// Where an agent may be, as far as we have a socket for it.
+    pub(crate) fn candidate_paths(&self, agent: &AgentId) -> Vec<PathId> {
         let candidates = self
             .directory
             .peer(agent)
             .map(|peer| peer.candidates.as_slice())
             .unwrap_or_default();
-        let usable = candidates.iter().filter(|candidate| {
-            self.is_acceptable(candidate) && candidate.is_ipv4() == local.is_ipv4()
-        });
-        usable
-            .take(limits::MAX_CANDIDATES)
-            .map(|remote| {
-                PathId::Udp(FourTuple {
-                    local,
-                    remote: PeerAddr(*remote),
-                })
-            })
-            .collect()
+        let usable = candidates.iter().filter(|addr| self.is_acceptable(addr));
+        let paths = usable.filter_map(|addr| self.place.path_to(*addr));
+        paths.take(limits::MAX_CANDIDATES).collect()
     }
 
     fn ask_for_dial(&mut self, now: Now, id: DialId, target: LookupTarget) {

@@ -252,6 +252,12 @@ pub enum Event {
         /// To what.
         state: LinkState,
     },
+    /// A rendezvous has not answered for some time: its name may lead elsewhere now, see
+    /// [`Node::set_rendezvous_addrs`](crate::Node::set_rendezvous_addrs).
+    RendezvousSilent {
+        /// As the shell named it.
+        url: String,
+    },
     /// A rendezvous has another key than the pinned one.
     KeyMismatch {
         /// Which.

@@ -10,7 +10,7 @@ use pilot_registry::{
     Response,
 };
 use pilot_trust::{IdentityLog, VerifiedLog};
-use pilot_types::{AgentId, Deadline, FourTuple, PathId, PeerAddr, Port, StreamId, encode_hex};
+use pilot_types::{AgentId, Deadline, PathId, Port, StreamId, encode_hex};
 use pilot_wire::{
     ErrorCode, KeyAnswer, KeyQuery, NetworkConfig, StreamHeader, decode_postcard, limits,
 };
@@ -31,6 +31,8 @@ use crate::rendezvous::KeyAnswerBody;
 const MAX_LINKS: usize = 8;
 /// First pause before a rendezvous is tried again; doubles up to [`MAX_REST`].
 const MIN_REST: Duration = Duration::from_millis(250);
+/// After so many tries in vain, and again after as many, its name is to be resolved anew: 4 s, then every 16 s.
+const SILENT_TRIES: u32 = 4;
 /// Longest pause: a daemon is back at most this long after its rendezvous.
 const MAX_REST: Duration = Duration::from_secs(4);
 
@@ -73,11 +75,23 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    fn path(&self) -> PathId {
-        PathId::Udp(FourTuple {
-            local: self.target.local,
-            remote: PeerAddr(self.target.addr),
-        })
+    fn new(target: RendezvousTarget, log: Option<VerifiedLog>, client: Client) -> Self {
+        Self {
+            target,
+            log,
+            state: LinkState::Connecting,
+            client,
+            query: None,
+            next_try: None,
+            tries: 0,
+            observed: None,
+            is_recorded: false,
+            is_located: false,
+        }
+    }
+
+    fn is_at(&self, addr: Option<SocketAddr>) -> bool {
+        addr.is_some_and(|addr| self.target.addrs.contains(&addr))
     }
 
     fn rest(&mut self, now: Instant) {
@@ -110,12 +124,8 @@ impl Links {
     pub(crate) fn is_loopback(&self) -> bool {
         self.links
             .iter()
-            .any(|link| link.target.addr.ip().is_loopback())
-    }
-
-    /// The socket that agents are dialled from.
-    pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.links.first().map(|link| link.target.local)
+            .flat_map(|link| &link.target.addrs)
+            .any(|addr| addr.ip().is_loopback())
     }
 
     pub(crate) fn retry_later(&mut self, now: Instant, index: usize) {
@@ -158,14 +168,10 @@ impl Links {
             .collect()
     }
 
-    /// Where a rendezvous is.
-    pub(crate) fn addr(&self, index: usize) -> SocketAddr {
-        self.links[index].target.addr
-    }
-
     /// Where all rendezvous are.
     pub(crate) fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
-        self.links.iter().map(|link| link.target.addr)
+        let addrs = self.links.iter().flat_map(|link| &link.target.addrs);
+        addrs.copied()
     }
 
     /// A rendezvous sees us at another address.
@@ -259,23 +265,34 @@ impl Node {
             self.child_seed(),
             now.instant,
         );
-        self.links.links.push(Link {
-            target,
-            log,
-            state: LinkState::Connecting,
-            client,
-            query: None,
-            next_try: Some(now.instant),
-            tries: 0,
-            observed: None,
-            is_recorded: false,
-            is_located: false,
-        });
+        let mut link = Link::new(target, log, client);
+        link.next_try = Some(now.instant);
+        self.links.links.push(link);
         let index = self.links.links.len() - 1;
         self.announce(now, index);
         self.relaying.changed();
         self.handle_link_timeouts(now);
         self.drain(now);
+    }
+
+    /// A rendezvous has other addresses now, as its name was resolved again.
+    pub fn set_rendezvous_addrs(&mut self, now: Now, url: &str, addrs: &[SocketAddr]) {
+        let named = |link: &&mut Link| link.target.url == url;
+        if let Some(link) = self.links.links.iter_mut().find(named)
+            && link.target.addrs != addrs
+        {
+            addrs.clone_into(&mut link.target.addrs);
+            if link.state == LinkState::Connecting {
+                link.next_try = Some(now.instant);
+            }
+        }
+        self.drain(now);
+    }
+
+    /// Where the session with a rendezvous goes.
+    pub(crate) fn rendezvous_addr(&self, index: usize) -> Option<SocketAddr> {
+        let agent = self.links.links[index].log.as_ref()?.agent();
+        self.table.by_agent(&agent)?.transport.path().remote()
     }
 
     pub(crate) fn handle_link_timeouts(&mut self, now: Now) {
@@ -295,7 +312,12 @@ impl Node {
         if link.state != LinkState::Connecting {
             return;
         }
-        let path = link.path();
+        if link.tries > 0 && link.tries.is_multiple_of(SILENT_TRIES) {
+            let url = link.target.url.clone();
+            self.output.event(Event::RendezvousSilent { url });
+        }
+        let addrs = link.target.addrs.iter().take(RendezvousTarget::MAX_ADDRS);
+        let paths: Vec<PathId> = addrs.filter_map(|addr| self.place.path_to(*addr)).collect();
         let known = link.log.clone();
         // Asked of a known one too: it stays silent to our handshake if another took its place.
         let mut token = [0; 16];
@@ -305,11 +327,20 @@ impl Node {
             token,
         };
         link.query = Some(query);
-        self.output.datagram(path, query.encode());
+        for path in &paths {
+            self.output.datagram(*path, query.encode());
+        }
         match known {
-            Some(log) if self.endpoint.is_connecting(&log.agent()) => {}
-            Some(log) => self.start_handshake(now, &log, Class::Rendezvous(index), &[path]),
-            None => link.rest(now.instant),
+            Some(log) if self.endpoint.is_connecting(&log.agent()) => {
+                // It may have moved since that began.
+                for path in paths {
+                    self.endpoint.add_path(now.instant, &log.agent(), path);
+                }
+            }
+            Some(log) if !paths.is_empty() => {
+                self.start_handshake(now, &log, Class::Rendezvous(index), &paths);
+            }
+            Some(_) | None => link.rest(now.instant),
         }
     }
 
@@ -327,7 +358,7 @@ impl Node {
             .links
             .links
             .iter()
-            .position(|link| asked(link) && Some(link.target.addr) == path.remote())
+            .position(|link| asked(link) && link.is_at(path.remote()))
         else {
             self.output.drops.count("key_answer_unasked");
             return;

@@ -8,7 +8,7 @@ use pilot_nat::{
     PathReport, Prefix,
 };
 use pilot_transport::{Event as TransportEvent, Transport};
-use pilot_types::{AgentId, PathId};
+use pilot_types::{AgentId, FourTuple, PathId, PeerAddr};
 use pilot_wire::{Candidates, ObservedAddress};
 
 use crate::event::SessionKey;
@@ -23,6 +23,8 @@ const CANDIDATES: u64 = 0x43;
 /// What we know of our own place in the network.
 #[derive(Default)]
 pub(crate) struct Place {
+    /// What our sockets are bound to, as it stands in the paths of what they receive: at most one a family.
+    sockets: Vec<SocketAddr>,
     prefixes: Vec<Prefix>,
     /// Counts the lists of our addresses.
     generation: u32,
@@ -35,9 +37,24 @@ impl Place {
     pub(crate) const fn changed(&mut self) {
         self.is_stale = true;
     }
+
+    /// The straight way to an address; `None` without a socket of its family.
+    pub(crate) fn path_to(&self, remote: SocketAddr) -> Option<PathId> {
+        let mut sockets = self.sockets.iter();
+        let local = *sockets.find(|local| local.is_ipv4() == remote.is_ipv4())?;
+        let remote = PeerAddr(remote);
+        Some(PathId::Udp(FourTuple { local, remote }))
+    }
 }
 
 impl Node {
+    /// What our sockets are bound to, an unspecified address where it is all interfaces; to be told before anything is
+    /// dialled. Of two of one family the first is used.
+    pub fn set_sockets(&mut self, now: Now, sockets: Vec<SocketAddr>) {
+        self.place.sockets = sockets;
+        self.network_changed(now);
+    }
+
     /// The addresses of our interfaces, from the shell, at the start and whenever they change.
     pub fn set_interfaces(&mut self, now: Now, prefixes: Vec<Prefix>) {
         if prefixes == self.place.prefixes {
@@ -83,9 +100,7 @@ impl Node {
 
     /// An agent that trusts us has a session: both ends look for the best path.
     pub(crate) fn begin_paths(&mut self, now: Now, key: SessionKey) {
-        let Some(local) = self.links.local() else {
-            return;
-        };
+        let sockets = self.place.sockets.clone();
         let Some(session) = self.session_mut(key) else {
             return;
         };
@@ -94,7 +109,7 @@ impl Node {
         }
         let current = session.transport.path();
         let mut paths = PathAgent::new(now.instant, PathConfig::default(), current);
-        paths.set_locals(now.instant, &[local]);
+        paths.set_locals(now.instant, &sockets);
         session.paths = Some(Box::new(paths));
         self.tell_candidates(now, key);
     }
@@ -127,19 +142,18 @@ impl Node {
     /// Where a trusted peer may try to reach us.
     fn own_candidates(&self) -> CandidateSet {
         let mut ours = CandidateSet::new(self.place.generation, Mapping::Unknown);
-        let Some(local) = self.links.local() else {
-            return ours;
-        };
         let mut insert = |kind, addr| {
             ours.insert(Candidate { kind, addr });
         };
-        if local.ip().is_unspecified() {
+        for local in &self.place.sockets {
+            if !local.ip().is_unspecified() {
+                insert(CandidateKind::Host, *local);
+                continue;
+            }
             let ips = self.place.prefixes.iter().map(Prefix::ip);
             for ip in ips.filter(|ip| is_told(ip) && ip.is_ipv4() == local.is_ipv4()) {
                 insert(CandidateKind::Host, SocketAddr::new(ip, local.port()));
             }
-        } else {
-            insert(CandidateKind::Host, local);
         }
         for (_, _, observed) in self.links.states() {
             if let Some(observed) = observed {
@@ -152,7 +166,7 @@ impl Node {
     fn path_filter(&self) -> Filter {
         Filter {
             prefixes: self.place.prefixes.clone(),
-            bound: self.links.local().into_iter().collect(),
+            bound: self.place.sockets.clone(),
             rendezvous: self.links.addrs().collect(),
             allow_private: false,
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pilot_registry::{LookupTarget, Request};
-use pilot_types::{AgentId, FourTuple, PathId, PeerAddr};
+use pilot_types::{AgentId, PathId};
 use pilot_wire::{ErrorCode, limits};
 
 use crate::directory::PeerEntry;
@@ -84,27 +84,16 @@ impl Node {
 
     /// The path of a live session, then the agent's known addresses.
     pub(crate) fn paths_to(&self, agent: &AgentId) -> Vec<PathId> {
-        let path = self
-            .table
-            .by_agent(agent)
-            .map(|session| session.transport.path());
-        let local = match path {
-            Some(PathId::Udp(tuple)) => Some(tuple.local),
-            Some(PathId::Relay { .. } | PathId::Stream(_)) | None => self.links.local(),
-        };
-        let mut paths: Vec<PathId> = path.into_iter().collect();
-        if let Some(local) = local {
-            let seen = self.reconnects.address(agent).map(|remote| {
-                PathId::Udp(FourTuple {
-                    local,
-                    remote: PeerAddr(remote),
-                })
-            });
-            let known = self.candidate_paths(agent, local);
-            for candidate in seen.into_iter().chain(known) {
-                if !paths.contains(&candidate) {
-                    paths.push(candidate);
-                }
+        let session = self.table.by_agent(agent);
+        let mut paths: Vec<PathId> = session
+            .map(|session| session.transport.path())
+            .into_iter()
+            .collect();
+        let seen = self.reconnects.address(agent);
+        let seen = seen.and_then(|addr| self.place.path_to(addr));
+        for path in seen.into_iter().chain(self.candidate_paths(agent)) {
+            if !paths.contains(&path) {
+                paths.push(path);
             }
         }
         paths.truncate(limits::MAX_CANDIDATES);

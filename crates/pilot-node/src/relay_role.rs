@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use pilot_nat::{BindError, RelayStats};
 use pilot_registry::{RefusalCode, Request, RequestKind, Response};
-use pilot_types::{AgentId, Ecn, FourTuple, PathId, PeerAddr, Transmit, TransmitBuf};
+use pilot_types::{AgentId, Ecn, PathId, Transmit, TransmitBuf};
 use pilot_wire::limits::BASE_DATAGRAM;
 
 use crate::node::Node;
@@ -109,11 +109,11 @@ impl Node {
         };
         match relay.handle_frame(now.instant, tuple.remote.0, data) {
             Ok(to) => {
-                let path = PathId::Udp(FourTuple {
-                    remote: PeerAddr(to),
-                    ..tuple
-                });
-                if !self.output.forwarded.push(path, ecn, data) {
+                let is_queued = self
+                    .place
+                    .path_to(to)
+                    .is_some_and(|path| self.output.forwarded.push(path, ecn, data));
+                if !is_queued {
                     self.output.drops.count("relay_queue_full");
                 }
             }

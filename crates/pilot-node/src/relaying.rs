@@ -103,8 +103,9 @@ impl Node {
             self.channel_refused(&agent);
             return;
         };
-        let relay = RelayAddr(self.links.addr(link));
-        self.try_channel(now, agent, PathId::Relay { relay, channel });
+        if let Some(relay) = self.rendezvous_addr(link).map(RelayAddr) {
+            self.try_channel(now, agent, PathId::Relay { relay, channel });
+        }
     }
 
     /// Uses a channel for the handshake that waits for a path.

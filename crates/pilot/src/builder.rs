@@ -15,9 +15,10 @@ use crate::clock;
 use crate::driver::drive;
 use crate::error::StartError;
 use crate::interfaces;
+use crate::names;
 use crate::node::{Facts, Node};
 use crate::persist::{Notice, Persister};
-use crate::socket::Udp;
+use crate::socket::Sockets;
 use crate::state::Shared;
 use crate::url::RendezvousUrl;
 
@@ -120,7 +121,7 @@ impl Builder {
         self
     }
 
-    /// Where to listen. Default: any IPv4 address, a port of the system's choice.
+    /// Where to listen; an unspecified address means all of both families. Default: all, a port of the system's choice.
     #[must_use]
     pub const fn listen(mut self, addr: SocketAddr) -> Self {
         self.listen = addr;
@@ -156,7 +157,7 @@ impl Builder {
         let work_bits = self.work_bits;
         let opening = tokio::task::spawn_blocking(move || load(dir, work_bits));
         let (opened, db, restored) = opening.await.expect("opening a home does not panic")?;
-        let udp = Udp::bind(self.listen).map_err(|source| StartError::Bind {
+        let sockets = Sockets::bind(self.listen).map_err(|source| StartError::Bind {
             addr: self.listen,
             source,
         })?;
@@ -184,7 +185,11 @@ impl Builder {
         );
         node.init_profile(self.profile());
         node.set_interfaces(clock::now(), interfaces::prefixes());
-        let shared = Shared::new(node, udp, Some(persister));
+        node.set_sockets(clock::now(), sockets.locals());
+        let shared = Shared::new(node, sockets, Some(persister));
+        let (silent, wanted) = mpsc::channel(names::MAX_WAITING);
+        shared.lock().silent = Some(silent);
+        tokio::spawn(names::resolve_again(Arc::downgrade(&shared), wanted));
         for url in &urls {
             add_rendezvous(&shared, &db, url).await?;
         }
@@ -251,35 +256,28 @@ fn last_sessions(db: &StateDb) -> Result<Vec<LastSession>, StartError> {
     Ok(kept.collect())
 }
 
+/// Resolves a rendezvous' name and adds it. A name that does not resolve now may do so later: only one that was never
+/// met is refused.
 async fn add_rendezvous(
     shared: &Shared,
     db: &StateDb,
     url: &RendezvousUrl,
 ) -> Result<(), StartError> {
     let host_port = url.host_port();
-    let resolved = tokio::net::lookup_host(&host_port)
-        .await
-        .and_then(|mut addrs| {
-            let local = shared.udp.local();
-            let fitting = addrs.find(|addr| addr.is_ipv4() == local.is_ipv4());
-            fitting.ok_or_else(|| {
-                std::io::Error::new(
-                    std::io::ErrorKind::AddrNotAvailable,
-                    "no address of our socket's family",
-                )
-            })
-        });
-    let addr = resolved.map_err(|source| StartError::Resolve {
-        host_port: host_port.clone(),
-        source,
-    })?;
     let pinned = db.pin(&host_port)?;
+    let addrs = match names::resolve(&host_port).await {
+        Ok(addrs) => addrs,
+        Err(error) if pinned.is_some() => {
+            tracing::warn!(host_port, %error, "the rendezvous' name does not resolve");
+            vec![]
+        }
+        Err(source) => return Err(StartError::Resolve { host_port, source }),
+    };
     let (pin, known) = choose_pin(url, pinned);
     let target = RendezvousTarget {
         url: host_port,
-        addr,
+        addrs,
         pin,
-        local: shared.udp.local(),
     };
     shared.with(|state| state.node.add_rendezvous(clock::now(), target, known));
     Ok(())

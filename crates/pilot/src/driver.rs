@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::interfaces::{self, Watch};
 use crate::persist::Notice;
-use crate::socket::ReceiveBuffers;
+use crate::socket::{ReceiveBuffers, Udp};
 use crate::state::Shared;
 
 /// Receive calls before the loop sends.
@@ -47,8 +47,8 @@ pub(crate) async fn drive(shared: Arc<Shared>, mut notices: mpsc::UnboundedRecei
         }
         let deadline = [next.deadline, linger_until].into_iter().flatten().min();
         tokio::select! {
-            _ = shared.udp.readable() => receive(&shared, &mut buffers),
-            _ = shared.udp.writable(), if next.is_blocked => {}
+            () = shared.sockets.readable() => receive(&shared, &mut buffers),
+            () = shared.sockets.writable(), if next.is_blocked => {}
             () = shared.wake.notified() => {}
             () = sleep_until(deadline) => shared.lock().node.handle_timeout(clock::now()),
             () = changed(watch.as_ref()) => {
@@ -113,9 +113,15 @@ async fn sleep_until(deadline: Option<Instant>) {
 }
 
 fn receive(shared: &Shared, buffers: &mut ReceiveBuffers) {
-    let local = shared.udp.local();
+    for udp in shared.sockets.iter() {
+        receive_from(shared, udp, buffers);
+    }
+}
+
+fn receive_from(shared: &Shared, udp: &Udp, buffers: &mut ReceiveBuffers) {
+    let local = udp.local();
     for _ in 0..MAX_RECEIVES {
-        let count = match shared.udp.receive(buffers) {
+        let count = match udp.receive(buffers) {
             Ok(0) => return,
             Ok(count) => count,
             Err(error) => {

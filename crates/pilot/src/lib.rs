@@ -32,6 +32,7 @@ mod error;
 mod explain;
 mod interfaces;
 mod listener;
+mod names;
 mod node;
 mod peers;
 mod persist;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::builder::{Opened, open_home, run};
 use crate::clock;
 use crate::error::StartError;
-use crate::socket::Udp;
+use crate::socket::Sockets;
 use crate::state::Shared;
 
 /// Settings of a rendezvous to start.
@@ -54,7 +54,7 @@ impl RendezvousBuilder {
         self
     }
 
-    /// Where to listen. Default: any IPv4 address, port 9000.
+    /// Where to listen; an unspecified address means all of both families. Default: all, port 9000.
     #[must_use]
     pub const fn listen(mut self, addr: SocketAddr) -> Self {
         self.listen = addr;
@@ -84,7 +84,7 @@ impl RendezvousBuilder {
         let work_bits = self.work_bits;
         let opening = tokio::task::spawn_blocking(move || load(dir, work_bits));
         let (opened, db) = opening.await.expect("opening a home does not panic")?;
-        let udp = Udp::bind(self.listen).map_err(|source| StartError::Bind {
+        let sockets = Sockets::bind(self.listen).map_err(|source| StartError::Bind {
             addr: self.listen,
             source,
         })?;
@@ -110,7 +110,7 @@ impl RendezvousBuilder {
             min_work_bits: work_bits,
             ..pilot_node::Config::default()
         };
-        let node = pilot_node::Node::new(
+        let mut node = pilot_node::Node::new(
             Arc::new(config),
             identity,
             restored,
@@ -118,7 +118,8 @@ impl RendezvousBuilder {
             clock::now(),
         )
         .with_role(role);
-        let shared = Shared::new(node, udp, None);
+        node.set_sockets(clock::now(), sockets.locals());
+        let shared = Shared::new(node, sockets, None);
         let rendezvous = Rendezvous {
             shared: Arc::clone(&shared),
             agent,
@@ -157,10 +158,10 @@ impl Rendezvous {
         self.public_key
     }
 
-    /// The socket's address.
+    /// The first socket's address.
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
-        self.shared.udp.local()
+        self.shared.sockets.local()
     }
 
     /// `pilot://KEY@host:port` for agents; the host is a loopback address where neither an advertised nor a listening

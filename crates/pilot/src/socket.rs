@@ -1,9 +1,11 @@
-//! The UDP socket: batches out with segmentation offload, batches in with receive offload (quinn-udp).
+//! The UDP sockets: batches out with segmentation offload, batches in with receive offload (quinn-udp).
 
+use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::task::Poll;
 
-use pilot_types::{Ecn, Transmit};
+use pilot_types::{Ecn, PathId, Transmit};
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
@@ -16,6 +18,92 @@ const RECEIVE_BATCH: usize = 8;
 /// Largest coalesced datagram (receive offload) or single one: more than UDP carries, so nothing is cut.
 const RECEIVE_BUFFER: usize = 65_535;
 
+/// What a node sends and receives with: a socket for each family, or one that is bound to one address.
+pub(crate) struct Sockets {
+    /// At least one.
+    all: Vec<Udp>,
+}
+
+impl Sockets {
+    /// Binds to `addr`. An unspecified address means all of both families: IPv6 joins on the same port if it is free,
+    /// else on another one, and is left out where the system has none.
+    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
+        let first = Udp::bind(addr)?;
+        if !addr.ip().is_unspecified() {
+            return Ok(Self { all: vec![first] });
+        }
+        let other: IpAddr = if addr.is_ipv4() {
+            Ipv6Addr::UNSPECIFIED.into()
+        } else {
+            Ipv4Addr::UNSPECIFIED.into()
+        };
+        let port = first.local().port();
+        let second = Udp::bind(SocketAddr::new(other, port))
+            .or_else(|_| Udp::bind(SocketAddr::new(other, 0)))
+            .inspect_err(|error| tracing::info!(%error, %other, "one family of addresses only"));
+        let all = std::iter::once(first).chain(second.ok()).collect();
+        Ok(Self { all })
+    }
+
+    /// What the first socket is bound to.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.all[0].local
+    }
+
+    /// What the sockets are bound to.
+    pub(crate) fn locals(&self) -> Vec<SocketAddr> {
+        self.all.iter().map(|udp| udp.local).collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Udp> {
+        self.all.iter()
+    }
+
+    /// Datagrams that one call may take.
+    pub(crate) fn max_segments(&self) -> usize {
+        let each = self.all.iter().map(Udp::max_segments);
+        each.min().unwrap_or(1)
+    }
+
+    /// Resolves when a socket has something.
+    pub(crate) async fn readable(&self) {
+        poll_fn(|cx| self.poll(|udp| udp.io.poll_recv_ready(cx))).await;
+    }
+
+    /// Resolves when a socket takes something. Not exact for more than one: who tries again learns which.
+    pub(crate) async fn writable(&self) {
+        poll_fn(|cx| self.poll(|udp| udp.io.poll_send_ready(cx))).await;
+    }
+
+    /// Ready if one of them is; each is asked, so that each wakes the task.
+    fn poll(&self, mut ready: impl FnMut(&Udp) -> Poll<io::Result<()>>) -> Poll<()> {
+        let mut result = Poll::Pending;
+        for udp in &self.all {
+            if ready(udp).is_ready() {
+                result = Poll::Ready(());
+            }
+        }
+        result
+    }
+
+    /// Sends a batch by the socket of its path.
+    pub(crate) fn send(&self, transmit: &Transmit, bytes: &[u8]) -> Sent {
+        let Some(destination) = transmit.path.destination() else {
+            return Sent::WrongPath;
+        };
+        let is_its = |udp: &&Udp| match transmit.path {
+            PathId::Udp(tuple) => udp.local == tuple.local,
+            PathId::Relay { .. } | PathId::Stream(_) => {
+                udp.local.is_ipv4() == destination.is_ipv4()
+            }
+        };
+        match self.all.iter().find(is_its) {
+            Some(udp) => udp.send(destination, transmit, bytes),
+            None => Sent::WrongPath,
+        }
+    }
+}
+
 /// One bound socket.
 pub(crate) struct Udp {
     io: UdpSocket,
@@ -27,6 +115,10 @@ impl Udp {
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
+        if addr.is_ipv6() {
+            // IPv4 has a socket of its own.
+            socket.set_only_v6(true)?;
+        }
         // Best effort: the system's limits hold, and less only costs speed.
         let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
         let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
@@ -41,23 +133,12 @@ impl Udp {
         self.local
     }
 
-    pub(crate) fn max_segments(&self) -> usize {
+    fn max_segments(&self) -> usize {
         self.state.max_gso_segments().max(1)
     }
 
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.io.readable().await
-    }
-
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.io.writable().await
-    }
-
     /// Sends a batch. An unreachable destination is the network's loss.
-    pub(crate) fn send(&self, transmit: &Transmit, bytes: &[u8]) -> Sent {
-        let Some(destination) = transmit.path.destination() else {
-            return Sent::WrongPath;
-        };
+    fn send(&self, destination: SocketAddr, transmit: &Transmit, bytes: &[u8]) -> Sent {
         let contents = quinn_udp::Transmit {
             destination,
             ecn: transmit.ecn.map(to_codepoint),

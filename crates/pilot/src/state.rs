@@ -16,7 +16,7 @@ use crate::datagrams::{self, IncomingDatagram};
 use crate::error::RegisterError;
 use crate::listener::Incoming;
 use crate::persist::Persister;
-use crate::socket::{Sent, Udp};
+use crate::socket::{Sent, Sockets};
 
 /// Streams that wait for one listener's `accept`.
 pub(crate) const MAX_WAITING: usize = 64;
@@ -74,6 +74,8 @@ pub(crate) struct State {
     pub(crate) registration: watch::Sender<Registration>,
     pub(crate) is_shutdown: bool,
     persister: Option<Persister>,
+    /// Takes names of rendezvous that went silent.
+    pub(crate) silent: Option<mpsc::Sender<String>>,
     out: TransmitBuf,
     /// A batch that the socket did not take.
     blocked: Option<(Transmit, Vec<u8>)>,
@@ -82,7 +84,7 @@ pub(crate) struct State {
 /// Shared by the loop and all handles.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    pub(crate) udp: Udp,
+    pub(crate) sockets: Sockets,
     /// Wakes the loop when a caller gave the node something to send.
     pub(crate) wake: Notify,
     /// Trust changed: whoever waits looks again.
@@ -102,20 +104,25 @@ pub(crate) struct Next {
 }
 
 impl Shared {
-    pub(crate) fn new(node: pilot_node::Node, udp: Udp, persister: Option<Persister>) -> Arc<Self> {
-        let out = TransmitBuf::new(udp.max_segments().min(32), 1500);
+    pub(crate) fn new(
+        node: pilot_node::Node,
+        sockets: Sockets,
+        persister: Option<Persister>,
+    ) -> Arc<Self> {
+        let out = TransmitBuf::new(sockets.max_segments().min(32), 1500);
         let state = State {
             node,
             waiters: Waiters::default(),
             registration: watch::Sender::new(Registration::Pending),
             is_shutdown: false,
             persister: persister.clone(),
+            silent: None,
             out,
             blocked: None,
         };
         Arc::new(Self {
             state: Mutex::new(state),
-            udp,
+            sockets,
             wake: Notify::new(),
             changes: broadcast::Sender::new(16),
             persister,
@@ -161,7 +168,7 @@ impl Shared {
         if has_changes {
             let _ = self.changes.send(());
         }
-        let has_more = state.send_batches(&self.udp);
+        let has_more = state.send_batches(&self.sockets);
         Next {
             deadline: state.node.poll_timeout().map(|deadline| deadline.at),
             is_blocked: state.blocked.is_some(),
@@ -173,9 +180,9 @@ impl Shared {
 
 impl State {
     /// Sends until nothing is left, the socket is full, or others had better get their turn; `true` if more waits.
-    fn send_batches(&mut self, udp: &Udp) -> bool {
+    fn send_batches(&mut self, sockets: &Sockets) -> bool {
         if let Some((transmit, bytes)) = self.blocked.take()
-            && !self.is_sent(udp.send(&transmit, &bytes))
+            && !self.is_sent(sockets.send(&transmit, &bytes))
         {
             self.blocked = Some((transmit, bytes));
             return false;
@@ -184,7 +191,7 @@ impl State {
             let Some(transmit) = self.node.poll_transmit(clock::now(), &mut self.out) else {
                 return false;
             };
-            let sent = udp.send(&transmit, self.out.as_slice());
+            let sent = sockets.send(&transmit, self.out.as_slice());
             if !self.is_sent(sent) {
                 self.blocked = Some((transmit, self.out.as_slice().to_vec()));
                 return false;
@@ -286,6 +293,12 @@ impl State {
                 if let Some(persister) = &self.persister {
                     persister
                         .reserve_freshness(clock::unix().as_millis().saturating_mul(1_000_000));
+                }
+            }
+            Event::RendezvousSilent { url } => {
+                if let Some(silent) = &self.silent {
+                    // One that finds no room is silent again soon.
+                    let _ = silent.try_send(url);
                 }
             }
             Event::Link { url, state } => tracing::info!(url, ?state, "rendezvous"),

@@ -66,3 +66,32 @@ fn one_with_another_key_is_refused_and_trusted_agents_go_on() {
         });
     });
 }
+
+#[test]
+fn one_that_moved_is_found_where_its_name_leads() {
+    over_links(|seed, link_config| {
+        let (mut world, alice, bob) = connected(seed, link_config);
+        let url = world.sim[alice].node.status().rendezvous[0].0.clone();
+        world.crash_rendezvous();
+        let moved = world.move_rendezvous([198, 51, 100, 77]);
+        world.start_rendezvous();
+        let has_asked = |agent: &Agent| {
+            agent.count(|event| matches!(event, Event::RendezvousSilent { .. })) > 0
+        };
+        world.until("both ask for its name", 120 * SECOND, |sim| {
+            has_asked(&sim[alice]) && has_asked(&sim[bob])
+        });
+        for host in [alice, bob] {
+            world.with(host, |agent, now| {
+                agent.node.set_rendezvous_addrs(now, &url, &[moved]);
+            });
+        }
+        world.until("both are registered", FOUND_AGAIN, |sim| {
+            [alice, bob].iter().all(|host| {
+                let status = sim[*host].node.status();
+                status.rendezvous[0].1 == LinkState::Registered
+            })
+        });
+        find_each_other(&mut world, alice, bob);
+    });
+}

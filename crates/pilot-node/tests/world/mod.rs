@@ -364,11 +364,12 @@ impl World {
         node.init_profile(profile);
         let target = RendezvousTarget {
             url: self.rendezvous_addr.to_string(),
-            addr: self.rendezvous_addr,
+            addrs: vec![self.rendezvous_addr],
             pin: Pin::Agent(self.rendezvous_agent),
-            local: SocketAddr::new(IpAddr::from([0, 0, 0, 0]), AGENT_PORT),
         };
         let prefix = Prefix::new(self.ips[&host], 24).unwrap();
+        let any = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), AGENT_PORT);
+        node.set_sockets(now, vec![any]);
         node.set_interfaces(now, vec![prefix]);
         node.add_rendezvous(now, target, None);
         self.sim.install(host, agent(node, disk));
@@ -403,6 +404,15 @@ impl World {
             let prefix = Prefix::new(to, 24).unwrap();
             agent.node.set_interfaces(now, vec![prefix]);
         });
+    }
+
+    /// Takes the rendezvous to another address; only its name still leads to it.
+    pub(crate) fn move_rendezvous(&mut self, to: [u8; 4]) -> SocketAddr {
+        let (from, to) = (self.rendezvous_addr.ip(), IpAddr::from(to));
+        let network = &mut self.sim.network;
+        network.move_interface(self.rendezvous, from, Place::Internet, to);
+        self.rendezvous_addr.set_ip(to);
+        self.rendezvous_addr
     }
 
     /// Ends the rendezvous without a word.
@@ -451,7 +461,14 @@ impl World {
             ..Restored::default()
         };
         let boot_seed = seed(self.seed ^ boots, 202);
-        let node = Node::new(config(), identity, restored, &boot_seed, now).with_role(role);
+        let mut node = Node::new(config(), identity, restored, &boot_seed, now).with_role(role);
+        node.set_sockets(
+            now,
+            vec![SocketAddr::new(
+                IpAddr::from([0, 0, 0, 0]),
+                self.rendezvous_addr.port(),
+            )],
+        );
         self.sim
             .install(self.rendezvous, agent(node, Disk::default()));
     }
