@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "the figures of a run are its output")]
 
+mod families;
 mod moves;
 mod pairs;
 mod relay;

@@ -1,7 +1,7 @@
 //! A machine: its interfaces, and programs run on it.
 
 use std::ffi::OsStr;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -138,6 +138,25 @@ impl Machine {
         self.namespace
             .ip(&format!("addr add {new}/24 dev {device}"));
         self.addresses[interface] = new;
+    }
+
+    /// Gives an interface this IPv6 address too, of a subnet of 64 bits.
+    pub fn add_ipv6(&self, interface: usize, address: Ipv6Addr) {
+        // Nobody else has it: used at once, without asking.
+        self.namespace
+            .ip(&format!("addr add {address}/64 dev eth{interface} nodad"));
+    }
+
+    /// Takes an interface's IPv4 addresses away.
+    pub fn drop_ipv4(&self, interface: usize) {
+        self.namespace
+            .ip(&format!("-4 addr flush dev eth{interface}"));
+    }
+
+    /// Takes an interface's IPv6 addresses away, but for its link-local one.
+    pub fn drop_ipv6(&self, interface: usize) {
+        self.namespace
+            .ip(&format!("-6 addr flush dev eth{interface} scope global"));
     }
 
     fn sysctl(&self, name: &str, value: &str) {
