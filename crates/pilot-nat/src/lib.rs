@@ -1,10 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod behaviour;
 mod candidates;
 mod path_agent;
 mod relay;
 mod stun;
 
+pub use behaviour::{Filtering, MappingProbe, NatDiscovery};
 pub use candidates::{CandidateSet, Filter, Prefix, Refusal};
 pub use path_agent::{PathAction, PathAgent, PathConfig, PathReport, PathState};
 pub use pilot_wire::{Candidate, CandidateKind, Candidates, Mapping};

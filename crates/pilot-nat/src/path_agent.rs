@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use pilot_types::{Deadline, FourTuple, PathId, PeerAddr, TimerTable};
+use pilot_wire::Mapping;
 
 use crate::candidates::{CandidateSet, is_never_unicast};
 
@@ -153,6 +154,12 @@ impl PathAgent {
     #[must_use]
     pub const fn current(&self) -> PathId {
         self.current
+    }
+
+    /// How the peer's NAT maps, as far as it knows.
+    #[must_use]
+    pub const fn remote_mapping(&self) -> Mapping {
+        self.remote.mapping()
     }
 
     /// Our sockets: what they are bound to, as it stands in the paths of what they receive. Of more than four the first

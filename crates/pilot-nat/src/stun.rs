@@ -11,6 +11,10 @@ const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 const BINDING_REQUEST: u16 = 0x0001;
 /// RFC 8489 §5: class success response, method binding.
 const BINDING_SUCCESS: u16 = 0x0101;
+/// RFC 5780 §7.2.
+const CHANGE_REQUEST: u16 = 0x0003;
+/// RFC 5780 §7.2: "change port".
+const CHANGE_PORT: u32 = 0x2;
 /// RFC 8489 §14.2.
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 /// RFC 8489 §14: types from here may be ignored when unknown.
@@ -41,6 +45,8 @@ pub enum StunError {
 pub struct BindingRequest {
     /// Random; the answer repeats it.
     pub transaction: [u8; 12],
+    /// Whether the answer is to come from another port than the one that was asked (RFC 5780 §7.2).
+    pub change_port: bool,
 }
 
 /// The server's answer.
@@ -53,10 +59,17 @@ pub struct BindingResponse {
 }
 
 impl BindingRequest {
-    /// The datagram, 20 bytes.
+    /// The datagram, 20 bytes, or 28 if the port is to change.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode_header(BINDING_REQUEST, 0, &self.transaction)
+        if !self.change_port {
+            return encode_header(BINDING_REQUEST, 0, &self.transaction);
+        }
+        let mut out = encode_header(BINDING_REQUEST, 8, &self.transaction);
+        out.extend_from_slice(&CHANGE_REQUEST.to_be_bytes());
+        out.extend_from_slice(&4_u16.to_be_bytes());
+        out.extend_from_slice(&CHANGE_PORT.to_be_bytes());
+        out
     }
 
     /// Reads a request; optional attributes are ignored.
@@ -65,12 +78,18 @@ impl BindingRequest {
     /// [`StunError`] for anything else.
     pub fn decode(datagram: &[u8]) -> Result<Self, StunError> {
         let (transaction, mut attributes) = decode_header(datagram, BINDING_REQUEST)?;
-        while let Some((kind, _)) = next_attribute(&mut attributes)? {
-            if kind < FIRST_OPTIONAL {
-                return Err(StunError::UnknownAttribute(kind));
+        let mut change_port = false;
+        while let Some((kind, value)) = next_attribute(&mut attributes)? {
+            match kind {
+                CHANGE_REQUEST => change_port = is_port_change(value)?,
+                FIRST_OPTIONAL.. => {}
+                _ => return Err(StunError::UnknownAttribute(kind)),
             }
         }
-        Ok(Self { transaction })
+        Ok(Self {
+            transaction,
+            change_port,
+        })
     }
 }
 
@@ -157,6 +176,15 @@ fn next_attribute<'a>(attributes: &mut Reader<'a>) -> Result<Option<(u16, &'a [u
     Ok(Some((kind, value)))
 }
 
+/// RFC 5780 §7.2. Another address is not to be had of us.
+fn is_port_change(value: &[u8]) -> Result<bool, StunError> {
+    match Reader::new(value).u32()? {
+        0 => Ok(false),
+        CHANGE_PORT => Ok(true),
+        _ => Err(StunError::UnknownAttribute(CHANGE_REQUEST)),
+    }
+}
+
 fn decode_address(value: &[u8], transaction: &[u8; 12]) -> Result<SocketAddr, StunError> {
     let mut reader = Reader::new(value);
     let (_, family) = (reader.u8()?, reader.u8()?);
@@ -189,7 +217,9 @@ fn decode_address(value: &[u8], transaction: &[u8; 12]) -> Result<SocketAddr, St
 /// # Panics
 /// If it does not.
 pub fn fuzz(data: &[u8]) {
-    let _ = BindingRequest::decode(data);
+    if let Ok(request) = BindingRequest::decode(data) {
+        assert_eq!(BindingRequest::decode(&request.encode()), Ok(request));
+    }
     if let Ok(response) = BindingResponse::decode(data) {
         assert_eq!(BindingResponse::decode(&response.encode()), Ok(response));
     }
@@ -248,16 +278,31 @@ mod tests {
     fn a_request_with_an_unknown_required_attribute_is_refused() {
         let mut request = BindingRequest {
             transaction: [1; 12],
+            change_port: false,
         }
         .encode();
         request[3] = 4;
-        request.extend_from_slice(&[0x00, 0x03, 0x00, 0x00]);
+        request.extend_from_slice(&[0x00, 0x04, 0x00, 0x00]);
         assert_eq!(
             BindingRequest::decode(&request),
-            Err(StunError::UnknownAttribute(3))
+            Err(StunError::UnknownAttribute(4))
         );
         request[20] = 0x80;
         assert!(BindingRequest::decode(&request).is_ok());
+    }
+
+    #[test]
+    fn a_change_of_port_can_be_asked_for_and_no_other() {
+        let request = BindingRequest {
+            transaction: [1; 12],
+            change_port: true,
+        };
+        let mut bytes = request.encode();
+        assert_eq!(BindingRequest::decode(&bytes), Ok(request));
+        // RFC 5780 §7.2: "change IP".
+        bytes[27] = 4;
+        let error = BindingRequest::decode(&bytes);
+        assert_eq!(error, Err(StunError::UnknownAttribute(CHANGE_REQUEST)));
     }
 
     proptest! {

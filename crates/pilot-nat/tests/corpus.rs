@@ -22,7 +22,11 @@ fn write_seeds() {
         }
         .encode()
     };
-    let request = BindingRequest { transaction }.encode();
+    let asking = |change_port| BindingRequest {
+        transaction,
+        change_port,
+    };
+    let (request, elsewhere) = (asking(false).encode(), asking(true).encode());
     let mut with_software = request.clone();
     with_software[3] = 8;
     with_software.extend([0x80, 0x22, 0, 3, b'a', b'b', b'c', 0]);
@@ -32,6 +36,7 @@ fn write_seeds() {
     refused[..2].copy_from_slice(&[1, 0x11]);
     let seeds = vec![
         request,
+        elsewhere,
         with_software,
         answer("192.0.2.1:4000"),
         answer("[2001:db8::1]:4000"),

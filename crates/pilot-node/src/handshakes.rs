@@ -380,6 +380,7 @@ impl Node {
                 if let (Some(role), Some(observed)) = (&mut self.role, observed) {
                     role.session_opened(now, agent, observed);
                 }
+                self.tell_observed(now, key);
             }
             Class::Peer | Class::Stranger => {
                 self.begin_paths(now, key);

@@ -52,6 +52,7 @@ mod rendezvous;
 mod session_table;
 mod status;
 mod streams;
+mod stun;
 mod trust_port;
 mod trusting;
 mod written;
@@ -67,7 +68,7 @@ pub use event::{
 };
 pub use node::{Node, Restored};
 pub use now::Now;
-pub use pilot_nat::{PathReport, PathState, Prefix, RelayStats};
+pub use pilot_nat::{Filtering, Mapping, PathReport, PathState, Prefix, RelayStats};
 pub use pilot_transport::Read;
 pub use reconnects::LastSession;
 pub use rendezvous::{KeyAnswerBody, LogVerifier, RegistryHost, RendezvousRole};

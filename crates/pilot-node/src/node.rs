@@ -167,6 +167,7 @@ impl Node {
             connecting: BTreeMap::new(),
             tickets: BTreeMap::new(),
         };
+        let place = Place::new(&derive_seed(&mut rng));
         let output = Output {
             latest: Some(now),
             ..Output::default()
@@ -182,7 +183,7 @@ impl Node {
             dials: Dials::default(),
             reconnects: Reconnects::restore(now.instant, restored.sessions),
             relaying: Relaying::default(),
-            place: Place::default(),
+            place,
             left: Left::default(),
             ports: OpenPorts::default(),
             profile: ProfileState {
@@ -235,6 +236,8 @@ impl Node {
     /// Takes a datagram from the network; what it is for nobody is counted and dropped.
     pub fn handle_datagram(&mut self, now: Now, path: PathId, ecn: Option<Ecn>, data: &mut [u8]) {
         match PacketKind::of(data) {
+            Some(PacketKind::Stun) => self.handle_stun(now, path, data),
+            Some(_) if self.is_for_stun(&path) => self.output.drops.count("stun_unexpected"),
             Some(
                 PacketKind::Data
                 | PacketKind::Initiation
@@ -244,7 +247,6 @@ impl Node {
             ) => {
                 self.handle_session_packet(now, path, ecn, data);
             }
-            Some(PacketKind::Stun) => self.handle_stun(now, path, data),
             Some(PacketKind::KeyQuery) => self.handle_key_query(now, path, data),
             Some(PacketKind::KeyAnswer) => self.handle_key_answer(now, path, data),
             Some(PacketKind::Relay) => self.handle_relay(now, path, ecn, data),
@@ -274,6 +276,7 @@ impl Node {
             self.dial_expired(id, &dial);
         }
         self.handle_link_timeouts(now);
+        self.run_discovery(now);
         self.handle_reconnect_timeouts(now);
         self.trust.handle_time(now.unix);
         if let Some(role) = &mut self.role {
@@ -290,6 +293,7 @@ impl Node {
             self.endpoint.poll_timeout(),
             self.dials.poll_timeout(),
             self.links.poll_timeout(),
+            self.place.nat.poll_timeout(),
             self.reconnects.poll_timeout(),
             self.role.as_ref().and_then(RendezvousRole::poll_timeout),
             self.wall_deadline(),

@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use pilot_nat::{
-    Candidate, CandidateKind, CandidateSet, Filter, Mapping, PathAction, PathAgent, PathConfig,
-    PathReport, Prefix,
+    Candidate, CandidateKind, CandidateSet, Filter, Mapping, NatDiscovery, PathAction, PathAgent,
+    PathConfig, PathReport, Prefix,
 };
 use pilot_transport::{Event as TransportEvent, Transport};
-use pilot_types::{AgentId, FourTuple, PathId, PeerAddr};
+use pilot_types::{AgentId, FourTuple, PathId, PeerAddr, Seed};
 use pilot_wire::{Candidates, ObservedAddress};
 
 use crate::event::SessionKey;
@@ -21,11 +21,12 @@ const OBSERVED_ADDRESS: u64 = 0x42;
 const CANDIDATES: u64 = 0x43;
 
 /// What we know of our own place in the network.
-#[derive(Default)]
 pub(crate) struct Place {
     /// What our sockets are bound to, as it stands in the paths of what they receive: at most one a family.
     sockets: Vec<SocketAddr>,
     prefixes: Vec<Prefix>,
+    /// What our NAT does.
+    pub(crate) nat: NatDiscovery,
     /// Counts the lists of our addresses.
     generation: u32,
     /// Whether peers have not been told yet what changed.
@@ -33,6 +34,16 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    pub(crate) fn new(seed: &Seed) -> Self {
+        Self {
+            sockets: vec![],
+            prefixes: vec![],
+            nat: NatDiscovery::new(seed),
+            generation: 0,
+            is_stale: false,
+        }
+    }
+
     /// Our addresses are others now, or may be.
     pub(crate) const fn changed(&mut self) {
         self.is_stale = true;
@@ -98,6 +109,14 @@ impl Node {
         paths.map(|paths| paths.report()).unwrap_or_default()
     }
 
+    /// What an agent with a session says of its NAT.
+    #[must_use]
+    pub fn mapping_of(&self, agent: &AgentId) -> Mapping {
+        let session = self.table.by_agent(agent);
+        let paths = session.and_then(|session| session.paths.as_ref());
+        paths.map_or(Mapping::Unknown, |paths| paths.remote_mapping())
+    }
+
     /// An agent that trusts us has a session: both ends look for the best path.
     pub(crate) fn begin_paths(&mut self, now: Now, key: SessionKey) {
         let sockets = self.place.sockets.clone();
@@ -141,7 +160,7 @@ impl Node {
 
     /// Where a trusted peer may try to reach us.
     fn own_candidates(&self) -> CandidateSet {
-        let mut ours = CandidateSet::new(self.place.generation, Mapping::Unknown);
+        let mut ours = CandidateSet::new(self.place.generation, self.place.nat.mapping());
         let mut insert = |kind, addr| {
             ours.insert(Candidate { kind, addr });
         };
@@ -198,11 +217,17 @@ impl Node {
 
     /// A rendezvous sees us somewhere; others are not believed.
     fn take_observed(&mut self, now: Now, key: SessionKey, body: &[u8]) {
-        let Ok(ObservedAddress { addr }) = ObservedAddress::decode(body) else {
+        let Ok(ObservedAddress { addr, stun_port }) = ObservedAddress::decode(body) else {
             self.output.drops.count("candidates_malformed");
             return;
         };
-        if let Some(Class::Rendezvous(link)) = self.table.get(key).map(|session| session.class) {
+        let Some(session) = self.table.get(key) else {
+            return;
+        };
+        if let Class::Rendezvous(link) = session.class {
+            if let Some(server) = session.transport.path().remote() {
+                self.seen_by(now, server, addr, stun_port);
+            }
             self.links.observed(link, addr);
             self.drain_links(now);
         }
@@ -254,7 +279,22 @@ impl Node {
 
     /// What is done for a client follows it to where its packets come from now, and it is told where that is.
     fn client_moved(&mut self, now: Now, key: SessionKey) {
-        let Some(session) = self.table.get_mut(key) else {
+        self.tell_observed(now, key);
+        let Some(session) = self.table.get(key) else {
+            return;
+        };
+        if let (Class::Client, Some(addr), Some(role)) = (
+            session.class,
+            session.transport.path().remote(),
+            &mut self.role,
+        ) {
+            role.session_moved(&session.agent, addr);
+        }
+    }
+
+    /// Tells a client where its packets come from, and where else it may ask.
+    pub(crate) fn tell_observed(&mut self, now: Now, key: SessionKey) {
+        let Some(session) = self.table.get(key) else {
             return;
         };
         let agent = session.agent;
@@ -264,15 +304,16 @@ impl Node {
         if session.class != Class::Client {
             return;
         }
-        let body = ObservedAddress { addr }.encode();
+        let stun_port = self.stun_port_for(&addr);
+        let body = ObservedAddress { addr, stun_port }.encode();
+        let Some(session) = self.session_mut(key) else {
+            return;
+        };
         if let Err(error) = session
             .transport
             .send_extension(now.instant, OBSERVED_ADDRESS, body)
         {
             tracing::debug!(%agent, %error, "observed address not told");
-        }
-        if let Some(role) = &mut self.role {
-            role.session_moved(&agent, addr);
         }
     }
 

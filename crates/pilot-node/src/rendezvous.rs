@@ -1,9 +1,9 @@
-//! The rendezvous' part: registry requests, pushes to agents, STUN answers, key answers.
+//! The rendezvous' part: registry requests, pushes to agents, key answers.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use pilot_nat::{BindingRequest, BindingResponse, RelayLimits, RelayServer};
+use pilot_nat::{RelayLimits, RelayServer};
 use pilot_registry::{
     LogFacts, OutgoingPush, PushAck, PushId, Request, RequestKind, Response, Service, Stats, Store,
     Verify,
@@ -23,6 +23,7 @@ use crate::exchange::{Exchange, Purpose};
 use crate::node::Node;
 use crate::now::Now;
 use crate::peer_session::{Class, StreamUse};
+use crate::stun::StunSockets;
 
 /// Key answers a second, to all askers together: each costs one packet no longer than the query.
 const KEY_ANSWERS_PER_SECOND: u32 = 1000;
@@ -163,6 +164,7 @@ pub struct RendezvousRole {
     sources: Option<NameLimit>,
     /// `None` before the node has taken the role.
     pub(crate) relay: Option<RelayServer>,
+    pub(crate) stun: StunSockets,
 }
 
 /// Tokens for key answers, refilled each second.
@@ -199,6 +201,7 @@ impl RendezvousRole {
             },
             sources: None,
             relay: None,
+            stun: StunSockets::default(),
         }
     }
 
@@ -209,7 +212,7 @@ impl RendezvousRole {
         self.sources = Some(NameLimit::new(ANSWERS_PER_SOURCE, key, now));
     }
 
-    fn may_answer(&mut self, now: Instant, path: &PathId) -> bool {
+    pub(crate) fn may_answer(&mut self, now: Instant, path: &PathId) -> bool {
         let sources = self.sources.as_mut();
         sources.is_none_or(|sources| sources.take(now, &source_name(path)))
     }
@@ -269,27 +272,6 @@ impl Node {
     #[must_use]
     pub const fn role(&self) -> Option<&RendezvousRole> {
         self.role.as_ref()
-    }
-
-    /// A binding request is answered with where it came from; an answer is nobody's yet.
-    pub(crate) fn handle_stun(&mut self, now: Now, path: PathId, data: &[u8]) {
-        let (Some(role), Some(mapped)) = (&mut self.role, path.remote()) else {
-            self.output.drops.count("stun_unexpected");
-            return;
-        };
-        match BindingRequest::decode(data) {
-            Ok(_) if !role.may_answer(now.instant, &path) => {
-                self.output.drops.count("stun_limited");
-            }
-            Ok(request) => {
-                let response = BindingResponse {
-                    transaction: request.transaction,
-                    mapped,
-                };
-                self.output.datagram(path, response.encode());
-            }
-            Err(_) => self.output.drops.count("stun_malformed"),
-        }
     }
 
     /// A rendezvous, never an agent, says who it is; the answer is no longer than the padded query.

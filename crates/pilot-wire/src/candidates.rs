@@ -86,6 +86,8 @@ impl Candidates {
 pub struct ObservedAddress {
     /// The source address of the receiver's packets.
     pub addr: SocketAddr,
+    /// Another port of the sender that answers STUN: who is seen elsewhere by it is behind a NAT that maps by port.
+    pub stun_port: Option<u16>,
 }
 
 impl ObservedAddress {
@@ -166,6 +168,7 @@ mod tests {
         }
         let observed = ObservedAddress {
             addr: "[2001:db8::1]:9".parse().unwrap(),
+            stun_port: Some(9001),
         };
         let mut body = observed.encode();
         assert!(ObservedAddress::decode(&body[1..]).is_err());

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pilot_node::{PathReport, PathState};
+use pilot_node::{Filtering, PathReport, PathState};
 use pilot_types::{AgentId, Hostname, PathId, RelayAddr};
 use pilot_wire::CandidateKind;
 
 use crate::clock;
 use crate::error::DialError;
 use crate::node::Node;
-use crate::peers::{PathKind, RendezvousStatus};
+use crate::peers::{NatStatus, NodeStatus, PathKind, RendezvousStatus};
 use crate::target::Target;
 
 /// One way to an agent.
@@ -41,6 +41,8 @@ pub enum NextStep {
     Connect,
     /// Direct paths are being probed.
     Wait,
+    /// Direct paths were probed in vain, and each NAT gives each destination another port.
+    HardNats,
     /// Direct paths were probed in vain.
     OpenUdp,
     /// No address of the agent may be probed.
@@ -62,6 +64,10 @@ pub struct Explanation {
     pub relay: Option<SocketAddr>,
     /// Smoothed round trip, once measured.
     pub rtt: Option<Duration>,
+    /// What our NAT does.
+    pub nat: NatStatus,
+    /// What the agent says of its NAT.
+    pub peer_nat: NatStatus,
     /// What was tried, direct ones first.
     pub candidates: Vec<PathCandidate>,
     /// Each rendezvous.
@@ -77,7 +83,9 @@ impl Node {
     /// [`DialError::Ticket`] if the ticket is not good.
     pub fn explain(&self, target: Target) -> Result<Option<Explanation>, DialError> {
         let target = self.node_target(target)?;
-        let rendezvous = self.status().rendezvous;
+        let NodeStatus {
+            rendezvous, nat, ..
+        } = self.status();
         let state = self.shared.lock();
         let Some(agent) = state.node.resolve(&target) else {
             return Ok(None);
@@ -90,6 +98,7 @@ impl Node {
         let is_granted = state.node.trust().is_granted_by(clock::unix(), &agent);
         let hostname = state.node.hostname_of(&agent);
         let report = state.node.path_report(&agent);
+        let peer_nat = NatStatus::new(state.node.mapping_of(&agent), Filtering::Unknown);
         drop(state);
         let current = session.as_ref().map(|session| session.path);
         let rtt = session.and_then(|session| session.rtt);
@@ -110,7 +119,12 @@ impl Node {
             chosen,
             relay: current.and_then(relay_of),
             rtt,
-            next_step: next_step(chosen, is_granted, has_rendezvous, &candidates),
+            nat,
+            peer_nat,
+            next_step: match next_step(chosen, is_granted, has_rendezvous, &candidates) {
+                NextStep::OpenUdp if nat.is_hard() && peer_nat.is_hard() => NextStep::HardNats,
+                step => step,
+            },
             candidates,
             rendezvous,
         }))

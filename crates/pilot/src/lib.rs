@@ -53,8 +53,8 @@ pub use explain::{Explanation, NextStep, PathCandidate};
 pub use listener::{Listener, Peer};
 pub use node::{DialOptions, Node};
 pub use peers::{
-    ConnectionStatus, Found, Knocked, NodeStatus, PathKind, PeerStatus, Pong, ProfileChange,
-    RendezvousStatus,
+    ConnectionStatus, Found, Knocked, NatStatus, NodeStatus, PathKind, PeerStatus, Pong,
+    ProfileChange, RendezvousStatus,
 };
 pub use pilot_node::PathState;
 pub use pilot_trust::{LearntBy, PendingKnock, Terms, TrustedPeer};

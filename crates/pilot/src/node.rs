@@ -17,8 +17,8 @@ use crate::error::{
 };
 use crate::listener::{Listener, Peer};
 use crate::peers::{
-    ConnectionStatus, Found, Knocked, NodeStatus, PathKind, PeerStatus, Pong, ProfileChange,
-    RendezvousStatus,
+    ConnectionStatus, Found, Knocked, NatStatus, NodeStatus, PathKind, PeerStatus, Pong,
+    ProfileChange, RendezvousStatus,
 };
 use crate::state::{DialOutcome, Registration, Shared, State, link_word};
 use crate::stream::Stream;
@@ -490,6 +490,7 @@ impl Node {
     pub fn status(&self) -> NodeStatus {
         let state = self.shared.lock();
         let (status, profile) = (state.node.status(), state.node.profile().clone());
+        let (mapping, filtering) = state.node.nat();
         drop(state);
         let link = |url: &str, state| RendezvousStatus {
             url: url.to_owned(),
@@ -507,6 +508,7 @@ impl Node {
                 .iter()
                 .filter_map(|(_, _, observed)| *observed)
                 .collect(),
+            nat: NatStatus::new(mapping, filtering),
             peers: status.peers,
             connections: status.connections,
             ports: status.ports,

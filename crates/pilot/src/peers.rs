@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pilot_node::PeerEntry;
+use pilot_node::{Filtering, Mapping, PeerEntry};
 use pilot_types::{AgentId, Hostname, PathId, Port, Tag, UnixTime};
 use pilot_wire::{Capability, Visibility};
 
@@ -140,6 +140,37 @@ pub struct RendezvousStatus {
     pub state: &'static str,
 }
 
+/// How a NAT behaves, in the words of RFC 4787.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NatStatus {
+    /// `endpoint_independent`, `address_dependent`, `address_and_port_dependent` or `unknown`.
+    pub mapping: &'static str,
+    /// `address_dependent`, also if it lets in more than that, `address_and_port_dependent` or `unknown`.
+    pub filtering: &'static str,
+}
+
+impl NatStatus {
+    pub(crate) const fn new(mapping: Mapping, filtering: Filtering) -> Self {
+        let mapping = match mapping {
+            Mapping::EndpointIndependent => "endpoint_independent",
+            Mapping::AddressDependent => "address_dependent",
+            Mapping::AddressAndPortDependent => "address_and_port_dependent",
+            Mapping::Unknown => "unknown",
+        };
+        let filtering = match filtering {
+            Filtering::AddressDependent => "address_dependent",
+            Filtering::AddressAndPortDependent => "address_and_port_dependent",
+            Filtering::Unknown => "unknown",
+        };
+        Self { mapping, filtering }
+    }
+
+    /// Whether each destination sees another port of ours.
+    pub(crate) fn is_hard(&self) -> bool {
+        self.mapping == "address_and_port_dependent"
+    }
+}
+
 /// The node as a whole.
 #[derive(Clone, Debug)]
 pub struct NodeStatus {
@@ -149,6 +180,8 @@ pub struct NodeStatus {
     pub rendezvous: Vec<RendezvousStatus>,
     /// Where we are seen from outside.
     pub endpoints: Vec<SocketAddr>,
+    /// What our NAT does with IPv4.
+    pub nat: NatStatus,
     /// Live sessions with agents.
     pub peers: usize,
     /// Open streams.

@@ -84,7 +84,7 @@ impl RendezvousBuilder {
         let work_bits = self.work_bits;
         let opening = tokio::task::spawn_blocking(move || load(dir, work_bits));
         let (opened, db) = opening.await.expect("opening a home does not panic")?;
-        let sockets = Sockets::bind(self.listen).map_err(|source| StartError::Bind {
+        let mut sockets = Sockets::bind(self.listen).map_err(|source| StartError::Bind {
             addr: self.listen,
             source,
         })?;
@@ -119,6 +119,11 @@ impl RendezvousBuilder {
         )
         .with_role(role);
         node.set_sockets(clock::now(), sockets.locals());
+        // Nobody is behind a NAT on loopback.
+        if !self.listen.ip().is_loopback() {
+            let [asked, answering] = [1, 2].map(|distance| sockets.bind_beside(distance));
+            node.set_stun_sockets(asked, answering);
+        }
         let shared = Shared::new(node, sockets, None);
         let rendezvous = Rendezvous {
             shared: Arc::clone(&shared),

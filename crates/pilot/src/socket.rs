@@ -20,8 +20,10 @@ const RECEIVE_BUFFER: usize = 65_535;
 
 /// What a node sends and receives with: a socket for each family, or one that is bound to one address.
 pub(crate) struct Sockets {
-    /// At least one.
+    /// At least one, those that agents talk to first.
     all: Vec<Udp>,
+    /// How many those are.
+    main: usize,
 }
 
 impl Sockets {
@@ -30,7 +32,8 @@ impl Sockets {
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let first = Udp::bind(addr)?;
         if !addr.ip().is_unspecified() {
-            return Ok(Self { all: vec![first] });
+            let all = vec![first];
+            return Ok(Self { all, main: 1 });
         }
         let other: IpAddr = if addr.is_ipv4() {
             Ipv6Addr::UNSPECIFIED.into()
@@ -41,8 +44,24 @@ impl Sockets {
         let second = Udp::bind(SocketAddr::new(other, port))
             .or_else(|_| Udp::bind(SocketAddr::new(other, 0)))
             .inspect_err(|error| tracing::info!(%error, %other, "one family of addresses only"));
-        let all = std::iter::once(first).chain(second.ok()).collect();
-        Ok(Self { all })
+        let all: Vec<Udp> = std::iter::once(first).chain(second.ok()).collect();
+        let main = all.len();
+        Ok(Self { all, main })
+    }
+
+    /// Adds a socket beside each main one, on the port that is `distance` above its or on any; gives what they are bound to.
+    pub(crate) fn bind_beside(&mut self, distance: u16) -> Vec<SocketAddr> {
+        let beside: Vec<Udp> = self.all[..self.main]
+            .iter()
+            .filter_map(|udp| {
+                let port = udp.local.port().checked_add(distance).unwrap_or(0);
+                let at = |port| Udp::bind(SocketAddr::new(udp.local.ip(), port));
+                at(port).or_else(|_| at(0)).ok()
+            })
+            .collect();
+        let locals = beside.iter().map(|udp| udp.local).collect();
+        self.all.extend(beside);
+        locals
     }
 
     /// What the first socket is bound to.
@@ -50,9 +69,10 @@ impl Sockets {
         self.all[0].local
     }
 
-    /// What the sockets are bound to.
+    /// What the sockets that agents talk to are bound to.
     pub(crate) fn locals(&self) -> Vec<SocketAddr> {
-        self.all.iter().map(|udp| udp.local).collect()
+        let main = self.all[..self.main].iter();
+        main.map(|udp| udp.local).collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Udp> {

@@ -30,6 +30,8 @@ pub struct Explained {
     pub candidates: Vec<PathCandidate>,
     /// The NAT of this agent.
     pub nat: NatInfo,
+    /// What the other agent says of its own; it says nothing of its filtering.
+    pub peer_nat: NatInfo,
     /// The address of the relay in use, if one is.
     pub relay: Option<String>,
     /// Smoothed round trip, once measured.

@@ -324,6 +324,7 @@ impl DaemonApi for Fake {
                 why: "no direct path answers".into(),
             }],
             nat: NatInfo::unknown(),
+            peer_nat: NatInfo::unknown(),
             relay: Some("192.0.2.1:9000".into()),
             rtt_ms: Some(22.4),
             trusted: true,

@@ -7,6 +7,7 @@ use pilot_api::types::{AgentSummary, ExplainRequest, Explained, PathKind, PingRe
 use serde::Serialize;
 
 use super::discovery::shown;
+use super::profile::nat_words;
 use crate::context::Context;
 use crate::output::{Failure, Reply};
 use crate::style::{self, Style};
@@ -48,6 +49,8 @@ fn explain_words(explained: &Explained, style: Style) -> String {
             "trusts us",
             if explained.trusted { "yes" } else { "no" }.to_owned(),
         ),
+        ("our NAT", nat_words(&explained.nat)),
+        ("its NAT", nat_words(&explained.peer_nat)),
         ("rendezvous", links.join(", ")),
         (
             "next step",

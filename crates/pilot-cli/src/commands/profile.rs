@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pilot_api::types::{
-    DeregisterRequest, Info, InfoRequest, RendezvousInfo, SetHostnameRequest, SetTagsRequest,
-    SetVisibilityRequest, TicketRequest,
+    DeregisterRequest, Info, InfoRequest, NatInfo, RendezvousInfo, SetHostnameRequest,
+    SetTagsRequest, SetVisibilityRequest, TicketRequest,
 };
 use pilot_types::{Hostname, Tag};
 use serde::Serialize;
@@ -34,14 +34,7 @@ fn info_words(info: &Info, style: Style) -> String {
         ("connections", info.connections.to_string()),
         ("ports", listed(&info.ports)),
         ("rendezvous", joined(&rendezvous)),
-        (
-            "nat",
-            format!(
-                "mapping {}, filtering {}",
-                style::clean(&info.nat.mapping),
-                style::clean(&info.nat.filtering)
-            ),
-        ),
+        ("nat", nat_words(&info.nat)),
         ("endpoints", joined(&info.endpoints)),
         ("sent", style::bytes(info.bytes_sent)),
         ("received", style::bytes(info.bytes_recv)),
@@ -50,6 +43,13 @@ fn info_words(info: &Info, style: Style) -> String {
         facts.push(("dropped", dropped_words(&info.drops)));
     }
     style.facts(&facts)
+}
+
+/// What a NAT does, as the words of RFC 4787 say it.
+pub(super) fn nat_words(nat: &NatInfo) -> String {
+    let [mapping, filtering] =
+        [&nat.mapping, &nat.filtering].map(|word| style::clean(word).replace('_', " "));
+    format!("mapping {mapping}, filtering {filtering}")
 }
 
 /// How many packets were dropped, and the three reasons that counted most.

@@ -1,7 +1,7 @@
 //! Paths in words.
 
 use pilot::{Explanation, NextStep, PathState};
-use pilot_api::types::{self, ExplainRequest, Explained, NatInfo, PathCandidate};
+use pilot_api::types::{self, ExplainRequest, Explained, PathCandidate};
 use pilot_api::{ApiError, PeerRef};
 use pilot_types::Port;
 
@@ -43,7 +43,8 @@ impl Daemon {
         Explained {
             chosen: explanation.chosen.map_or(types::PathKind::None, view::path),
             candidates: explanation.candidates.iter().map(candidate).collect(),
-            nat: NatInfo::unknown(),
+            nat: view::nat(explanation.nat),
+            peer_nat: view::nat(explanation.peer_nat),
             relay: explanation.relay.map(|addr| addr.to_string()),
             rtt_ms: explanation.rtt.map(view::millis),
             trusted: explanation.is_granted,
@@ -83,8 +84,11 @@ fn step_words(step: NextStep, name: &str) -> Option<String> {
         NextStep::Wait => format!(
             "direct paths are being looked for: in a few seconds, pilotctl explain {name}"
         ),
+        NextStep::HardNats => format!(
+            "the NATs of this agent and of {name} give each destination another port, so that neither can be found: forward a UDP port to one of them (daemon start --listen ADDR)"
+        ),
         NextStep::OpenUdp => format!(
-            "no probe was answered: both NATs map by address and port, or a firewall drops UDP: let UDP to and from this agent or {name} pass, or forward a port to one of them (daemon start --listen ADDR)"
+            "no probe was answered: a firewall drops UDP, or a NAT gives each destination another port: let UDP to and from this agent or {name} pass, or forward a port to one of them (daemon start --listen ADDR)"
         ),
         NextStep::NoAddress => format!(
             "{name} named no address that may be probed from here: it is on another private network, or has not named any yet"
@@ -103,6 +107,7 @@ mod tests {
         assert!(words(NextStep::Knock).ends_with("pilotctl handshake planner"));
         assert!(words(NextStep::Connect).ends_with("pilotctl ping planner"));
         assert!(words(NextStep::Wait).ends_with("pilotctl explain planner"));
+        assert!(words(NextStep::HardNats).contains("forward a UDP port"));
         assert!(words(NextStep::OpenUdp).contains("firewall drops UDP"));
         assert_eq!(step_words(NextStep::Nothing, "planner"), None);
     }

@@ -6,7 +6,8 @@ use pilot::{
     ConnectionStatus, Found, LearntBy, PathKind, PeerStatus, PendingKnock, Scope, TrustedPeer,
 };
 use pilot_api::types::{
-    self, AgentSummary, ConnectionSummary, PeerSummary, PublicKey, RendezvousInfo, TrustedAgent,
+    self, AgentSummary, ConnectionSummary, NatInfo, PeerSummary, PublicKey, RendezvousInfo,
+    TrustedAgent,
 };
 use pilot_types::{AgentId, Hostname, NetworkId};
 
@@ -49,6 +50,14 @@ impl Daemon {
             .iter()
             .map(|link| self.links.info(&link.url, link.state))
             .collect()
+    }
+}
+
+/// What a NAT does.
+pub(super) fn nat(status: pilot::NatStatus) -> NatInfo {
+    NatInfo {
+        mapping: status.mapping.to_owned(),
+        filtering: status.filtering.to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use pilot_node::{Filtering, Mapping};
 use pilot_sim::{Dependence, DirectPath, NatConfig, Place, Sim};
 
 use super::world::Agent;
@@ -111,6 +112,46 @@ fn every_pair_of_nats_is_connected_within_a_second_and_straight_if_that_can_be()
                 );
             }
         }
+    }
+}
+
+/// What a rendezvous with one address can tell.
+fn expected(behind: Behind) -> (Mapping, Filtering) {
+    let filtering = |filtering| match filtering {
+        Dependence::EndpointIndependent | Dependence::AddressDependent => {
+            Filtering::AddressDependent
+        }
+        Dependence::AddressAndPortDependent => Filtering::AddressAndPortDependent,
+    };
+    match behind {
+        Behind::Nothing => (Mapping::EndpointIndependent, Filtering::AddressDependent),
+        Behind::Firewall | Behind::Two => (
+            Mapping::EndpointIndependent,
+            Filtering::AddressAndPortDependent,
+        ),
+        Behind::Hard => (
+            Mapping::AddressAndPortDependent,
+            Filtering::AddressAndPortDependent,
+        ),
+        Behind::Nat(Dependence::AddressAndPortDependent, by) => {
+            (Mapping::AddressAndPortDependent, filtering(by))
+        }
+        Behind::Nat(_, by) => (Mapping::EndpointIndependent, filtering(by)),
+    }
+}
+
+#[test]
+fn an_agent_learns_what_its_nat_does_and_tells_its_peer() {
+    for (seed, behind_what) in (32_000..).zip(Behind::all()) {
+        let (mut world, alice, bob) = behind(seed, [behind_what, Behind::Nothing]);
+        run(&mut world, 3 * SECOND);
+        let nat = world.sim[alice].node.nat();
+        assert_eq!(nat, expected(behind_what), "{behind_what:?}");
+        ping(&mut world, alice, Target::Hostname(name("bob"))).unwrap();
+        run(&mut world, SECOND);
+        let alice_id = world.id(alice);
+        let told = world.sim[bob].node.mapping_of(&alice_id);
+        assert_eq!(told, nat.0, "{behind_what:?}");
     }
 }
 

@@ -462,13 +462,11 @@ impl World {
         };
         let boot_seed = seed(self.seed ^ boots, 202);
         let mut node = Node::new(config(), identity, restored, &boot_seed, now).with_role(role);
-        node.set_sockets(
-            now,
-            vec![SocketAddr::new(
-                IpAddr::from([0, 0, 0, 0]),
-                self.rendezvous_addr.port(),
-            )],
-        );
+        let port = self.rendezvous_addr.port();
+        let [main, asked, answering] =
+            [0, 1, 2].map(|above| SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port + above));
+        node.set_sockets(now, vec![main]);
+        node.set_stun_sockets(vec![asked], vec![answering]);
         self.sim
             .install(self.rendezvous, agent(node, Disk::default()));
     }
