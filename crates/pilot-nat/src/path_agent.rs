@@ -9,14 +9,17 @@ use pilot_types::{Deadline, FourTuple, PathId, PeerAddr, TimerTable};
 use pilot_wire::Mapping;
 
 use crate::candidates::{CandidateSet, is_never_unicast};
+use crate::spray::SpraySide;
 
 mod pair;
 mod rank;
 mod report;
+mod spraying;
 
 use pair::Pair;
 use rank::{Rank, Standing, class, is_faster};
 pub use report::{PathReport, PathState};
+use spraying::Spraying;
 
 /// Sockets of ours that are tried: one a family, and one each for a second network.
 const MAX_LOCALS: usize = 4;
@@ -66,6 +69,9 @@ pub enum PathAction {
     Probe(PathId),
     /// Send the session's data on this path from now on.
     Use(PathId),
+    /// Guess ports by a [`Spray`](crate::Spray): no address that the peer named can work. Asked for once on each network
+    /// of either end, and at most once a minute.
+    Spray(SpraySide),
 }
 
 #[derive(Clone, Copy)]
@@ -97,6 +103,7 @@ enum Timer {
 ///         match action {
 ///             PathAction::Probe(path) => agent.handle_probed(now, path, Duration::from_millis(20)),
 ///             PathAction::Use(path) => assert_eq!(path, agent.current()),
+///             PathAction::Spray(_) => unreachable!("nothing is known of the NATs"),
 ///         }
 ///     }
 /// }
@@ -117,6 +124,7 @@ pub struct PathAgent {
     is_seeking: bool,
     chosen: Option<Instant>,
     round: usize,
+    spraying: Spraying,
     budget: Budget,
     timers: TimerTable<2>,
     actions: VecDeque<PathAction>,
@@ -138,6 +146,7 @@ impl PathAgent {
             is_seeking: false,
             chosen: None,
             round: 0,
+            spraying: Spraying::default(),
             budget: Budget::new(now),
             timers: TimerTable::new(["path round", "path standby"]),
             actions: VecDeque::new(),
@@ -170,6 +179,11 @@ impl PathAgent {
         self.pair_up(now);
     }
 
+    /// How our NAT maps, as far as is known.
+    pub const fn set_mapping(&mut self, mapping: Mapping) {
+        self.spraying.own = mapping;
+    }
+
     /// The peer's addresses, past the filter. A set that is not newer than the last is ignored.
     pub fn set_remote(&mut self, now: Instant, remote: &CandidateSet) {
         self.now = now;
@@ -178,6 +192,7 @@ impl PathAgent {
         }
         self.has_remote = true;
         self.remote.clone_from(remote);
+        self.spraying.network_changed();
         self.pair_up(now);
     }
 
@@ -342,6 +357,7 @@ impl PathAgent {
         if has_failed {
             self.is_seeking &= self.pairs.values().any(Pair::is_probing);
             self.choose(now);
+            self.spray(now);
         }
     }
 
@@ -464,6 +480,7 @@ impl PathAgent {
 impl PathAgent {
     fn restart(&mut self, now: Instant) {
         self.round = 0;
+        self.spraying.network_changed();
         let current = self.current;
         self.pairs
             .retain(|path, pair| pair.kind.is_some() || pair.is_validated() || *path == current);

@@ -85,6 +85,7 @@ impl Peer {
                 }
                 PathAction::Probe(_) => {}
                 PathAction::Use(_) => self.uses += 1,
+                PathAction::Spray(_) => {}
             }
         }
     }

@@ -252,6 +252,13 @@ pub enum Event {
         /// To what.
         state: LinkState,
     },
+    /// So many more sockets of IPv4 are wanted, to be told by [`Node::add_sockets`](crate::Node::add_sockets).
+    SocketsWanted {
+        /// At most 256.
+        count: usize,
+    },
+    /// Sockets that were opened for [`Self::SocketsWanted`] and are to be closed.
+    SocketsUnused(Vec<SocketAddr>),
     /// A rendezvous has not answered for some time: its name may lead elsewhere now, see
     /// [`Node::set_rendezvous_addrs`](crate::Node::set_rendezvous_addrs).
     RendezvousSilent {

@@ -50,6 +50,7 @@ mod relay_role;
 mod relaying;
 mod rendezvous;
 mod session_table;
+mod sprays;
 mod status;
 mod streams;
 mod stun;

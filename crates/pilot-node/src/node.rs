@@ -31,6 +31,7 @@ use crate::relay_role::Forwarded;
 use crate::relaying::Relaying;
 use crate::rendezvous::RendezvousRole;
 use crate::session_table::SessionTable;
+use crate::sprays::Sprays;
 use crate::written::Written;
 
 /// Datagrams outside of sessions that wait to be sent (key queries and answers, STUN answers).
@@ -55,6 +56,7 @@ pub struct Node {
     pub(crate) reconnects: Reconnects,
     pub(crate) relaying: Relaying,
     pub(crate) place: Place,
+    pub(crate) sprays: Sprays,
     pub(crate) left: Left,
     pub(crate) ports: OpenPorts,
     pub(crate) profile: ProfileState,
@@ -184,6 +186,7 @@ impl Node {
             reconnects: Reconnects::restore(now.instant, restored.sessions),
             relaying: Relaying::default(),
             place,
+            sprays: Sprays::default(),
             left: Left::default(),
             ports: OpenPorts::default(),
             profile: ProfileState {
@@ -277,6 +280,7 @@ impl Node {
         }
         self.handle_link_timeouts(now);
         self.run_discovery(now);
+        self.run_sprays(now);
         self.handle_reconnect_timeouts(now);
         self.trust.handle_time(now.unix);
         if let Some(role) = &mut self.role {
@@ -294,6 +298,7 @@ impl Node {
             self.dials.poll_timeout(),
             self.links.poll_timeout(),
             self.place.nat.poll_timeout(),
+            self.sprays.poll_timeout(),
             self.reconnects.poll_timeout(),
             self.role.as_ref().and_then(RendezvousRole::poll_timeout),
             self.wall_deadline(),

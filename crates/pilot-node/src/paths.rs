@@ -49,6 +49,11 @@ impl Place {
         self.is_stale = true;
     }
 
+    /// What our sockets that everybody talks to are bound to.
+    pub(crate) fn sockets(&self) -> &[SocketAddr] {
+        &self.sockets
+    }
+
     /// The straight way to an address; `None` without a socket of its family.
     pub(crate) fn path_to(&self, remote: SocketAddr) -> Option<PathId> {
         let mut sockets = self.sockets.iter();
@@ -119,7 +124,7 @@ impl Node {
 
     /// An agent that trusts us has a session: both ends look for the best path.
     pub(crate) fn begin_paths(&mut self, now: Now, key: SessionKey) {
-        let sockets = self.place.sockets.clone();
+        let (sockets, mapping) = (self.place.sockets.clone(), self.place.nat.mapping());
         let Some(session) = self.session_mut(key) else {
             return;
         };
@@ -129,6 +134,7 @@ impl Node {
         let current = session.transport.path();
         let mut paths = PathAgent::new(now.instant, PathConfig::default(), current);
         paths.set_locals(now.instant, &sockets);
+        paths.set_mapping(mapping);
         session.paths = Some(Box::new(paths));
         self.tell_candidates(now, key);
     }
@@ -143,6 +149,10 @@ impl Node {
             let is_told = |session: &crate::peer_session::PeerSession| session.paths.is_some();
             if self.table.get(key).is_some_and(is_told) {
                 self.tell_candidates(now, key);
+            }
+            let mapping = self.place.nat.mapping();
+            if let Some(paths) = self.session_mut(key).and_then(|it| it.paths.as_mut()) {
+                paths.set_mapping(mapping);
             }
         }
     }
@@ -325,8 +335,10 @@ impl Node {
         let Some(paths) = &mut session.paths else {
             return;
         };
+        let mut spray = None;
         while let Some(action) = paths.poll_action() {
             match action {
+                PathAction::Spray(side) => spray = Some(side),
                 PathAction::Probe(path) if path == session.transport.path() => {
                     // The traffic is the probe.
                     if let Some(rtt) = validated_rtt(&session.transport, now) {
@@ -343,6 +355,9 @@ impl Node {
                 }
                 PathAction::Use(_) => {}
             }
+        }
+        if let Some(side) = spray {
+            self.begin_spray(now, key, side);
         }
     }
 }

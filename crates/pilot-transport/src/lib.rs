@@ -23,6 +23,7 @@ mod error;
 mod event;
 mod flow;
 pub mod fuzz;
+mod guesses;
 mod loss;
 mod migration;
 mod pacer;

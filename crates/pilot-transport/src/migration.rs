@@ -7,6 +7,7 @@ use pilot_types::PathId;
 
 use crate::config::Config;
 use crate::event::Event;
+use crate::guesses::Guesses;
 use crate::path::{PathKey, PathState, is_port_change};
 use crate::probes::Probes;
 use crate::stats::PathStats;
@@ -37,6 +38,7 @@ pub(crate) struct Paths {
     pub(crate) previous: Option<PathState>,
     pub(crate) challenges: VecDeque<Challenge>,
     pub(crate) probes: Probes,
+    pub(crate) guesses: Guesses,
     /// Where the peer's newest packet that is no probe came from: what was on the way when we moved is no move of it.
     peer_at: PathId,
     next_key: PathKey,
@@ -50,6 +52,7 @@ impl Paths {
             previous: None,
             challenges: VecDeque::new(),
             probes: Probes::default(),
+            guesses: Guesses::default(),
             peer_at: id,
             next_key: PathKey(1),
         }
@@ -179,6 +182,14 @@ impl Transport {
         is_probed && self.paths.probes.ask(now, path)
     }
 
+    /// Has a small challenge sent on a path that was guessed; [`Event::PathProbed`] follows in the unlikely case that the
+    /// peer answers. Nothing repeats it, and who guesses paces it.
+    ///
+    /// `false` if none is sent: 64 wait already.
+    pub fn guess(&mut self, now: Instant, path: PathId) -> bool {
+        !self.is_closing() && self.paths.guesses.ask(now, path)
+    }
+
     /// The path in use, then those that were probed.
     pub fn paths(&self, now: Instant) -> impl Iterator<Item = PathStats> {
         let (current, probes) = (&self.paths.current, &self.paths.probes);
@@ -236,6 +247,8 @@ impl Transport {
             }
         } else if self.paths.current.answer(data) {
             self.path_validated();
+        } else if let Some((path, rtt)) = self.paths.guesses.on_response(now, data) {
+            self.events.push(Event::PathProbed { path, rtt });
         }
     }
 

@@ -39,6 +39,7 @@ impl Transport {
             State::Open => self
                 .transmit_response(out)
                 .or_else(|| self.transmit_probe(now, out))
+                .or_else(|| self.transmit_guess(now, out))
                 .or_else(|| self.transmit_packet(now, out)),
             State::Closing(_) => self.transmit_close(out),
             State::Draining | State::Drained => None,
@@ -286,6 +287,20 @@ impl Transport {
             return None;
         }
         self.paths.probes.on_sent(now, &path, data);
+        Some(self.committed(path, out))
+    }
+
+    /// A challenge on a path that was guessed: alone in a small datagram, because most are for nobody.
+    fn transmit_guess(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<SentPacket> {
+        let path = self.paths.guesses.due()?;
+        if !begin(out, path, BASE_DATAGRAM) {
+            return None;
+        }
+        let mut data = [0; 8];
+        self.rng.fill_bytes(&mut data);
+        let mut writer = FrameWriter::new(out, &mut self.scratch.bytes, vec![]);
+        writer.put(&Frame::PathChallenge(data));
+        self.paths.guesses.on_sent(now, data);
         Some(self.committed(path, out))
     }
 

@@ -113,9 +113,9 @@ async fn sleep_until(deadline: Option<Instant>) {
 }
 
 fn receive(shared: &Shared, buffers: &mut ReceiveBuffers) {
-    for udp in shared.sockets.iter() {
-        receive_from(shared, udp, buffers);
-    }
+    shared
+        .sockets
+        .for_each(|udp| receive_from(shared, udp, buffers));
 }
 
 fn receive_from(shared: &Shared, udp: &Udp, buffers: &mut ReceiveBuffers) {

@@ -109,9 +109,14 @@ impl Node {
             candidates.push(only(path, rtt));
         }
         let chosen = current.as_ref().map(PathKind::from);
+        let are_hard = nat.is_hard() && peer_nat.is_hard();
         let has_rendezvous = rendezvous
             .iter()
             .any(|link| matches!(link.state, "connected" | "registered"));
+        let mut next_step = next_step(chosen, is_granted, has_rendezvous, &candidates);
+        if next_step == NextStep::OpenUdp && are_hard {
+            next_step = NextStep::HardNats;
+        }
         Ok(Some(Explanation {
             agent,
             hostname,
@@ -121,10 +126,7 @@ impl Node {
             rtt,
             nat,
             peer_nat,
-            next_step: match next_step(chosen, is_granted, has_rendezvous, &candidates) {
-                NextStep::OpenUdp if nat.is_hard() && peer_nat.is_hard() => NextStep::HardNats,
-                step => step,
-            },
+            next_step,
             candidates,
             rendezvous,
         }))

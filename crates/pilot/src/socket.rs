@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::task::Poll;
 
 use pilot_types::{Ecn, PathId, Transmit};
@@ -24,6 +25,8 @@ pub(crate) struct Sockets {
     all: Vec<Udp>,
     /// How many those are.
     main: usize,
+    /// For guesses of ports, as long as they are wanted (`pilot_node::Event::SocketsWanted`).
+    extra: RwLock<Vec<Udp>>,
 }
 
 impl Sockets {
@@ -32,8 +35,7 @@ impl Sockets {
     pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
         let first = Udp::bind(addr)?;
         if !addr.ip().is_unspecified() {
-            let all = vec![first];
-            return Ok(Self { all, main: 1 });
+            return Ok(Self::of(vec![first]));
         }
         let other: IpAddr = if addr.is_ipv4() {
             Ipv6Addr::UNSPECIFIED.into()
@@ -45,8 +47,36 @@ impl Sockets {
             .or_else(|_| Udp::bind(SocketAddr::new(other, 0)))
             .inspect_err(|error| tracing::info!(%error, %other, "one family of addresses only"));
         let all: Vec<Udp> = std::iter::once(first).chain(second.ok()).collect();
-        let main = all.len();
-        Ok(Self { all, main })
+        Ok(Self::of(all))
+    }
+
+    fn of(all: Vec<Udp>) -> Self {
+        Self {
+            main: all.len(),
+            all,
+            extra: RwLock::default(),
+        }
+    }
+
+    /// Opens so many more sockets of IPv4, or as many as the system allows; gives what they are bound to.
+    pub(crate) fn open_extra(&self, count: usize) -> Vec<SocketAddr> {
+        let mut extra = self.extra.write().unwrap_or_else(PoisonError::into_inner);
+        let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        // They carry little, mostly nothing.
+        let opened = (0..count).map_while(|_| Udp::bind_small(any).ok());
+        let before = extra.len();
+        extra.extend(opened);
+        extra[before..].iter().map(|udp| udp.local).collect()
+    }
+
+    /// Closes sockets that [`Self::open_extra`] opened.
+    pub(crate) fn close_extra(&self, locals: &[SocketAddr]) {
+        let mut extra = self.extra.write().unwrap_or_else(PoisonError::into_inner);
+        extra.retain(|udp| !locals.contains(&udp.local));
+    }
+
+    fn extra(&self) -> RwLockReadGuard<'_, Vec<Udp>> {
+        self.extra.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds a socket beside each main one, on the port that is `distance` above its or on any; gives what they are bound to.
@@ -75,8 +105,10 @@ impl Sockets {
         main.map(|udp| udp.local).collect()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Udp> {
-        self.all.iter()
+    /// Calls `visit` with each socket.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&Udp)) {
+        self.all.iter().for_each(&mut visit);
+        self.extra().iter().for_each(&mut visit);
     }
 
     /// Datagrams that one call may take.
@@ -98,11 +130,11 @@ impl Sockets {
     /// Ready if one of them is; each is asked, so that each wakes the task.
     fn poll(&self, mut ready: impl FnMut(&Udp) -> Poll<io::Result<()>>) -> Poll<()> {
         let mut result = Poll::Pending;
-        for udp in &self.all {
+        self.for_each(|udp| {
             if ready(udp).is_ready() {
                 result = Poll::Ready(());
             }
-        }
+        });
         result
     }
 
@@ -117,7 +149,10 @@ impl Sockets {
                 udp.local.is_ipv4() == destination.is_ipv4()
             }
         };
-        match self.all.iter().find(is_its) {
+        if let Some(udp) = self.all.iter().find(is_its) {
+            return udp.send(destination, transmit, bytes);
+        }
+        match self.extra().iter().find(is_its) {
             Some(udp) => udp.send(destination, transmit, bytes),
             None => Sent::WrongPath,
         }
@@ -132,16 +167,27 @@ pub(crate) struct Udp {
 }
 
 impl Udp {
-    pub(crate) fn bind(addr: SocketAddr) -> io::Result<Self> {
+    fn bind(addr: SocketAddr) -> io::Result<Self> {
+        Self::bind_with(addr, Some(KERNEL_BUFFER))
+    }
+
+    /// With the system's own buffers.
+    fn bind_small(addr: SocketAddr) -> io::Result<Self> {
+        Self::bind_with(addr, None)
+    }
+
+    fn bind_with(addr: SocketAddr, buffer: Option<usize>) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         if addr.is_ipv6() {
             // IPv4 has a socket of its own.
             socket.set_only_v6(true)?;
         }
-        // Best effort: the system's limits hold, and less only costs speed.
-        let _ = socket.set_recv_buffer_size(KERNEL_BUFFER);
-        let _ = socket.set_send_buffer_size(KERNEL_BUFFER);
+        if let Some(buffer) = buffer {
+            // Best effort: the system's limits hold, and less only costs speed.
+            let _ = socket.set_recv_buffer_size(buffer);
+            let _ = socket.set_send_buffer_size(buffer);
+        }
         socket.bind(&addr.into())?;
         let io = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new((&io).into())?;

@@ -163,7 +163,7 @@ impl Shared {
                     | Event::Knocked { .. }
                     | Event::Observed(_)
             );
-            state.handle_event(event);
+            state.handle_event(event, &self.sockets);
         }
         if has_changes {
             let _ = self.changes.send(());
@@ -211,8 +211,13 @@ impl State {
         true
     }
 
-    fn handle_event(&mut self, event: Event) {
+    fn handle_event(&mut self, event: Event, sockets: &Sockets) {
         match event {
+            Event::SocketsWanted { count } => {
+                let opened = sockets.open_extra(count);
+                self.node.add_sockets(clock::now(), opened);
+            }
+            Event::SocketsUnused(unused) => sockets.close_extra(&unused),
             Event::Readable(stream) => self.waiters.wake_read(stream),
             Event::Writable(stream) => self.waiters.wake_write(stream),
             Event::Finished(stream) => self.waiters.wake_write(stream),
@@ -265,24 +270,17 @@ impl State {
                 expected,
                 found,
             } => {
-                tracing::error!(
+                tracing::error!(url, expected, found, "another key than the pinned one");
+                self.failed_to_register(RegisterError::KeyMismatch {
                     url,
                     expected,
                     found,
-                    "the rendezvous has another key than the pinned one"
-                );
-                self.registration
-                    .send_replace(Registration::Failed(RegisterError::KeyMismatch {
-                        url,
-                        expected,
-                        found,
-                    }));
+                });
             }
             Event::Superseded => {
                 tracing::error!("superseded: the same identity is in use elsewhere");
                 let message = "superseded: the same identity is in use elsewhere".to_owned();
-                self.registration
-                    .send_replace(Registration::Failed(RegisterError::Refused { message }));
+                self.failed_to_register(RegisterError::Refused { message });
             }
             Event::Persist(item) => {
                 if let Some(persister) = &self.persister {
@@ -362,11 +360,14 @@ impl State {
             Err(error) => {
                 tracing::warn!(url, %error, "registration refused");
                 if !is_done {
-                    self.registration
-                        .send_replace(Registration::Failed(self.register_error(&error)));
+                    self.failed_to_register(self.register_error(&error));
                 }
             }
         }
+    }
+
+    fn failed_to_register(&self, error: RegisterError) {
+        self.registration.send_replace(Registration::Failed(error));
     }
 
     fn register_error(&self, error: &QueryError) -> RegisterError {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use pilot_lab::{Asked, LinkConfig};
 
+use pilot_sim::DirectPath;
+
 use super::sites::{AWAY, Behind, Internet, Site, befriend_all};
 
 /// How long paths are watched after the ping.
@@ -28,9 +30,18 @@ struct Seen {
 }
 
 impl Seen {
-    fn is_right(&self, can_meet: bool) -> bool {
-        let path = if can_meet { "direct" } else { "relay" };
-        self.ping <= PATIENCE && self.lost == 0 && self.paths.iter().all(|it| it == path)
+    fn is_right(&self, meeting: DirectPath) -> bool {
+        let is_as_foreseen = match meeting {
+            DirectPath::Punched => self.has("direct"),
+            DirectPath::BySpray => self.has("direct") || self.has("relay"),
+            DirectPath::Impossible => self.has("relay"),
+        };
+        self.ping <= PATIENCE && self.lost == 0 && is_as_foreseen
+    }
+
+    /// Whether both ends have this kind of path at the end.
+    fn has(&self, kind: &str) -> bool {
+        self.paths.iter().all(|path| path == kind)
     }
 }
 
@@ -120,9 +131,11 @@ fn pinged(asked: Asked) -> Seen {
 /// Prints what was seen; gives what should not be.
 fn report(table: &BTreeMap<(usize, usize), Seen>) -> Vec<String> {
     let mut wrong = vec![];
+    let mut unlucky = 0;
     for ((a, b), seen) in table {
         let (a, b) = (Behind::ALL[*a], Behind::ALL[*b]);
-        let can_meet = a.can_meet(b);
+        let meeting = a.meeting(b);
+        unlucky += usize::from(meeting == DirectPath::BySpray && !seen.has("direct"));
         let direct = seen.direct.map_or("-".into(), |it| format!("{it:.1?}"));
         let line = format!(
             "{:>9} → {:9} | ping {:>4} ms by {:6} | direct after {direct:>6} | at the end {} and {}{}",
@@ -132,16 +145,20 @@ fn report(table: &BTreeMap<(usize, usize), Seen>) -> Vec<String> {
             seen.over,
             seen.paths[0],
             seen.paths[1],
-            if can_meet {
-                ""
-            } else {
-                " (the oracle: no direct path)"
+            match meeting {
+                DirectPath::Punched => "",
+                DirectPath::BySpray => " (the oracle: by guessing a port)",
+                DirectPath::Impossible => " (the oracle: no direct path)",
             },
         );
         println!("{line}");
-        if !seen.is_right(can_meet) {
+        if !seen.is_right(meeting) {
             wrong.push(line);
         }
+    }
+    // Of six guesses that succeed with a chance of 98.3 % each, three fail once in ten thousand runs.
+    if unlucky > 2 {
+        wrong.push(format!("{unlucky} ports were not guessed"));
     }
     wrong
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use pilot_lab::{Daemon, Lab, LinkConfig, Machine, Nat, Rendezvous, Switch, start_all, wait};
-use pilot_sim::{Dependence, HostId, NatConfig, Network, Place};
+use pilot_sim::{Dependence, DirectPath, HostId, NatConfig, Network, Place};
 use pilot_store::Home;
 use serde_json::Value;
 
@@ -43,10 +43,10 @@ impl Behind {
     }
 
     /// What the simulator's oracle says of agents behind these two.
-    pub(crate) fn can_meet(self, other: Self) -> bool {
+    pub(crate) fn meeting(self, other: Self) -> DirectPath {
         let mut network = Network::new(0);
         let [a, b] = [(self, 1), (other, 2)].map(|(it, number)| it.simulate(&mut network, number));
-        network.direct_path_possible(a, b)
+        network.direct_path(a, b)
     }
 
     fn simulate(self, network: &mut Network, number: u8) -> HostId {

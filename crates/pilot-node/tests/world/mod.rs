@@ -96,6 +96,11 @@ impl Agent {
     fn handle(&mut self, now: Now, event: &Event) {
         match event {
             Event::Persist(item) => self.persist(item),
+            Event::SocketsWanted { count } => {
+                let socket = |at| SocketAddr::new(IpAddr::from([0, 0, 0, 0]), 50_000 + at as u16);
+                self.node
+                    .add_sockets(now, (0..*count).map(socket).collect());
+            }
             Event::FreshnessLow => {
                 self.disk.stamp += 3_600_000_000_000;
                 self.node
