@@ -39,6 +39,8 @@ pub(crate) struct Paths {
     pub(crate) challenges: VecDeque<Challenge>,
     pub(crate) probes: Probes,
     pub(crate) guesses: Guesses,
+    /// The path that was heard of last of those that nothing was sent on, and the bytes that it brought.
+    heard: Option<(PathId, u64)>,
     /// Where the peer's newest packet that is no probe came from: what was on the way when we moved is no move of it.
     peer_at: PathId,
     next_key: PathKey,
@@ -53,6 +55,7 @@ impl Paths {
             challenges: VecDeque::new(),
             probes: Probes::default(),
             guesses: Guesses::default(),
+            heard: None,
             peer_at: id,
             next_key: PathKey(1),
         }
@@ -78,9 +81,16 @@ impl Paths {
     pub(crate) fn on_received(&mut self, path: &PathId, size: u64) {
         if self.current.id == *path {
             self.current.on_received(size);
-        } else {
-            self.probes.on_received(path, size);
+        } else if !self.probes.on_received(path, size) {
+            let before = self.brought(path).unwrap_or(0);
+            self.heard = Some((*path, before + size));
         }
+    }
+
+    /// Bytes that a path brought that nothing was sent on.
+    fn brought(&self, path: &PathId) -> Option<u64> {
+        let heard = self.heard.filter(|(heard, _)| heard == path);
+        heard.map(|(_, bytes)| bytes)
     }
 
     /// The peer's newest packet so far, no probe, came on `path`; `true` if it sends on another path than before, which
@@ -122,7 +132,7 @@ impl Paths {
         match self.probes.fresh_rtt(now, &id) {
             Some(rtt) => path.validate(rtt),
             // A channel through a relay, and a stream, are authenticated by the session that carries them.
-            None if id.is_direct() => path.challenge(),
+            None if id.is_direct() => path.challenge(self.brought(&id)),
             None => {}
         }
         path
@@ -179,7 +189,8 @@ impl Transport {
     /// probed in the last five seconds.
     pub fn probe(&mut self, now: Instant, path: PathId) -> bool {
         let is_probed = !self.is_closing() && self.paths.current.id != path;
-        is_probed && self.paths.probes.ask(now, path)
+        let brought = self.paths.brought(&path);
+        is_probed && self.paths.probes.ask(now, path, brought)
     }
 
     /// Has a small challenge sent on a path that was guessed; [`Event::PathProbed`] follows in the unlikely case that the

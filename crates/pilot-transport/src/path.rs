@@ -86,9 +86,10 @@ impl PathState {
         }
     }
 
-    /// Starts validation: until it ends, the path carries little more than it brought.
-    pub(crate) fn challenge(&mut self) {
-        self.allowance = UNASKED;
+    /// Starts validation: until it ends, the path carries little more than it brought, and one that was only heard of
+    /// nothing more than three times that.
+    pub(crate) fn challenge(&mut self, brought: Option<u64>) {
+        self.allowance = brought.map_or(UNASKED, |bytes| AMPLIFICATION.saturating_mul(bytes));
         self.validation = Some(Validation {
             is_due: true,
             ..Validation::default()

@@ -20,6 +20,8 @@ const MAX_UNASKED: usize = 3;
 const UNASKED_PERIOD: Duration = Duration::from_secs(5);
 /// RFC 9000 §8.2.1: a datagram with a challenge is expanded to the smallest size that a path has to carry.
 const PROBE_SIZE: u64 = BASE_DATAGRAM as u64;
+/// A challenge alone: 25 bytes around a frame of 9.
+const MIN_PROBE_SIZE: u64 = 34;
 
 /// The probed paths, the one that was asked for longest ago first.
 ///
@@ -42,17 +44,21 @@ pub(crate) struct Probed {
     pub(crate) answer: Option<(Duration, Instant)>,
     /// Bytes that it may carry for those that it brought.
     credit: u64,
+    /// Whether the peer was heard there before anything was sent there: whoever saw a packet of its may have sent it on
+    /// from an address that is not its own, so it carries nothing beyond the credit.
+    is_heard_first: bool,
     /// When datagrams left that the credit did not cover, the oldest first.
     unasked: VecDeque<Instant>,
 }
 
 impl Probes {
-    /// Has a challenge sent on `path`; `false` if the path carried enough for now, or too many others are probed.
-    pub(crate) fn ask(&mut self, now: Instant, path: PathId) -> bool {
+    /// Has a challenge sent on `path`; `false` if the path carried enough for now, or too many others are probed. `brought`
+    /// are the bytes that a path brought that was heard of before it is known here.
+    pub(crate) fn ask(&mut self, now: Instant, path: PathId, brought: Option<u64>) -> bool {
         let known = self.paths.iter().position(|probed| probed.id == path);
         let mut probed = match known.and_then(|at| self.paths.remove(at)) {
             Some(probed) => probed,
-            None if self.make_room(now) => Probed::new(path),
+            None if self.make_room(now) => Probed::new(path, brought),
             None => return false,
         };
         let is_allowed = probed.is_allowed(now);
@@ -71,22 +77,22 @@ impl Probes {
         oldest.and_then(|at| self.paths.remove(at)).is_some()
     }
 
-    /// A path that a challenge is to be sent on.
-    pub(crate) fn due(&mut self, now: Instant) -> Option<PathId> {
+    /// A path that a challenge is to be sent on, and how large the datagram may be.
+    pub(crate) fn due(&mut self, now: Instant) -> Option<(PathId, u64)> {
         for probed in &mut self.paths {
             // The datagram may leave later than it was asked for, and the limit is one of what leaves.
             probed.is_due = probed.is_due && probed.is_allowed(now);
             if probed.is_due {
-                return Some(probed.id);
+                return Some((probed.id, probed.probe_size()));
             }
         }
         None
     }
 
-    /// A challenge left on `path`.
-    pub(crate) fn on_sent(&mut self, now: Instant, path: &PathId, data: [u8; 8]) {
+    /// A challenge left on `path`, in a datagram of `size` bytes.
+    pub(crate) fn on_sent(&mut self, now: Instant, path: &PathId, data: [u8; 8], size: u64) {
         if let Some(probed) = self.by_id_mut(path) {
-            probed.on_sent(now, data);
+            probed.on_sent(now, data, size);
         }
     }
 
@@ -97,12 +103,14 @@ impl Probes {
         }
     }
 
-    /// A datagram came on a path that is not in use.
-    pub(crate) fn on_received(&mut self, path: &PathId, size: u64) {
-        if let Some(probed) = self.by_id_mut(path) {
-            let credit = AMPLIFICATION.saturating_mul(size);
-            probed.credit = probed.credit.saturating_add(credit);
-        }
+    /// A datagram came on a path that is not in use; `false` if the path is not known.
+    pub(crate) fn on_received(&mut self, path: &PathId, size: u64) -> bool {
+        let Some(probed) = self.by_id_mut(path) else {
+            return false;
+        };
+        let credit = AMPLIFICATION.saturating_mul(size);
+        probed.credit = probed.credit.saturating_add(credit);
+        true
     }
 
     /// A response came; gives the path that its challenge was sent on, and the round trip.
@@ -139,13 +147,14 @@ impl Probes {
 }
 
 impl Probed {
-    const fn new(id: PathId) -> Self {
+    fn new(id: PathId, brought: Option<u64>) -> Self {
         Self {
             id,
             is_due: false,
             outstanding: VecDeque::new(),
             answer: None,
-            credit: 0,
+            credit: AMPLIFICATION.saturating_mul(brought.unwrap_or(0)),
+            is_heard_first: brought.is_some(),
             unasked: VecDeque::new(),
         }
     }
@@ -157,16 +166,29 @@ impl Probed {
     }
 
     fn is_allowed(&self, now: Instant) -> bool {
-        self.credit >= PROBE_SIZE || self.unasked_at(now) < MAX_UNASKED
+        if self.is_heard_first {
+            self.credit >= MIN_PROBE_SIZE
+        } else {
+            self.credit >= PROBE_SIZE || self.unasked_at(now) < MAX_UNASKED
+        }
     }
 
-    fn on_sent(&mut self, now: Instant, data: [u8; 8]) {
+    /// RFC 9000 §8.2.1: expanded, "unless the anti-amplification limit for the path does not permit".
+    fn probe_size(&self) -> u64 {
+        if self.is_heard_first {
+            self.credit.min(PROBE_SIZE)
+        } else {
+            PROBE_SIZE
+        }
+    }
+
+    fn on_sent(&mut self, now: Instant, data: [u8; 8], size: u64) {
         self.is_due = false;
         if self.outstanding.len() == MAX_OUTSTANDING {
             self.outstanding.pop_front();
         }
         self.outstanding.push_back((data, now));
-        if let Some(credit) = self.credit.checked_sub(PROBE_SIZE) {
+        if let Some(credit) = self.credit.checked_sub(size) {
             self.credit = credit;
             return;
         }

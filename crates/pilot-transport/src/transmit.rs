@@ -272,21 +272,22 @@ impl Transport {
 
     /// A challenge on a path that we do not use: by itself, and held back by nothing that belongs to the path in use.
     fn transmit_probe(&mut self, now: Instant, out: &mut TransmitBuf) -> Option<SentPacket> {
-        let path = self.paths.probes.due(now)?;
-        if !begin(out, path, BASE_DATAGRAM) {
+        let (path, size) = self.paths.probes.due(now)?;
+        let size = usize::try_from(size).map_or(BASE_DATAGRAM, |size| size.min(BASE_DATAGRAM));
+        if !begin(out, path, size) {
             return None;
         }
         let mut data = [0; 8];
         self.rng.fill_bytes(&mut data);
         let mut writer = FrameWriter::new(out, &mut self.scratch.bytes, vec![]);
-        writer.put(&Frame::PathChallenge(data));
-        writer.pad_to(BASE_DATAGRAM);
-        if datagram_size(out) < BASE_DATAGRAM as u64 {
+        let is_put = writer.put(&Frame::PathChallenge(data));
+        writer.pad_to(size);
+        if !is_put || datagram_size(out) < size as u64 {
             // The batch's datagrams are smaller: it goes with the next one.
             out.abandon();
             return None;
         }
-        self.paths.probes.on_sent(now, &path, data);
+        self.paths.probes.on_sent(now, &path, data, size as u64);
         Some(self.committed(path, out))
     }
 

@@ -17,10 +17,10 @@ fn path(port: u16) -> PathId {
 
 /// Asks and sends; `false` if nothing left.
 fn probe(probes: &mut Probes, now: Instant, port: u16, data: [u8; 8]) -> bool {
-    let is_asked = probes.ask(now, path(port));
+    let is_asked = probes.ask(now, path(port), None);
     assert_eq!(probes.due(now).is_some(), is_asked);
     if is_asked {
-        probes.on_sent(now, &path(port), data);
+        probes.on_sent(now, &path(port), data, PROBE_SIZE);
     }
     is_asked
 }
@@ -90,6 +90,21 @@ impl Traffic {
     }
 }
 
+#[test]
+fn a_path_that_was_heard_of_first_carries_three_times_what_it_brought() {
+    let (mut probes, mut now) = (Probes::default(), Instant::now());
+    let mut sent = 0;
+    for _ in 0..100 {
+        if probes.ask(now, path(2), Some(60)) {
+            let (due, size) = probes.due(now).unwrap();
+            sent += size;
+            probes.on_sent(now, &due, [0; 8], size);
+        }
+        now += UNASKED_PERIOD;
+    }
+    assert_eq!(sent, 180);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -102,7 +117,7 @@ proptest! {
             let known = &mut traffic[usize::from(port)];
             match kind {
                 0 => {
-                    probes.ask(now, path(port));
+                    probes.ask(now, path(port), None);
                 }
                 1 => {
                     probes.on_received(&path(port), u64::from(argument));
@@ -110,8 +125,8 @@ proptest! {
                 }
                 2 => now += Duration::from_millis(u64::from(argument)),
                 _ => {
-                    while let Some(due) = probes.due(now) {
-                        probes.on_sent(now, &due, [0; 8]);
+                    while let Some((due, size)) = probes.due(now) {
+                        probes.on_sent(now, &due, [0; 8], size);
                         let at = (0..40).find(|port| path(*port) == due).expect("a path of ours");
                         let known = &mut traffic[usize::from(at)];
                         known.sent.push(now);
