@@ -171,6 +171,18 @@ async fn a_megabyte_comes_back_whole_from_the_echo() {
 }
 
 #[tokio::test]
+async fn a_streams_facts_arrive_in_any_script() {
+    let running = Running::start();
+    let request = SubscribeRequest {
+        peer: "planner".parse().unwrap(),
+        topic: "größe/𝒳".parse().unwrap(),
+        timeout_ms: None,
+    };
+    let (subscribed, _) = client(&running).subscribe(&request).await.unwrap();
+    assert_eq!(subscribed.topic, request.topic);
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_off_says_why() {
     let running = Running::start();
     let client = client(&running);

@@ -1,5 +1,6 @@
 //! The requests whose connection becomes a byte stream.
 
+use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 
@@ -126,7 +127,7 @@ fn finish<D: DaemonApi, I: Serialize>(
 fn headers<I: Serialize>(info: &I, id: u64) -> Result<HeaderMap, ApiError> {
     let info = serde_json::to_string(info)
         .ok()
-        .and_then(|text| HeaderValue::try_from(text).ok())
+        .and_then(|json| HeaderValue::try_from(in_ascii(&json)).ok())
         .ok_or_else(|| ApiError::internal("the stream's facts do not fit a header"))?;
     Ok(HeaderMap::from_iter([
         (header::CONNECTION, HeaderValue::from_static("upgrade")),
@@ -134,6 +135,22 @@ fn headers<I: Serialize>(info: &I, id: u64) -> Result<HeaderMap, ApiError> {
         (header::HeaderName::from_static(INFO_HEADER), info),
         (header::HeaderName::from_static(ID_HEADER), id.into()),
     ]))
+}
+
+/// The same document: what is not ASCII stands within its strings and can be escaped (RFC 8259 §7). In a header it would have
+/// no meaning (RFC 9110 §5.5), and clients refuse it.
+fn in_ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() {
+            text.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            write!(text, "\\u{unit:04x}").expect("a String takes what is written");
+        }
+    }
+    text
 }
 
 /// Moves bytes between an upgraded connection and its stream, and notes how that ended.
