@@ -25,6 +25,7 @@ fuzz target seconds="1200":
 # Inputs of real messages into the fuzz corpora, after a format changed.
 fuzz-seeds:
     cargo test -p pilot-wire -p pilot-nat -p pilot-registry -p pilot-session -p pilot-transport -p pilot-trust --test corpus write_seeds -- --ignored
+    cargo test -p pilot-api --lib fuzz::tests::write_seeds -- --ignored
 
 # The fewest inputs of a target's corpus that reach all that it reaches.
 fuzz-minimise target:

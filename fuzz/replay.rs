@@ -10,7 +10,7 @@ fn corpus(target: &str) -> PathBuf {
 }
 
 /// Runs `body` on every file of the target's corpus, by name, so that a panic is preceded by the file that makes it.
-#[expect(
+#[allow(
     clippy::print_stdout,
     reason = "shown for a test that fails: the input that it failed on comes last"
 )]

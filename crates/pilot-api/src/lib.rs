@@ -9,6 +9,8 @@
 mod client;
 mod daemon_api;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod metrics;
 mod payload;
 mod peer_ref;

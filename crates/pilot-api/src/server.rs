@@ -1,10 +1,10 @@
 //! The server: HTTP/1.1 on a Unix socket that only its owner may use.
 
 mod answer;
-mod connection;
+pub(crate) mod connection;
 mod document;
 mod outcomes;
-mod router;
+pub(crate) mod router;
 mod upgrade;
 
 use std::future::Future;

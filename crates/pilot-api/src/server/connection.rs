@@ -12,7 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::answer;
@@ -30,14 +30,19 @@ const REFUSAL: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct Slot(#[expect(dead_code, reason = "held, never read")] Arc<OwnedSemaphorePermit>);
 
-pub(super) struct Connection {
-    stream: UnixStream,
+/// What a client speaks over: a Unix socket, but for tests.
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Wire for T {}
+
+pub(crate) struct Connection<W> {
+    stream: W,
     slot: Slot,
     router: Router,
 }
 
-impl Connection {
-    pub(super) fn new(stream: UnixStream, slot: OwnedSemaphorePermit, router: Router) -> Self {
+impl<W: Wire> Connection<W> {
+    pub(crate) fn new(stream: W, slot: OwnedSemaphorePermit, router: Router) -> Self {
         Self {
             stream,
             slot: Slot(Arc::new(slot)),
@@ -46,7 +51,7 @@ impl Connection {
     }
 
     /// Answers requests until the client goes or the server ends.
-    pub(super) async fn serve(self, mut closed: Closed) {
+    pub(crate) async fn serve(self, mut closed: Closed) {
         let Self {
             stream,
             slot,
@@ -84,7 +89,7 @@ fn builder() -> http1::Builder {
 }
 
 /// Answers the first request with an error, whatever it asks, and closes.
-pub(super) async fn refuse(stream: UnixStream, error: ApiError) {
+pub(super) async fn refuse(stream: impl Wire, error: ApiError) {
     let service = service_fn(move |_: Request<Incoming>| {
         let mut response: Response<Body> = answer::failure(error.clone());
         let close = axum::http::HeaderValue::from_static("close");

@@ -43,7 +43,7 @@ const LARGE_BODY: usize = 1024 * 1024;
 const LARGE_BODIES: usize = 8;
 
 /// What all requests share.
-pub(super) struct Shared<D> {
+pub(crate) struct Shared<D> {
     api: Arc<D>,
     closed: watch::Receiver<bool>,
     large_bodies: Semaphore,
@@ -51,7 +51,7 @@ pub(super) struct Shared<D> {
 }
 
 impl<D> Shared<D> {
-    pub(super) fn new(api: Arc<D>, closed: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(api: Arc<D>, closed: watch::Receiver<bool>) -> Self {
         Self {
             api,
             closed,
@@ -65,13 +65,13 @@ impl<D> Shared<D> {
     }
 
     /// Tells when the server ends.
-    pub(super) fn closed(&self) -> Closed {
+    pub(crate) fn closed(&self) -> Closed {
         Closed(self.closed.clone())
     }
 }
 
 /// Resolves once the server ends.
-pub(super) struct Closed(watch::Receiver<bool>);
+pub(crate) struct Closed(watch::Receiver<bool>);
 
 impl Closed {
     pub(super) async fn wait(&mut self) {
@@ -89,7 +89,7 @@ macro_rules! routes {
 }
 
 /// All paths of the API.
-pub(super) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
+pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
     let routes = routes! { Routes::new();
         status: StatusRequest;
         stop: StopRequest;
@@ -262,7 +262,7 @@ pub(super) async fn read<R: Call>(body: Body) -> Result<R, ApiError> {
 }
 
 /// The request, or what is wrong with it, with the name of the field.
-fn parse<R: Call>(text: &[u8]) -> Result<R, String> {
+pub(crate) fn parse<R: Call>(text: &[u8]) -> Result<R, String> {
     let mut json = serde_json::Deserializer::from_slice(text);
     let call = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         if error.path().iter().next().is_none() {
