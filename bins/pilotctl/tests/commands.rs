@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 #[path = "../../../crates/pilot-api/tests/fake/mod.rs"]
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod fake;
 
 use std::process::{Output, Stdio};
@@ -243,7 +244,7 @@ async fn this_agent_is_shown_with_all_its_fields() {
     let (answer, _) = asked(&running, "info").await;
     let info = answer["data"].as_object().unwrap();
     let fields = "node_id address hostname public_key version uptime_secs public tags peers connections ports rendezvous \
-        embedded nat endpoints bytes_sent bytes_recv drops";
+        embedded nat endpoints bytes_sent bytes_recv drops api";
     for field in fields.split_whitespace() {
         assert!(info.contains_key(field), "{field} is missing");
     }

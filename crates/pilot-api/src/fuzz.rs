@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::server::connection::Connection;
+use crate::server::places::{Load, Places};
 use crate::server::router::{Shared, router};
 use stub::Stub;
 
@@ -84,7 +85,7 @@ fn served() -> &'static Served {
     static SERVED: OnceLock<Served> = OnceLock::new();
     SERVED.get_or_init(|| {
         let (closing, closed) = watch::channel(false);
-        let shared = Arc::new(Shared::new(Arc::new(Stub), closed));
+        let shared = Arc::new(Shared::new(Arc::new(Stub), Arc::default(), closed));
         Served {
             router: router(Arc::clone(&shared)),
             shared,
@@ -96,17 +97,23 @@ fn served() -> &'static Served {
 /// All that the server says to a client that sends `bytes`.
 async fn exchange(manners: Manners, bytes: &[u8]) -> Vec<u8> {
     let (client, server) = tokio::io::duplex(PIPE);
-    let slots = Arc::new(Semaphore::new(1));
-    let slot = Arc::clone(&slots).try_acquire_owned().expect("it is free");
+    let places = Arc::new(Places::default());
+    let place = places.enter().expect("there is room for one");
     let Served { shared, router, .. } = served();
-    let connection = Connection::new(server, slot, router.clone());
+    let connection = Connection::new(server, place, router.clone());
     let serving = tokio::spawn(connection.serve(shared.closed()));
     let answer = converse(client, manners, bytes).await;
     let served = timeout(LONG, serving).await;
     served
         .expect("a connection whose client is gone ends")
         .expect("the server does not panic");
-    let freed = timeout(LONG, slots.acquire()).await;
+    let load = Load(places);
+    let freed = async {
+        while load.connections() + load.streams() > 0 {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let freed = timeout(LONG, freed).await;
     assert!(freed.is_ok(), "a connection that ended keeps its place");
     answer
 }

@@ -22,7 +22,7 @@ pub use daemon_api::{BoxStream, ByteStream, DaemonApi};
 pub use error::{ApiError, Envelope, ErrorCode};
 pub use payload::Payload;
 pub use peer_ref::{ParsePeerError, PeerRef};
-pub use server::{BindError, Server};
+pub use server::{BindError, Load, Server};
 
 /// The example of the README runs.
 #[cfg(doctest)]

@@ -1,9 +1,12 @@
 //! The server: HTTP/1.1 on a Unix socket that only its owner may use.
 
 mod answer;
+pub(crate) mod body;
 pub(crate) mod connection;
 mod document;
+mod line;
 mod outcomes;
+pub(crate) mod places;
 pub(crate) mod router;
 mod upgrade;
 
@@ -14,19 +17,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Response;
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::daemon_api::DaemonApi;
+pub use places::Load;
 pub(crate) use upgrade::{ID_HEADER, INFO_HEADER, PROTOCOL};
 
 use connection::Connection;
+use places::{Places, Refusal};
 use router::Shared;
 
-/// Connections at once, upgraded ones counted: at two descriptors each and 64 KiB of buffers in each direction, 125 MiB at worst.
-const MAX_CONNECTIONS: usize = 1000;
 /// How long requests may go on once the server is to end.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Pause after a failed accept: the process is out of descriptors, and the next try would fail at once.
@@ -70,6 +75,7 @@ pub enum BindError {
 pub struct Server {
     listener: UnixListener,
     socket: SocketFile,
+    places: Arc<Places>,
 }
 
 #[derive(Debug)]
@@ -105,6 +111,7 @@ impl Server {
         Ok(Self {
             listener,
             socket: file,
+            places: Arc::default(),
         })
     }
 
@@ -114,11 +121,16 @@ impl Server {
         &self.socket.0
     }
 
+    /// How busy it is, now and later.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        Load(Arc::clone(&self.places))
+    }
+
     /// Serves until `shutdown` resolves; then requests get 2 s to end, and streams are broken off.
     pub async fn serve<D: DaemonApi>(self, api: Arc<D>, shutdown: impl Future<Output = ()> + Send) {
         let (closing, closed) = watch::channel(false);
-        let shared = Arc::new(Shared::new(api, closed));
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let shared = Arc::new(Shared::new(api, self.places, closed));
         let router = router::router(Arc::clone(&shared));
         let mut tasks = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -127,7 +139,7 @@ impl Server {
                 () = &mut shutdown => break,
                 Some(_) = tasks.join_next() => {}
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => admit(&mut tasks, stream, &slots, &router, &shared),
+                    Ok((stream, _)) => admit(&mut tasks, stream, &router, &shared),
                     Err(error) => {
                         tracing::warn!(%error, "accepting a connection failed");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -147,20 +159,24 @@ impl Server {
 fn admit<D: DaemonApi>(
     tasks: &mut JoinSet<()>,
     stream: UnixStream,
-    slots: &Arc<Semaphore>,
     router: &axum::Router,
     shared: &Arc<Shared<D>>,
 ) {
-    if !is_permitted(&stream) {
-        tasks.spawn(connection::refuse(stream, answer::forbidden()));
+    let places = &shared.places;
+    let refusal: (Refusal, fn() -> Response<Body>) = if !is_permitted(&stream) {
+        (Refusal::OtherUser, answer::forbidden)
+    } else if let Some(place) = places.enter() {
+        let connection = Connection::new(stream, place, router.clone());
+        tasks.spawn(connection.serve(shared.closed()));
         return;
-    }
-    let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
-        tasks.spawn(connection::refuse(stream, answer::busy()));
-        return;
+    } else {
+        (Refusal::Connections, answer::busy)
     };
-    let connection = Connection::new(stream, slot, router.clone());
-    tasks.spawn(connection.serve(shared.closed()));
+    let (reason, answer) = refusal;
+    places.count(reason);
+    if let Some(refusing) = places.refuse() {
+        tasks.spawn(connection::refuse(stream, answer, refusing));
+    }
 }
 
 fn is_permitted(stream: &UnixStream) -> bool {

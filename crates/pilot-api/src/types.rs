@@ -24,8 +24,8 @@ use serde::de::DeserializeOwned;
 pub use agent::{AgentSummary, PathKind, PublicKey};
 pub use bench::{BenchRequest, Benched};
 pub use daemon::{
-    DaemonStatus, DeregisterRequest, Deregistered, HostnameSet, Info, InfoRequest, NatInfo,
-    RendezvousInfo, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, Started,
+    ApiLoad, DaemonStatus, DeregisterRequest, Deregistered, HostnameSet, Info, InfoRequest,
+    NatInfo, RendezvousInfo, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, Started,
     StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued, TicketRequest, VisibilitySet,
 };
 pub use datagram::{

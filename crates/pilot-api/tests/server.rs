@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
+#[allow(dead_code, reason = "not every test needs all of it")]
 mod fake;
 
 use std::os::unix::fs::PermissionsExt;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pilot::{Node, NodeStatus, Target};
-use pilot_api::{ApiError, PeerRef};
+use pilot_api::{ApiError, Load, PeerRef, Server};
 use pilot_types::UnixTime;
 use tokio::sync::watch;
 
@@ -42,6 +42,7 @@ pub(crate) struct Daemon {
     services: Services,
     links: Links,
     socket: PathBuf,
+    load: Load,
     /// Held while `config.json` is changed.
     config_file: Arc<Mutex<()>>,
     stop: watch::Sender<bool>,
@@ -50,13 +51,14 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon over a started node.
-    pub(crate) fn new(node: Node, services: Services, links: Links, socket: PathBuf) -> Self {
+    /// A daemon over a started node, for a server.
+    pub(crate) fn new(node: Node, services: Services, links: Links, server: &Server) -> Self {
         Self {
             node,
             services,
             links,
-            socket,
+            socket: server.socket().to_owned(),
+            load: server.load(),
             config_file: Arc::default(),
             stop: watch::Sender::new(false),
             is_drained: AtomicBool::new(false),
@@ -66,6 +68,11 @@ impl Daemon {
     /// The node as a whole.
     pub(crate) fn node_status(&self) -> NodeStatus {
         self.node.status()
+    }
+
+    /// How busy the API is.
+    pub(crate) fn load(&self) -> &Load {
+        &self.load
     }
 
     /// Messages in the inbox. Blocks on the disk.

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pilot::NodeStatus;
-use pilot_api::ApiError;
 use pilot_api::metrics::{Page, serve};
+use pilot_api::{ApiError, Load};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -36,7 +36,11 @@ impl Metrics {
         let daemon = Arc::clone(daemon);
         let serving = serve(listener, move || {
             // A count that cannot be read is left out, and the log of the inbox says why.
-            page(&daemon.node_status(), daemon.inbox_total().ok())
+            page(
+                &daemon.node_status(),
+                daemon.inbox_total().ok(),
+                daemon.load(),
+            )
         });
         Ok(Self(Some(tokio::spawn(serving))))
     }
@@ -50,7 +54,7 @@ impl Drop for Metrics {
     }
 }
 
-fn page(status: &NodeStatus, inbox: Option<u64>) -> String {
+fn page(status: &NodeStatus, inbox: Option<u64>, load: &Load) -> String {
     let mut page = Page::default();
     for (name, help, value) in [
         (
@@ -121,5 +125,27 @@ fn page(status: &NodeStatus, inbox: Option<u64>) -> String {
         "reason",
         status.drops.iter().copied(),
     );
+    add_api(&mut page, load);
     page.into_text()
+}
+
+fn add_api(page: &mut Page, load: &Load) {
+    page.gauge(
+        "pilot_api_connections",
+        "Connections to the local API, but for those of streams.",
+        load.connections() as u64,
+    );
+    page.gauge(
+        "pilot_api_streams",
+        "Connections to the local API that carry a stream.",
+        load.streams() as u64,
+    );
+    page.counters(
+        (
+            "pilot_api_refusals_total",
+            "Connections and requests refused or broken off by the local API, by reason.",
+        ),
+        "reason",
+        load.refusals(),
+    );
 }

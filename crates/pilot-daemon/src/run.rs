@@ -179,7 +179,7 @@ async fn serve(
     let services = Services::start(node.clone(), inbox, Files::new(files)).await;
     let services = services.map_err(|error| ApiError::internal(error.to_string()))?;
     let server = Server::bind(&config.socket).map_err(|error| error::bind(&error))?;
-    let daemon = Arc::new(Daemon::new(node, services, links, config.socket.clone()));
+    let daemon = Arc::new(Daemon::new(node, services, links, &server));
     Ok((Arc::clone(&daemon), Running::start(server, daemon)))
 }
 

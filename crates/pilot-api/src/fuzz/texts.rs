@@ -8,7 +8,7 @@ use pilot_wire::Scope;
 
 use super::stub::calls;
 use crate::peer_ref::PeerRef;
-use crate::server::router::parse;
+use crate::server::body::parse;
 use crate::types::*;
 
 pub(super) fn check(bytes: &[u8]) {

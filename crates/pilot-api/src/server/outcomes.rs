@@ -1,23 +1,23 @@
 //! How upgraded streams ended.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::MAX_CONNECTIONS;
+use super::places::MAX_STREAMS;
 use crate::error::{ApiError, ErrorCode};
 use crate::types::StreamEnded;
 
 /// Every live stream has one, and as many ended ones are kept for clients that still have to ask: about 100 bytes each.
-const MAX_OUTCOMES: usize = 2 * MAX_CONNECTIONS;
+const MAX_OUTCOMES: usize = 2 * MAX_STREAMS;
 
 type Outcome = Option<Result<StreamEnded, ApiError>>;
 
 /// The streams of this server by their numbers.
 #[derive(Default)]
 pub(super) struct Outcomes {
-    table: Mutex<Table>,
+    table: Arc<Mutex<Table>>,
 }
 
 #[derive(Default)]
@@ -26,16 +26,29 @@ struct Table {
     streams: BTreeMap<u64, watch::Receiver<Outcome>>,
 }
 
-/// A live stream's entry. Dropped without an outcome it says that the stream was broken off.
+/// A live stream's entry. Dropped without an outcome it goes, and whoever waits for one hears that the stream was broken off.
 pub(super) struct LiveStream {
     pub(super) id: u64,
     outcome: watch::Sender<Outcome>,
+    table: Arc<Mutex<Table>>,
 }
 
 impl LiveStream {
     pub(super) fn end(self, outcome: Result<StreamEnded, ApiError>) {
         self.outcome.send_replace(Some(outcome));
     }
+}
+
+impl Drop for LiveStream {
+    fn drop(&mut self) {
+        if self.outcome.borrow().is_none() {
+            lock(&self.table).streams.remove(&self.id);
+        }
+    }
+}
+
+fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Outcomes {
@@ -48,7 +61,11 @@ impl Outcomes {
         if table.streams.len() > MAX_OUTCOMES {
             table.forget_oldest_ended();
         }
-        LiveStream { id, outcome }
+        LiveStream {
+            id,
+            outcome,
+            table: Arc::clone(&self.table),
+        }
     }
 
     /// Waits for the stream's end.
@@ -70,19 +87,16 @@ impl Outcomes {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }
 
 impl Table {
     fn forget_oldest_ended(&mut self) {
-        let ended = |receiver: &watch::Receiver<Outcome>| {
-            receiver.borrow().is_some() || receiver.has_changed().is_err()
-        };
         let oldest = self
             .streams
             .iter()
-            .find(|(_, receiver)| ended(receiver))
+            .find(|(_, receiver)| receiver.borrow().is_some())
             .map(|(id, _)| *id);
         if let Some(id) = oldest {
             self.streams.remove(&id);
@@ -96,6 +110,9 @@ pub(super) fn broken_off(message: impl Into<String>) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::task::Poll;
+
     use super::*;
 
     const ENDED: StreamEnded = StreamEnded {
@@ -117,12 +134,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_without_an_outcome_was_broken_off() {
+    async fn a_stream_without_an_outcome_was_broken_off_and_leaves_nothing() {
         let outcomes = Outcomes::default();
-        let id = outcomes.open().id;
+        let stream = outcomes.open();
+        let id = stream.id;
+        let mut waiting = std::pin::pin!(outcomes.wait(id));
+        let pending =
+            std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending()));
+        assert!(pending.await);
+        drop(stream);
+        assert!(outcomes.lock().streams.is_empty());
+        assert_eq!(waiting.await.unwrap_err().code, ErrorCode::ConnectionFailed);
         assert_eq!(
             outcomes.wait(id).await.unwrap_err().code,
-            ErrorCode::ConnectionFailed
+            ErrorCode::NotFound
         );
     }
 

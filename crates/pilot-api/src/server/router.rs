@@ -1,4 +1,4 @@
-//! Paths, bodies and deadlines.
+//! Paths and deadlines.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{Response, header};
+use axum::http::Response;
 use axum::routing::{MethodRouter, get, post};
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Body as _;
 use schemars::JsonSchema;
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::answer;
+use super::body::{self, LargeBodies};
 use super::document::{self, Document};
 use super::outcomes::Outcomes;
+use super::places::{Places, Refusal};
 use super::upgrade;
 use crate::daemon_api::DaemonApi;
 use crate::error::{ApiError, ErrorCode};
@@ -33,29 +33,22 @@ use crate::types::{
 
 /// The deadline of a request that names none.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
-/// A body arrives over a local socket.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest part of an error that a request's body has a hand in, in characters.
-const MAX_REASON: usize = 500;
-/// From this length on a body needs one of [`LARGE_BODIES`].
-const LARGE_BODY: usize = 1024 * 1024;
-/// Large bodies at once: at 86 MiB, and as much again decoded, 1.2 GiB at worst, all of it the owner's own doing.
-const LARGE_BODIES: usize = 8;
-
 /// What all requests share.
 pub(crate) struct Shared<D> {
     api: Arc<D>,
     closed: watch::Receiver<bool>,
-    large_bodies: Semaphore,
+    pub(super) places: Arc<Places>,
+    pub(super) large_bodies: LargeBodies,
     pub(super) outcomes: Outcomes,
 }
 
 impl<D> Shared<D> {
-    pub(crate) fn new(api: Arc<D>, closed: watch::Receiver<bool>) -> Self {
+    pub(crate) fn new(api: Arc<D>, places: Arc<Places>, closed: watch::Receiver<bool>) -> Self {
         Self {
             api,
             closed,
-            large_bodies: Semaphore::new(LARGE_BODIES),
+            places,
+            large_bodies: LargeBodies::new(),
             outcomes: Outcomes::default(),
         }
     }
@@ -66,7 +59,7 @@ impl<D> Shared<D> {
 
     /// Tells when the server ends.
     pub(crate) fn closed(&self) -> Closed {
-        Closed(self.closed.clone())
+        Closed::new(self.closed.clone())
     }
 }
 
@@ -74,6 +67,10 @@ impl<D> Shared<D> {
 pub(crate) struct Closed(watch::Receiver<bool>);
 
 impl Closed {
+    pub(super) fn new(closed: watch::Receiver<bool>) -> Self {
+        Self(closed)
+    }
+
     pub(super) async fn wait(&mut self) {
         // A sender that is gone means the same as one that said so.
         drop(self.0.wait_for(|closed| *closed).await);
@@ -133,8 +130,8 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         .upgrade::<AcceptRequest, _, _>("accept", upgrade::accept::<D>)
         .upgrade_to_lines::<SubscribeRequest, EventLine, _, _>("subscribe", upgrade::subscribe::<D>)
         .finish()
-        .fallback(|| std::future::ready(answer::failure(no_such_path())))
-        .method_not_allowed_fallback(|| std::future::ready(answer::failure(wrong_method())))
+        .fallback(|| std::future::ready(answer::failure(&no_such_path())))
+        .method_not_allowed_fallback(|| std::future::ready(answer::failure(&wrong_method())))
         .with_state(shared)
 }
 
@@ -216,87 +213,25 @@ where
     F: Fn(Arc<Shared<D>>, R) -> Fut,
     Fut: Future<Output = Result<R::Answer, ApiError>>,
 {
-    let _large = shared.large_permit::<R>(content_length(&request)).await;
-    match read::<R>(request.into_body()).await {
+    let _large = match shared.large_bodies.permit::<R>(request.headers()).await {
+        Ok(permit) => permit,
+        Err(error) => {
+            shared.places.count(Refusal::LargeBodies);
+            return answer::last(&error);
+        }
+    };
+    let bytes = match body::receive::<R>(request.into_body(), &shared.places).await {
+        Ok(bytes) => bytes,
+        Err(error) => return answer::last(&error),
+    };
+    match body::read::<R>(&bytes) {
         Ok(call) => {
+            drop(bytes);
             let deadline = deadline(&call);
             answer::answer(within(deadline, run(Arc::clone(&shared), call)).await)
         }
-        Err(error) => answer::failure(error),
+        Err(error) => answer::failure(&error),
     }
-}
-
-impl<D> Shared<D> {
-    /// Waits for leave to read a body that may be large. The semaphore is never closed, so that there is always one.
-    async fn large_permit<R: Call>(&self, length: Option<usize>) -> Option<SemaphorePermit<'_>> {
-        // One that is too long is refused without being read.
-        let is_large = |length| length > LARGE_BODY && length <= R::MAX_BODY;
-        if R::MAX_BODY <= LARGE_BODY || length.is_some_and(|length| !is_large(length)) {
-            return None;
-        }
-        self.large_bodies.acquire().await.ok()
-    }
-}
-
-fn content_length(request: &Request) -> Option<usize> {
-    let value = request.headers().get(header::CONTENT_LENGTH)?;
-    value.to_str().ok()?.parse().ok()
-}
-
-/// Reads a request. An empty body is `{}`; one whose announced length is beyond the bound is refused unread.
-pub(super) async fn read<R: Call>(body: Body) -> Result<R, ApiError> {
-    if body.size_hint().lower() > R::MAX_BODY as u64 {
-        return Err(too_long::<R>());
-    }
-    let body = Limited::new(body, R::MAX_BODY).collect();
-    let bytes = tokio::time::timeout(BODY_TIMEOUT, body)
-        .await
-        .map_err(|_| ApiError::timeout("the request's body did not arrive"))?
-        .map_err(|error| unreadable::<R>(error.as_ref()))?
-        .to_bytes();
-    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    parse(text).map_err(|error| {
-        let error = clipped(error);
-        ApiError::invalid(format!("invalid request to {}: {error}", R::PATH))
-    })
-}
-
-/// The request, or what is wrong with it, with the name of the field.
-pub(crate) fn parse<R: Call>(text: &[u8]) -> Result<R, String> {
-    let mut json = serde_json::Deserializer::from_slice(text);
-    let call = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        if error.path().iter().next().is_none() {
-            error.into_inner().to_string()
-        } else {
-            error.to_string()
-        }
-    })?;
-    json.end().map_err(|error| error.to_string())?;
-    Ok(call)
-}
-
-/// An error repeats what it refuses, however long that is.
-fn clipped(mut error: String) -> String {
-    if let Some((end, _)) = error.char_indices().nth(MAX_REASON) {
-        error.truncate(end);
-        error.push('…');
-    }
-    error
-}
-
-fn unreadable<R: Call>(error: &(dyn std::error::Error + Send + Sync + 'static)) -> ApiError {
-    if error.is::<LengthLimitError>() {
-        too_long::<R>()
-    } else {
-        ApiError::invalid(format!("the request's body broke off: {error}"))
-    }
-}
-
-fn too_long<R: Call>() -> ApiError {
-    ApiError::invalid(format!(
-        "the request's body is longer than {} bytes",
-        R::MAX_BODY
-    ))
 }
 
 /// How long a request may take; `None` for without end.

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::io::copy_bidirectional_with_sizes;
 
 use super::answer;
-use super::connection::Slot;
+use super::body;
 use super::outcomes::{LiveStream, broken_off};
-use super::router::{Closed, Shared, deadline, read, within};
+use super::places::Place;
+use super::router::{Closed, Shared, deadline, within};
 use crate::daemon_api::{BoxStream, DaemonApi};
 use crate::error::ApiError;
 use crate::types::{AcceptRequest, Call, DialRequest, StreamEnded, SubscribeRequest};
@@ -34,10 +35,9 @@ pub(super) async fn dial<D: DaemonApi>(
     request: Request,
 ) -> Response<Body> {
     let api = shared.api();
-    let opened = open(
-        request,
-        |call: DialRequest| async move { api.dial(call).await },
-    )
+    let opened = open(&shared, request, |call: DialRequest| async move {
+        api.dial(call).await
+    })
     .await;
     finish(&shared, opened)
 }
@@ -47,7 +47,7 @@ pub(super) async fn accept<D: DaemonApi>(
     request: Request,
 ) -> Response<Body> {
     let api = shared.api();
-    let opened = open(request, |call: AcceptRequest| async move {
+    let opened = open(&shared, request, |call: AcceptRequest| async move {
         api.accept(call).await
     })
     .await;
@@ -59,7 +59,7 @@ pub(super) async fn subscribe<D: DaemonApi>(
     request: Request,
 ) -> Response<Body> {
     let api = shared.api();
-    let opened = open(request, |call: SubscribeRequest| async move {
+    let opened = open(&shared, request, |call: SubscribeRequest| async move {
         api.subscribe(call).await
     })
     .await;
@@ -71,51 +71,69 @@ struct Opened<I> {
     info: I,
     stream: BoxStream,
     upgrade: OnUpgrade,
-    slot: Option<Slot>,
 }
 
-async fn open<R, F, Fut>(mut request: Request, run: F) -> Result<Opened<R::Answer>, ApiError>
+async fn open<D, R, F, Fut>(
+    shared: &Shared<D>,
+    mut request: Request,
+    run: F,
+) -> Result<Opened<R::Answer>, ApiError>
 where
     R: Call,
     F: FnOnce(R) -> Fut,
     Fut: Future<Output = Result<(R::Answer, BoxStream), ApiError>>,
 {
-    if request.headers().get(header::UPGRADE) != Some(&PROTOCOL) {
+    if !is_upgrade(&request) {
         return Err(ApiError::invalid(format!(
-            "{} needs the headers Connection: upgrade and Upgrade: pilot-stream",
+            "{} needs the headers Connection: upgrade and Upgrade: pilot-stream, in HTTP/1.1",
             R::PATH
         )));
     }
+    let place = request.extensions_mut().remove::<Arc<Place>>();
+    // From here on, before the stream is there: who waits for one takes no place from commands.
+    if place.is_some_and(|place| !place.become_stream()) {
+        return Err(answer::no_more_streams());
+    }
     let upgrade = hyper::upgrade::on(&mut request);
-    let slot = request.extensions_mut().remove::<Slot>();
-    let call: R = read(request.into_body()).await?;
+    let bytes = body::receive::<R>(request.into_body(), &shared.places).await?;
+    let call: R = body::read(&bytes)?;
     let (info, stream) = within(deadline(&call), run(call)).await?;
     Ok(Opened {
         info,
         stream,
         upgrade,
-        slot,
     })
 }
 
-/// Answers 101 and lets the bytes flow.
+/// RFC 9110 §7.8: `Upgrade` counts where `Connection` names it, and from HTTP/1.1 on.
+fn is_upgrade(request: &Request) -> bool {
+    let headers = request.headers();
+    let options = headers.get_all(header::CONNECTION).iter();
+    let is_named = options
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case("upgrade"));
+    let is_ours = headers.get(header::UPGRADE) == Some(&PROTOCOL);
+    is_named && is_ours && request.version() == Version::HTTP_11
+}
+
+/// Answers 101 and lets the bytes flow. A refusal ends the connection: its place is a stream's already.
 fn finish<D: DaemonApi, I: Serialize>(
     shared: &Arc<Shared<D>>,
     opened: Result<Opened<I>, ApiError>,
 ) -> Response<Body> {
     let opened = match opened {
         Ok(opened) => opened,
-        Err(error) => return answer::failure(error),
+        Err(error) => return answer::last(&error),
     };
     let live = shared.outcomes.open();
     let headers = match headers(&opened.info, live.id) {
         Ok(headers) => headers,
-        Err(error) => return answer::failure(error),
+        Err(error) => return answer::last(&error),
     };
     let carrier = Carrier {
         live,
         closed: shared.closed(),
-        slot: opened.slot,
     };
     tokio::spawn(carrier.carry(opened.upgrade, opened.stream));
     let mut response = Response::new(Body::empty());
@@ -157,31 +175,33 @@ fn in_ascii(json: &str) -> String {
 struct Carrier {
     live: LiveStream,
     closed: Closed,
-    slot: Option<Slot>,
 }
 
 impl Carrier {
-    async fn carry(mut self, upgrade: OnUpgrade, mut stream: BoxStream) {
+    async fn carry(mut self, upgrade: OnUpgrade, stream: BoxStream) {
+        let upgraded = tokio::select! {
+            upgraded = upgrade => upgraded,
+            () = self.closed.wait() => return,
+        };
+        match upgraded {
+            Ok(upgraded) => self.copy(upgraded, stream).await,
+            // Nobody has heard of this stream, and nobody will ask how it ended.
+            Err(error) => tracing::debug!(%error, "a client went away before its stream began"),
+        }
+    }
+
+    async fn copy(mut self, upgraded: Upgraded, mut stream: BoxStream) {
+        let mut local = TokioIo::new(upgraded);
         let outcome = tokio::select! {
-            outcome = copy(upgrade, &mut stream) => outcome,
+            copied = copy_bidirectional_with_sizes(&mut local, &mut stream, BUFFER, BUFFER) => copied
+                .map(|(sent, received)| StreamEnded { sent, received })
+                .map_err(|error| reason(&error)),
             () = self.closed.wait() => Err(broken_off("the daemon stopped")),
         };
         // The stream goes first: whoever reads the outcome may rely on it that nothing of the stream is left.
         drop(stream);
         self.live.end(outcome);
-        drop(self.slot);
     }
-}
-
-async fn copy(upgrade: OnUpgrade, stream: &mut BoxStream) -> Result<StreamEnded, ApiError> {
-    let upgraded = upgrade
-        .await
-        .map_err(|error| broken_off(format!("the client went away: {error}")))?;
-    let mut local = TokioIo::new(upgraded);
-    let (sent, received) = copy_bidirectional_with_sizes(&mut local, stream, BUFFER, BUFFER)
-        .await
-        .map_err(|error| reason(&error))?;
-    Ok(StreamEnded { sent, received })
 }
 
 fn reason(error: &io::Error) -> ApiError {
@@ -190,4 +210,32 @@ fn reason(error: &io::Error) -> ApiError {
         .and_then(|inner| inner.downcast_ref::<ApiError>())
         .cloned()
         .unwrap_or_else(|| broken_off(format!("the stream broke off: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::super::outcomes::Outcomes;
+    use super::*;
+    use crate::error::ErrorCode;
+
+    #[tokio::test]
+    async fn a_client_that_goes_between_answer_and_stream_leaves_no_entry() {
+        let outcomes = Outcomes::default();
+        let live = outcomes.open();
+        let id = live.id;
+        let (_closing, closed) = watch::channel(false);
+        let closed = Closed::new(closed);
+        let (near, mut far) = tokio::io::duplex(64);
+        // An upgrade that fails, as one does whose connection ends.
+        let upgrade = hyper::upgrade::on(Request::new(Body::empty()));
+        Carrier { live, closed }
+            .carry(upgrade, Box::new(near))
+            .await;
+        let asked = outcomes.wait(id).await;
+        assert_eq!(asked.unwrap_err().code, ErrorCode::NotFound);
+        let written = tokio::io::AsyncWriteExt::write_all(&mut far, b"x").await;
+        assert!(written.is_err(), "the stream to the peer goes too");
+    }
 }

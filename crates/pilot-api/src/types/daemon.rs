@@ -113,6 +113,20 @@ pub struct Info {
     /// Packets dropped since the start, by reason; reasons that never applied are left out.
     #[serde(default)]
     pub drops: BTreeMap<String, u64>,
+    /// Who speaks to the daemon.
+    #[serde(default)]
+    pub api: ApiLoad,
+}
+
+/// How busy the local API is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
+pub struct ApiLoad {
+    /// Open connections, but for those of streams.
+    pub connections: u64,
+    /// Connections that carry a stream, or wait for one.
+    pub streams: u64,
+    /// What was refused or broken off since the start, by reason; reasons that never applied are left out.
+    pub refusals: BTreeMap<String, u64>,
 }
 
 /// A rendezvous and how it stands with it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilot_api::types::*;
-use pilot_api::{ApiError, BoxStream, DaemonApi, ErrorCode, Payload, PeerRef, Server};
+use pilot_api::{ApiError, BoxStream, DaemonApi, ErrorCode, Load, Payload, PeerRef, Server};
 use pilot_types::{Hostname, NetworkId, NodeId, Port, UnixTime};
 use pilot_wire::{MessageId, Scope};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -29,6 +29,7 @@ pub(crate) struct Fake {
 pub(crate) struct Running {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) fake: Arc<Fake>,
+    pub(crate) load: Load,
 }
 
 impl Running {
@@ -36,13 +37,18 @@ impl Running {
         let directory = tempfile::tempdir().unwrap();
         let fake = Arc::new(Fake::default());
         let server = Server::bind(&directory.path().join("pilot.sock")).unwrap();
+        let load = server.load();
         let (api, stopped) = (Arc::clone(&fake), Arc::clone(&fake.stopped));
         tokio::spawn(async move {
             server
                 .serve(api, async move { stopped.notified().await })
                 .await;
         });
-        Self { directory, fake }
+        Self {
+            directory,
+            fake,
+            load,
+        }
     }
 
     pub(crate) fn socket(&self) -> std::path::PathBuf {
@@ -150,6 +156,11 @@ impl DaemonApi for Fake {
             bytes_sent: 1000,
             bytes_recv: 2000,
             drops: [("bad_mac".into(), 3)].into(),
+            api: ApiLoad {
+                connections: 2,
+                streams: 1,
+                refusals: [("slow_head".into(), 1)].into(),
+            },
         })
     }
 

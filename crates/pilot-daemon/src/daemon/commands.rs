@@ -78,6 +78,7 @@ impl DaemonApi for Daemon {
                 .into_iter()
                 .map(|(reason, count)| (reason.to_owned(), count))
                 .collect(),
+            api: view::load(&self.load),
         })
     }
 

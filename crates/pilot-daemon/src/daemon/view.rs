@@ -5,13 +5,27 @@ use std::collections::BTreeMap;
 use pilot::{
     ConnectionStatus, Found, LearntBy, PathKind, PeerStatus, PendingKnock, Scope, TrustedPeer,
 };
+use pilot_api::Load;
 use pilot_api::types::{
-    self, AgentSummary, ConnectionSummary, NatInfo, PeerSummary, PublicKey, RendezvousInfo,
-    TrustedAgent,
+    self, AgentSummary, ApiLoad, ConnectionSummary, NatInfo, PeerSummary, PublicKey,
+    RendezvousInfo, TrustedAgent,
 };
 use pilot_types::{AgentId, Hostname, NetworkId};
 
 use super::{Daemon, Links, end};
+
+/// How busy the API is.
+pub(super) fn load(load: &Load) -> ApiLoad {
+    ApiLoad {
+        connections: load.connections() as u64,
+        streams: load.streams() as u64,
+        refusals: load
+            .refusals()
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| (reason.to_owned(), count))
+            .collect(),
+    }
+}
 
 impl Daemon {
     /// An agent by the name that it is known by here.

@@ -33,6 +33,7 @@ async fn a_dropped_packet_shows_in_info_and_in_the_metrics() {
     };
     let agent = start(config).await.unwrap();
     let info = agent.client.call(&InfoRequest {}).await.unwrap();
+    assert!(info.api.connections >= 1, "{:?}", info.api);
     let before = info.drops.get("unknown_first_byte").copied();
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let endpoint = info.endpoints[0].clone();
@@ -49,6 +50,8 @@ async fn a_dropped_packet_shows_in_info_and_in_the_metrics() {
         "pilot_sessions 1",
         "pilot_inbox_messages 0",
         "pilot_handshakes_total{stage=\"completed\"} 1",
+        "pilot_api_streams 0",
+        "pilot_api_refusals_total{reason=\"slow_head\"} 0",
     ] {
         assert!(page.lines().any(|found| found == line), "{line}: {page}");
     }
