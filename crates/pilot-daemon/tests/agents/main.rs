@@ -5,6 +5,7 @@
 mod events;
 mod files;
 mod harness;
+mod manual;
 mod messages;
 mod metrics;
 mod paths;
