@@ -67,13 +67,13 @@ impl<W> Watched<W> {
         cx: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
+        if self.place.is_stream() {
+            return written;
+        }
         if written.is_ready() {
             self.stalled = None;
             self.place.touch();
             return written;
-        }
-        if self.place.is_stream() {
-            return Poll::Pending;
         }
         let stalled = self
             .stalled

@@ -12,11 +12,15 @@ mod raw;
 mod slow;
 mod words;
 
+use std::time::{Duration, Instant};
+
 use fake::Running;
 use raw::ask;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+/// Longer than anything here takes; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
 const PING: &str = r#"{"peer":"planner"}"#;
 const ECHO: &str = r#"{"peer":"planner","port":7}"#;
 
@@ -51,7 +55,10 @@ fn count(running: &Running, reason: &str) -> u64 {
 
 /// Lets everything else go on until it holds.
 async fn until(holds: impl Fn() -> bool) {
+    // By the real clock: a virtual one stands still meanwhile.
+    let start = Instant::now();
     while !holds() {
+        assert!(start.elapsed() < PATIENCE, "it never came to hold");
         tokio::task::yield_now().await;
     }
 }
