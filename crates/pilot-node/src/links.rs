@@ -532,7 +532,10 @@ impl Node {
             }
             ClientEvent::Located => {
                 self.links.links[index].is_located = true;
-                self.registered(index);
+                // Of a record that is on its way, a new place says nothing.
+                if self.links.links[index].state != LinkState::Registered {
+                    self.registered(index);
+                }
             }
             ClientEvent::RecordDue => self.announce(now, index),
             ClientEvent::NeedsLocator(observed) => self.locate(now, index, observed),
