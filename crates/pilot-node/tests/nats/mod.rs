@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use pilot_node::{Filtering, Mapping};
-use pilot_sim::{Dependence, DirectPath, NatConfig, Place, Sim};
+use pilot_sim::{Dependence, DirectPath, NatConfig, Place, Probability, Sim};
 
 use super::world::Agent;
 use super::*;
@@ -191,7 +191,13 @@ fn pattern() -> Vec<u8> {
 
 /// Two agents behind home routers with 20 Mbit/s, and 10 MB on their way from Alice to Bob.
 fn transferring(seed: u64) -> (World, HostId, HostId) {
-    let (mut world, alice, bob) = behind(seed, [Behind::Two, Behind::Two]);
+    let (world, alice, bob) = transferring_between(seed, [Behind::Two, Behind::Two]);
+    assert!(is_direct(&world, alice) && is_direct(&world, bob));
+    (world, alice, bob)
+}
+
+fn transferring_between(seed: u64, kinds: [Behind; 2]) -> (World, HostId, HostId) {
+    let (mut world, alice, bob) = behind(seed, kinds);
     for host in [alice, bob] {
         let link = LinkConfig {
             rate: Some(20_000_000),
@@ -220,7 +226,6 @@ fn transferring(seed: u64) -> (World, HostId, HostId) {
         agent.send(now, stream.unwrap(), &pattern());
     });
     run(&mut world, SECOND);
-    assert!(is_direct(&world, alice) && is_direct(&world, bob));
     (world, alice, bob)
 }
 
@@ -296,6 +301,30 @@ fn a_transfer_goes_on_when_every_nat_forgets_its_bindings() {
         assert!(gap <= SECOND, "seed {seed}: {gap:?}");
         run(&mut world, 5 * SECOND);
         assert!(is_direct(&world, alice) && is_direct(&world, bob));
+    }
+}
+
+/// Changed bytes are changed channels too, and end with their owners or with nobody.
+#[test]
+fn a_relay_that_drops_delays_swaps_doubles_and_changes_packets_changes_no_byte() {
+    for seed in 0..seeds(3) {
+        let kinds = [Behind::Hard, Behind::Hard];
+        let (mut world, alice, bob) = transferring_between(36_000 + seed, kinds);
+        let relay = world.rendezvous;
+        world.sim.network.set_link(
+            relay,
+            LinkConfig {
+                loss: Probability::percent(3.0),
+                jitter: Duration::from_millis(20),
+                reorder: Probability::percent(5.0),
+                reorder_by: Duration::from_millis(50),
+                duplicate: Probability::percent(5.0),
+                corrupt: Probability::percent(3.0),
+                ..LinkConfig::delay(Duration::from_millis(10))
+            },
+        );
+        finish(&mut world, bob);
+        assert!(!is_direct(&world, alice) && !is_direct(&world, bob));
     }
 }
 
