@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::driver::drive;
 use crate::error::StartError;
-use crate::interfaces;
+use crate::interfaces::Surroundings;
 use crate::names;
 use crate::node::{Facts, Node};
 use crate::persist::{Notice, Persister};
@@ -184,7 +184,7 @@ impl Builder {
             clock::now(),
         );
         node.init_profile(self.profile());
-        node.set_interfaces(clock::now(), interfaces::prefixes());
+        node.set_interfaces(clock::now(), Surroundings::look().prefixes);
         node.set_sockets(clock::now(), sockets.locals());
         let shared = Shared::new(node, sockets, Some(persister));
         let (silent, wanted) = mpsc::channel(names::MAX_WAITING);

@@ -8,7 +8,7 @@ use pilot_types::{FourTuple, PathId, PeerAddr};
 use tokio::sync::mpsc;
 
 use crate::clock;
-use crate::interfaces::{self, Watch};
+use crate::interfaces::{Surroundings, Watch};
 use crate::persist::Notice;
 use crate::socket::{ReceiveBuffers, Udp};
 use crate::state::Shared;
@@ -30,6 +30,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, mut notices: mpsc::UnboundedRecei
             None
         }
     };
+    let mut surroundings = Surroundings::look();
     let mut awake = Awake::new();
     let mut linger_until: Option<Instant> = None;
     loop {
@@ -51,10 +52,7 @@ pub(crate) async fn drive(shared: Arc<Shared>, mut notices: mpsc::UnboundedRecei
             () = shared.sockets.writable(), if next.is_blocked => {}
             () = shared.wake.notified() => {}
             () = sleep_until(deadline) => shared.lock().node.handle_timeout(clock::now()),
-            () = changed(watch.as_ref()) => {
-                let prefixes = interfaces::prefixes();
-                shared.lock().node.set_interfaces(clock::now(), prefixes);
-            }
+            () = changed(watch.as_ref()) => look_around(&shared, &mut surroundings),
             Some(notice) = notices.recv() => written(&shared, notice),
         }
         if awake.has_slept(deadline) {
@@ -62,6 +60,23 @@ pub(crate) async fn drive(shared: Arc<Shared>, mut notices: mpsc::UnboundedRecei
             shared.lock().node.network_changed(clock::now());
         }
     }
+}
+
+/// Tells the node where the machine is, if that changed.
+fn look_around(shared: &Shared, before: &mut Surroundings) {
+    let now = Surroundings::look();
+    if now == *before {
+        return;
+    }
+    let mut state = shared.lock();
+    if now.prefixes == before.prefixes {
+        state.node.network_changed(clock::now());
+    } else {
+        state
+            .node
+            .set_interfaces(clock::now(), now.prefixes.clone());
+    }
+    *before = now;
 }
 
 fn written(shared: &Shared, notice: Notice) {
@@ -72,7 +87,7 @@ fn written(shared: &Shared, notice: Notice) {
     }
 }
 
-/// Resolves when the interfaces have other addresses; never where the system does not tell.
+/// Resolves when the machine may be elsewhere; never where the system does not tell.
 async fn changed(watch: Option<&Watch>) {
     if let Some(watch) = watch {
         match watch.changed().await {
