@@ -1,6 +1,6 @@
 //! A NAT or firewall by the words of RFC 4787, as a pure object: an endpoint in, the translated endpoint out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -150,9 +150,17 @@ struct Mapping {
     permitted: BTreeMap<RemoteScope, Instant>,
 }
 
+/// A port that the NAT gives to an inner endpoint on request, as PCP (RFC 6887) lets one ask for: open for everybody, until
+/// it is taken back. Answers to who came in by it leave by it.
+#[derive(Clone, Debug)]
+struct PortMapping {
+    external: SocketAddr,
+    came_in: BTreeSet<SocketAddr>,
+}
+
 /// The state of a NAT, or of a firewall that keeps addresses as they are.
 ///
-/// Its tables are bounded by the external ports of a NAT; those of a firewall by the test that sends through it.
+/// Its tables are bounded by the external ports of a NAT and by the test that sends through it.
 #[derive(Clone, Debug)]
 pub struct Nat {
     config: NatConfig,
@@ -160,6 +168,8 @@ pub struct Nat {
     external: Option<IpAddr>,
     mappings: BTreeMap<MappingKey, Mapping>,
     by_external: BTreeMap<SocketAddr, MappingKey>,
+    /// By the inner endpoint.
+    port_mappings: BTreeMap<SocketAddr, PortMapping>,
     last_port: u16,
 }
 
@@ -183,6 +193,7 @@ impl Nat {
             external,
             mappings: BTreeMap::new(),
             by_external: BTreeMap::new(),
+            port_mappings: BTreeMap::new(),
             last_port,
         }
     }
@@ -209,6 +220,26 @@ impl Nat {
     pub fn forget(&mut self) {
         self.mappings.clear();
         self.by_external.clear();
+        self.port_mappings.clear();
+    }
+
+    /// Gives an inner endpoint a free external port of its own, for packets from anywhere; `None` if there is none, or if
+    /// this is a firewall.
+    pub fn map_port(
+        &mut self,
+        now: Instant,
+        internal: SocketAddr,
+        rng: &mut SimRng,
+    ) -> Option<SocketAddr> {
+        let ip = self.external?;
+        let port = self.free_port(now, ip, internal.port(), rng)?;
+        let external = SocketAddr::new(ip, port);
+        let mapping = PortMapping {
+            external,
+            came_in: BTreeSet::new(),
+        };
+        self.port_mappings.insert(internal, mapping);
+        Some(external)
     }
 
     /// A packet from the inside: gives its source as seen outside.
@@ -224,6 +255,10 @@ impl Nat {
     ) -> Result<SocketAddr, NatDrop> {
         if self.config.is_udp_blocked {
             return Err(NatDrop::Blocked);
+        }
+        let mapped = self.port_mappings.get(&internal);
+        if let Some(mapped) = mapped.filter(|it| it.came_in.contains(&remote)) {
+            return Ok(mapped.external);
         }
         let key = (internal, self.mapping_scope(remote));
         if self.mappings.get(&key).is_none_or(|m| m.expires <= now) {
@@ -253,6 +288,11 @@ impl Nat {
     ) -> Result<SocketAddr, NatDrop> {
         if self.config.is_udp_blocked {
             return Err(NatDrop::Blocked);
+        }
+        let mut mapped = self.port_mappings.iter_mut();
+        if let Some((internal, mapped)) = mapped.find(|(_, it)| it.external == external) {
+            mapped.came_in.insert(remote);
+            return Ok(*internal);
         }
         let key = *self.by_external.get(&external).ok_or(NatDrop::NoMapping)?;
         let mapping = self
@@ -358,9 +398,10 @@ impl Nat {
     }
 
     fn is_free(&self, now: Instant, external: SocketAddr) -> bool {
-        self.by_external
-            .get(&external)
-            .and_then(|key| self.mappings.get(key))
-            .is_none_or(|mapping| mapping.expires <= now)
+        let mut mapped = self.port_mappings.values();
+        let is_mapped = mapped.any(|it| it.external == external);
+        let holder = self.by_external.get(&external);
+        let holder = holder.and_then(|key| self.mappings.get(key));
+        !is_mapped && holder.is_none_or(|mapping| mapping.expires <= now)
     }
 }

@@ -218,6 +218,13 @@ impl Network {
         self.topology.gateways[nat.0].nat.forget();
     }
 
+    /// Asks a NAT for a port from outside to an endpoint behind it; `None` if it has none.
+    pub fn map_port(&mut self, nat: NatId, internal: SocketAddr) -> Option<SocketAddr> {
+        let now = self.clock.now();
+        let nat = &mut self.topology.gateways[nat.0].nat;
+        nat.map_port(now, internal, &mut self.rng)
+    }
+
     /// Sets the wall clock of a host; it goes on from there. The steady clock is not touched.
     pub fn set_wall_clock(&mut self, host: HostId, to: UnixTime) {
         let elapsed = self.clock.elapsed();

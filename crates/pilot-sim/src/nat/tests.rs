@@ -243,3 +243,30 @@ fn a_nat_that_forgets_gives_new_ports() {
     assert_eq!(lab.back(external, PEER), Err(NatDrop::NoMapping));
     assert_ne!(lab.out(INSIDE, PEER), external);
 }
+
+#[test]
+fn a_port_mapping_is_open_for_everybody_and_answers_leave_by_it() {
+    let mut lab = Lab::new(NatConfig::hard());
+    let (internal, now) = (INSIDE.parse().unwrap(), lab.now);
+    let external = lab.nat.map_port(now, internal, &mut lab.rng).unwrap();
+    assert_ne!(lab.out(INSIDE, PEER), external, "nobody came in yet");
+    assert_eq!(lab.back(external, STRANGER), Ok(internal));
+    assert_eq!(lab.out(INSIDE, STRANGER), external);
+    lab.wait(10_000);
+    assert_eq!(lab.back(external, PEER), Ok(internal));
+    lab.nat.forget();
+    assert_eq!(lab.back(external, PEER), Err(NatDrop::NoMapping));
+}
+
+#[test]
+fn a_mapped_port_is_given_to_nobody_else() {
+    let mut lab = Lab::new(NatConfig {
+        port_range: 5000..=5001,
+        ..NatConfig::easy()
+    });
+    let (internal, now) = (INSIDE.parse().unwrap(), lab.now);
+    let external = lab.nat.map_port(now, internal, &mut lab.rng).unwrap();
+    assert_ne!(lab.out("10.0.0.3:5000", PEER), external);
+    let full = lab.try_out("10.0.0.4:5000", PEER);
+    assert_eq!(full, Err(NatDrop::NoPort));
+}
