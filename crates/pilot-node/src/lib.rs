@@ -44,6 +44,7 @@ mod node;
 mod now;
 mod paths;
 mod peer_session;
+mod port_mapping;
 mod reconnects;
 mod recovery;
 mod relay_role;
@@ -69,7 +70,7 @@ pub use event::{
 };
 pub use node::{Node, Restored};
 pub use now::Now;
-pub use pilot_nat::{Filtering, Mapping, PathReport, PathState, Prefix, RelayStats};
+pub use pilot_nat::{Filtering, Mapping, PathReport, PathState, Prefix, Refusal, RelayStats};
 pub use pilot_transport::Read;
 pub use reconnects::LastSession;
 pub use rendezvous::{KeyAnswerBody, LogVerifier, RegistryHost, RendezvousRole};

@@ -25,6 +25,7 @@ use crate::exchange::{Exchange, Purpose};
 use crate::node::Node;
 use crate::now::Now;
 use crate::peer_session::{Class, StreamUse};
+use crate::port_mapping::with_mapping;
 use crate::rendezvous::KeyAnswerBody;
 
 /// Rendezvous of one agent.
@@ -594,11 +595,30 @@ impl Node {
         });
     }
 
-    /// Signs where we are seen.
+    /// A rendezvous sees us somewhere.
     fn locate(&mut self, now: Now, index: usize, observed: SocketAddr) {
+        let link = &mut self.links.links[index];
+        if link.observed.replace(observed) != Some(observed) {
+            self.place.changed();
+        }
+        self.sign_locator(now, index, observed);
+        self.output.event(Event::Observed(observed));
+    }
+
+    /// Tells each rendezvous anew where we are reached.
+    pub(crate) fn renew_locators(&mut self, now: Now) {
+        for index in 0..self.links.links.len() {
+            if let Some(observed) = self.links.links[index].observed {
+                self.sign_locator(now, index, observed);
+            }
+        }
+    }
+
+    /// Signs where we are reached.
+    fn sign_locator(&mut self, now: Now, index: usize, observed: SocketAddr) {
         let locator = pilot_wire::Locator {
             boot_counter: self.profile.boot_counter,
-            reflexive: vec![observed],
+            reflexive: with_mapping([observed], self.place.mapped()),
         };
         let serial = self.hellos.own.stamp(now.unix);
         let locator = self.identity.sign(
@@ -607,12 +627,7 @@ impl Node {
             now.unix.plus(limits::LOCATOR_LIFETIME),
             &locator,
         );
-        let link = &mut self.links.links[index];
-        if link.observed.replace(observed) != Some(observed) {
-            self.place.changed();
-        }
-        link.client.set_locator(locator);
-        self.output.event(Event::Observed(observed));
+        self.links.links[index].client.set_locator(locator);
     }
 
     fn query_answered(

@@ -27,6 +27,8 @@ pub(crate) struct Place {
     prefixes: Vec<Prefix>,
     /// What our NAT does.
     pub(crate) nat: NatDiscovery,
+    /// The port that a router holds open for us.
+    mapped: Option<SocketAddr>,
     /// Counts the lists of our addresses.
     generation: u32,
     /// Whether peers have not been told yet what changed.
@@ -39,6 +41,7 @@ impl Place {
             sockets: vec![],
             prefixes: vec![],
             nat: NatDiscovery::new(seed),
+            mapped: None,
             generation: 0,
             is_stale: false,
         }
@@ -60,6 +63,18 @@ impl Place {
         let local = *sockets.find(|local| local.is_ipv4() == remote.is_ipv4())?;
         let remote = PeerAddr(remote);
         Some(PathId::Udp(FourTuple { local, remote }))
+    }
+
+    pub(crate) const fn mapped(&self) -> Option<SocketAddr> {
+        self.mapped
+    }
+
+    /// Gives whether it is another one than before.
+    pub(crate) fn set_mapped(&mut self, mapped: Option<SocketAddr>) -> bool {
+        let is_new = self.mapped != mapped;
+        self.mapped = mapped;
+        self.is_stale |= is_new;
+        is_new
     }
 }
 
@@ -188,6 +203,9 @@ impl Node {
             if let Some(observed) = observed {
                 insert(CandidateKind::Reflexive, observed);
             }
+        }
+        if let Some(mapped) = self.place.mapped() {
+            insert(CandidateKind::Mapped, mapped);
         }
         ours
     }

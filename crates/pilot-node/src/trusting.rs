@@ -166,13 +166,8 @@ impl Node {
         let seed = self.child_seed();
         let not_after = now.unix.plus(lifetime);
         let secret = self.trust.issue_ticket_secret(now.unix, &seed, not_after)?;
-        let endpoints = self
-            .links
-            .states()
-            .filter_map(|(_, _, observed)| observed)
-            .collect();
         let terms = TicketTerms {
-            endpoints,
+            endpoints: self.outer_addresses(),
             rendezvous,
             secret,
             issued: now.unix,

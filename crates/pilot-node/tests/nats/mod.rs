@@ -1,11 +1,12 @@
 //! Agents behind NATs: they meet through the rendezvous, and straight wherever the oracle says that it can be.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use pilot_node::{Filtering, Mapping};
+use pilot_node::{Filtering, Mapping, PathState, Refusal};
 use pilot_sim::{Dependence, DirectPath, NatConfig, Place, Probability, Sim};
+use pilot_wire::CandidateKind;
 
-use super::world::Agent;
+use super::world::{AGENT_PORT, Agent};
 use super::*;
 
 /// What an agent is behind.
@@ -170,6 +171,86 @@ fn an_agent_learns_what_its_nat_does_and_tells_its_peer() {
         let alice_id = world.id(alice);
         let told = world.sim[bob].node.mapping_of(&alice_id);
         assert_eq!(told, nat.0, "{behind_what:?}");
+    }
+}
+
+/// Two agents behind hard NATs; Alice's gave her a port, which she tells.
+fn with_port_mapping(seed: u64) -> (World, HostId, HostId, SocketAddr) {
+    let (mut world, alice, bob) = behind(seed, [Behind::Hard, Behind::Hard]);
+    let nat = world.sim.network.nats().next().unwrap();
+    let internal = SocketAddr::from(([10, 0, 1, 2], AGENT_PORT));
+    let outer = world.sim.network.map_port(nat, internal).unwrap();
+    world.with(alice, |agent, now| {
+        agent.node.set_port_mapping(now, Some(outer)).unwrap();
+    });
+    (world, alice, bob, outer)
+}
+
+#[test]
+fn a_port_mapping_on_one_side_joins_two_hard_nats_straight() {
+    for (number, dials) in [(0, true), (1, false)] {
+        let (mut world, alice, bob, outer) = with_port_mapping(36_000 + number);
+        run(&mut world, SECOND);
+        let (from, to) = if dials {
+            (alice, "bob")
+        } else {
+            (bob, "alice")
+        };
+        ping(&mut world, from, Target::Hostname(name(to))).unwrap();
+        run(&mut world, 5 * SECOND);
+        assert!(is_direct(&world, alice) && is_direct(&world, bob));
+        let report = world.sim[bob].node.path_report(&world.id(alice));
+        let used = report.iter().find(|path| path.state == PathState::InUse);
+        let used = used.map(|path| (path.path.remote(), path.kind));
+        assert_eq!(used, Some((Some(outer), Some(CandidateKind::Mapped))));
+    }
+}
+
+/// What the rendezvous tells of Alice is enough: no session that could tell more was there before.
+#[test]
+fn a_port_mapping_is_dialled_without_a_relay() {
+    let (mut world, alice, bob, outer) = with_port_mapping(36_100);
+    world.crash_and_restart(bob, 2);
+    run(&mut world, SECOND);
+    ping(&mut world, bob, Target::Hostname(name("alice"))).unwrap();
+    let peers = world.sim[bob].node.peers();
+    assert_eq!(peers[0].path.remote(), Some(outer));
+    assert_eq!(peers[0].agent, world.id(alice));
+}
+
+#[test]
+fn a_port_mapping_that_is_lost_leaves_the_relay() {
+    let (mut world, alice, bob, _) = with_port_mapping(36_200);
+    ping(&mut world, bob, Target::Hostname(name("alice"))).unwrap();
+    run(&mut world, 5 * SECOND);
+    assert!(is_direct(&world, bob));
+    let nat = world.sim.network.nats().next().unwrap();
+    world.sim.network.restart_nat(nat);
+    world.with(alice, |agent, now| {
+        agent.node.set_port_mapping(now, None).unwrap();
+    });
+    ping(&mut world, bob, Target::Hostname(name("alice"))).unwrap();
+    run(&mut world, 30 * SECOND);
+    ping(&mut world, bob, Target::Hostname(name("alice"))).unwrap();
+    assert!(!is_direct(&world, alice) && !is_direct(&world, bob));
+}
+
+#[test]
+fn an_outer_address_that_nobody_outside_can_use_is_refused_and_not_told() {
+    let (mut world, alice, ..) = with_port_mapping(36_300);
+    for (outer, refusal) in [
+        ("10.0.0.1:4000", Refusal::Private),
+        ("100.64.1.1:4000", Refusal::Private),
+        ("169.254.1.1:4000", Refusal::Private),
+        ("127.0.0.1:4000", Refusal::Loopback),
+        ("0.0.0.0:4000", Refusal::NotUnicast),
+        ("224.0.0.1:4000", Refusal::NotUnicast),
+        ("192.0.2.1:0", Refusal::NotUnicast),
+    ] {
+        let outer = Some(outer.parse().unwrap());
+        let answer = world.with(alice, |agent, now| agent.node.set_port_mapping(now, outer));
+        assert_eq!(answer, Err(refusal), "{outer:?}");
+        assert_eq!(world.sim[alice].node.port_mapping(), None);
     }
 }
 

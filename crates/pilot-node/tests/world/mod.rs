@@ -20,7 +20,7 @@ use pilot_types::{
 use pilot_wire::{ErrorCode, NetworkConfig};
 
 pub(crate) const RENDEZVOUS_PORT: u16 = 9000;
-const AGENT_PORT: u16 = 4000;
+pub(crate) const AGENT_PORT: u16 = 4000;
 
 /// What an agent keeps over restarts.
 #[derive(Default)]
