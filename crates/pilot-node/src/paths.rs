@@ -86,13 +86,15 @@ impl Node {
         self.network_changed(now);
     }
 
-    /// The addresses of our interfaces, from the shell, at the start and whenever they change.
-    pub fn set_interfaces(&mut self, now: Now, prefixes: Vec<Prefix>) {
+    /// The addresses of our interfaces, from the shell, at the start and whenever they may have changed; gives whether they
+    /// did.
+    pub fn set_interfaces(&mut self, now: Now, prefixes: Vec<Prefix>) -> bool {
         if prefixes == self.place.prefixes {
-            return;
+            return false;
         }
         self.place.prefixes = prefixes;
         self.network_changed(now);
+        true
     }
 
     /// The machine slept, or is on another network: every path is tried again, and every rendezvous hears from us, so that

@@ -33,7 +33,8 @@ impl Node {
     }
 
     /// Where somebody outside reaches us: where each rendezvous sees us, and the port mapping.
-    pub(crate) fn outer_addresses(&self) -> Vec<SocketAddr> {
+    #[must_use]
+    pub fn outer_addresses(&self) -> Vec<SocketAddr> {
         let observed = self.links.states().filter_map(|(_, _, observed)| observed);
         with_mapping(observed, self.place.mapped())
     }

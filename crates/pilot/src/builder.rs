@@ -18,6 +18,7 @@ use crate::interfaces::Surroundings;
 use crate::names;
 use crate::node::{Facts, Node};
 use crate::persist::{Notice, Persister};
+use crate::port_mapping::{PortMapper, Want};
 use crate::socket::Sockets;
 use crate::state::Shared;
 use crate::url::RendezvousUrl;
@@ -32,6 +33,7 @@ pub struct Builder {
     is_public: bool,
     auto_approve: bool,
     listen: SocketAddr,
+    port_mapping: bool,
     work_bits: u8,
     min_work_bits: u8,
 }
@@ -46,6 +48,7 @@ impl Default for Builder {
             is_public: false,
             auto_approve: false,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+            port_mapping: true,
             work_bits: limits::DEFAULT_WORK_BITS,
             min_work_bits: limits::MIN_WORK_BITS,
         }
@@ -128,6 +131,14 @@ impl Builder {
         self
     }
 
+    /// Whether a router in front of us is asked to hold our port open (PCP, NAT-PMP, UPnP); only a router with a private address
+    /// on a link of ours is. Default: it is.
+    #[must_use]
+    pub const fn port_mapping(mut self, is_wanted: bool) -> Self {
+        self.port_mapping = is_wanted;
+        self
+    }
+
     /// Zero bits of work of a key to be made, for networks of one's own. Default: 20.
     #[must_use]
     pub const fn work_bits(mut self, bits: u8) -> Self {
@@ -190,16 +201,28 @@ impl Builder {
         let (silent, wanted) = mpsc::channel(names::MAX_WAITING);
         shared.lock().silent = Some(silent);
         tokio::spawn(names::resolve_again(Arc::downgrade(&shared), wanted));
+        let mut rendezvous = vec![];
         for url in &urls {
-            add_rendezvous(&shared, &db, url).await?;
+            rendezvous.extend(add_rendezvous(&shared, &db, url).await?);
         }
+        let mapper = PortMapper::start(&shared, self.port_mapping_for(&rendezvous));
         let node = Node {
             shared: Arc::clone(&shared),
             home: Arc::new(opened.home),
             facts: Arc::new(facts),
         };
-        tokio::spawn(run(shared, notices, opened.lock));
+        tokio::spawn(run(shared, notices, opened.lock, mapper));
         Ok(node)
+    }
+
+    /// Nobody outside learns of an agent whose rendezvous only this machine reaches.
+    fn port_mapping_for(&self, rendezvous: &[SocketAddr]) -> Want {
+        let is_local = rendezvous.iter().all(|addr| addr.ip().is_loopback());
+        match self.port_mapping {
+            false => Want::No,
+            true if is_local && !rendezvous.is_empty() => Want::NotNeeded,
+            true => Want::Yes,
+        }
     }
 
     fn profile(&self) -> Profile {
@@ -217,8 +240,12 @@ pub(crate) async fn run(
     shared: Arc<Shared>,
     notices: mpsc::UnboundedReceiver<Notice>,
     lock: HomeLock,
+    mapper: Option<PortMapper>,
 ) {
-    drive(Arc::clone(&shared), notices).await;
+    drive(Arc::clone(&shared), notices, mapper.as_ref()).await;
+    if let Some(mapper) = mapper {
+        mapper.stop().await;
+    }
     if let Some(persister) = &shared.persister {
         persister.stop().await;
     }
@@ -262,7 +289,7 @@ async fn add_rendezvous(
     shared: &Shared,
     db: &StateDb,
     url: &RendezvousUrl,
-) -> Result<(), StartError> {
+) -> Result<Vec<SocketAddr>, StartError> {
     let host_port = url.host_port();
     let pinned = db.pin(&host_port)?;
     let addrs = match names::resolve(&host_port).await {
@@ -276,11 +303,11 @@ async fn add_rendezvous(
     let (pin, known) = choose_pin(url, pinned);
     let target = RendezvousTarget {
         url: host_port,
-        addrs,
+        addrs: addrs.clone(),
         pin,
     };
     shared.with(|state| state.node.add_rendezvous(clock::now(), target, known));
-    Ok(())
+    Ok(addrs)
 }
 
 /// A key in the URL is what the user says now; without one, what was pinned before holds.

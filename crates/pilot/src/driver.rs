@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::interfaces::{Surroundings, Watch};
 use crate::persist::Notice;
+use crate::port_mapping::PortMapper;
 use crate::socket::{ReceiveBuffers, Udp};
 use crate::state::Shared;
 
@@ -21,7 +22,11 @@ const SLEEP: Duration = Duration::from_secs(3);
 const LINGER: Duration = Duration::from_millis(500);
 
 /// Runs until the node is shut down and its sessions are gone, or the linger is over.
-pub(crate) async fn drive(shared: Arc<Shared>, mut notices: mpsc::UnboundedReceiver<Notice>) {
+pub(crate) async fn drive(
+    shared: Arc<Shared>,
+    mut notices: mpsc::UnboundedReceiver<Notice>,
+    mapper: Option<&PortMapper>,
+) {
     let mut buffers = ReceiveBuffers::new();
     let watch = match Watch::new() {
         Ok(watch) => Some(watch),
@@ -52,18 +57,21 @@ pub(crate) async fn drive(shared: Arc<Shared>, mut notices: mpsc::UnboundedRecei
             () = shared.sockets.writable(), if next.is_blocked => {}
             () = shared.wake.notified() => {}
             () = sleep_until(deadline) => shared.lock().node.handle_timeout(clock::now()),
-            () = changed(watch.as_ref()) => look_around(&shared, &mut surroundings),
+            () = changed(watch.as_ref()) => look_around(&shared, &mut surroundings, mapper),
             Some(notice) = notices.recv() => written(&shared, notice),
         }
         if awake.has_slept(deadline) {
             tracing::info!("woke up");
             shared.lock().node.network_changed(clock::now());
+            if let Some(mapper) = mapper {
+                mapper.network_changed();
+            }
         }
     }
 }
 
 /// Tells the node where the machine is, if that changed.
-fn look_around(shared: &Shared, before: &mut Surroundings) {
+fn look_around(shared: &Shared, before: &mut Surroundings, mapper: Option<&PortMapper>) {
     let now = Surroundings::look();
     if now == *before {
         return;
@@ -75,6 +83,10 @@ fn look_around(shared: &Shared, before: &mut Surroundings) {
         state
             .node
             .set_interfaces(clock::now(), now.prefixes.clone());
+    }
+    drop(state);
+    if let Some(mapper) = mapper {
+        mapper.network_changed();
     }
     *before = now;
 }

@@ -491,6 +491,7 @@ impl Node {
         let state = self.shared.lock();
         let (status, profile) = (state.node.status(), state.node.profile().clone());
         let (mapping, filtering) = state.node.nat();
+        let (endpoints, port_mapping) = (state.node.outer_addresses(), state.port_mapping);
         drop(state);
         let link = |url: &str, state| RendezvousStatus {
             url: url.to_owned(),
@@ -503,12 +504,9 @@ impl Node {
                 .iter()
                 .map(|(url, state, _)| link(url, *state))
                 .collect(),
-            endpoints: status
-                .rendezvous
-                .iter()
-                .filter_map(|(_, _, observed)| *observed)
-                .collect(),
             nat: NatStatus::new(mapping, filtering),
+            endpoints,
+            port_mapping,
             peers: status.peers,
             connections: status.connections,
             ports: status.ports,

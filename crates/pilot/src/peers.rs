@@ -7,6 +7,8 @@ use pilot_node::{Filtering, Mapping, PeerEntry};
 use pilot_types::{AgentId, Hostname, PathId, Port, Tag, UnixTime};
 use pilot_wire::{Capability, Visibility};
 
+use crate::port_mapping::PortMappingStatus;
+
 /// How packets travel to a peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PathKind {
@@ -178,10 +180,12 @@ pub struct NodeStatus {
     pub uptime: Duration,
     /// Each rendezvous.
     pub rendezvous: Vec<RendezvousStatus>,
-    /// Where we are seen from outside.
+    /// Where we are seen from outside, and the port mapping.
     pub endpoints: Vec<SocketAddr>,
     /// What our NAT does with IPv4.
     pub nat: NatStatus,
+    /// The search for a port mapping.
+    pub port_mapping: PortMappingStatus,
     /// Live sessions with agents.
     pub peers: usize,
     /// Open streams.

@@ -133,7 +133,7 @@ impl RendezvousBuilder {
         };
         // Nothing is written by way of the event loop: the registry writes before it answers.
         let (_, notices) = mpsc::unbounded_channel();
-        tokio::spawn(run(shared, notices, lock));
+        tokio::spawn(run(shared, notices, lock, None));
         Ok(rendezvous)
     }
 }

@@ -16,6 +16,7 @@ use crate::datagrams::{self, IncomingDatagram};
 use crate::error::RegisterError;
 use crate::listener::Incoming;
 use crate::persist::Persister;
+use crate::port_mapping::PortMappingStatus;
 use crate::socket::{Sent, Sockets};
 
 /// Streams that wait for one listener's `accept`.
@@ -73,6 +74,7 @@ pub(crate) struct State {
     pub(crate) waiters: Waiters,
     pub(crate) registration: watch::Sender<Registration>,
     pub(crate) is_shutdown: bool,
+    pub(crate) port_mapping: PortMappingStatus,
     persister: Option<Persister>,
     /// Takes names of rendezvous that went silent.
     pub(crate) silent: Option<mpsc::Sender<String>>,
@@ -115,6 +117,7 @@ impl Shared {
             waiters: Waiters::default(),
             registration: watch::Sender::new(Registration::Pending),
             is_shutdown: false,
+            port_mapping: PortMappingStatus::default(),
             persister: persister.clone(),
             silent: None,
             out,
