@@ -33,6 +33,26 @@ impl Page {
         values: impl IntoIterator<Item = (&'a str, u64)>,
     ) {
         self.family(name, help, "counter");
+        self.samples(name, label, values);
+    }
+
+    /// A number that rises and falls, for each value of a label.
+    pub fn gauges<'a>(
+        &mut self,
+        (name, help): (&str, &str),
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, u64)>,
+    ) {
+        self.family(name, help, "gauge");
+        self.samples(name, label, values);
+    }
+
+    fn samples<'a>(
+        &mut self,
+        name: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, u64)>,
+    ) {
         for (text, value) in values {
             self.sample(name, &format!("{{{label}=\"{text}\"}}"), value);
         }

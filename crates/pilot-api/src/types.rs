@@ -25,8 +25,9 @@ pub use agent::{AgentSummary, PathKind, PublicKey};
 pub use bench::{BenchRequest, Benched};
 pub use daemon::{
     ApiLoad, DaemonStatus, DeregisterRequest, Deregistered, HostnameSet, Info, InfoRequest,
-    NatInfo, RendezvousInfo, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, Started,
-    StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued, TicketRequest, VisibilitySet,
+    NatInfo, PortMappingInfo, RendezvousInfo, SetHostnameRequest, SetTagsRequest,
+    SetVisibilityRequest, Started, StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued,
+    TicketRequest, VisibilitySet,
 };
 pub use datagram::{
     Datagram, DatagramSent, Datagrams, ReceiveDatagramsRequest, SendDatagramRequest,

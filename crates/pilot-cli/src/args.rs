@@ -239,7 +239,7 @@ pub(crate) struct InitArgs {
 /// `config`.
 #[derive(Args, Debug)]
 pub(crate) struct ConfigArgs {
-    /// rendezvous, hostname, tags, public, auto_approve or listen; lists with commas; an empty value unsets
+    /// rendezvous, hostname, tags, public, auto_approve, listen or port_mapping; lists with commas; an empty value unsets
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub public: bool,
     /// Whether every knock is approved.
     pub auto_approve: bool,
+    /// Whether a router in front is asked to hold the UDP port open; by default it is.
+    pub port_mapping: Option<bool>,
     /// Words to be found by.
     pub tags: Vec<Tag>,
     /// How a line of the log looks.
@@ -57,6 +59,7 @@ impl Config {
             metrics: None,
             public: false,
             auto_approve: false,
+            port_mapping: None,
             tags: vec![],
             log_format: LogFormat::Text,
             log_file: None,
@@ -92,6 +95,7 @@ impl Config {
         }
         self.public |= file.public;
         self.auto_approve |= file.auto_approve;
+        self.port_mapping = self.port_mapping.or(file.port_mapping);
         if let Some(text) = &file.listen {
             let addr = text.parse().map_err(|_| {
                 let words =
@@ -139,6 +143,7 @@ mod tests {
             hostname: "from-file".parse().ok(),
             public: true,
             listen: Some("127.0.0.1:4000".to_owned()),
+            port_mapping: Some(false),
             metrics: Some("127.0.0.1:4001".to_owned()),
             ..FileConfig::default()
         };
@@ -148,16 +153,19 @@ mod tests {
         assert_eq!(by_file.listen, "127.0.0.1:4000".parse().ok());
         assert_eq!(by_file.metrics, "127.0.0.1:4001".parse().ok());
         assert!(by_file.public && !by_file.auto_approve);
+        assert_eq!(by_file.port_mapping, Some(false));
         let flags = Config {
             rendezvous: vec!["flag:9000".to_owned()],
             hostname: "from-flag".parse().ok(),
             listen: "127.0.0.1:5000".parse().ok(),
+            port_mapping: Some(true),
             ..config()
         };
         let by_flags = flags.with_file(&file).unwrap();
         assert_eq!(by_flags.rendezvous, ["flag:9000"]);
         assert_eq!(by_flags.hostname, "from-flag".parse().ok());
         assert_eq!(by_flags.listen, "127.0.0.1:5000".parse().ok());
+        assert_eq!(by_flags.port_mapping, Some(true));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use std::sync::Arc;
 
-use pilot::NodeStatus;
+use pilot::{MappingProtocol, NodeStatus};
 use pilot_api::metrics::{Page, serve};
 use pilot_api::{ApiError, Load};
 use tokio::net::TcpListener;
@@ -124,6 +124,29 @@ fn page(status: &NodeStatus, inbox: Option<u64>, load: &Load) -> String {
         ("pilot_drops_total", "Packets dropped by reason."),
         "reason",
         status.drops.iter().copied(),
+    );
+    let mapped = status.port_mapping.state.mapping();
+    page.gauges(
+        (
+            "pilot_port_mapping",
+            "Whether a router holds our port open, by protocol.",
+        ),
+        "protocol",
+        MappingProtocol::ALL.map(|protocol| {
+            let is_held = mapped.is_some_and(|mapping| mapping.protocol == protocol);
+            (protocol.name(), is_held.into())
+        }),
+    );
+    page.counters(
+        (
+            "pilot_port_mapping_failures_total",
+            "Requests that a router did not grant, by protocol.",
+        ),
+        "protocol",
+        MappingProtocol::ALL
+            .map(MappingProtocol::name)
+            .into_iter()
+            .zip(status.port_mapping.failures),
     );
     add_api(&mut page, load);
     page.into_text()

@@ -146,7 +146,8 @@ fn builder(config: &Config, links: &Links) -> pilot::Builder {
         .home(config.home.clone())
         .tags(config.tags.clone())
         .public(config.public)
-        .auto_approve(config.auto_approve);
+        .auto_approve(config.auto_approve)
+        .port_mapping(config.port_mapping.unwrap_or(true));
     for url in &links.urls {
         builder = builder.rendezvous(url.clone());
     }

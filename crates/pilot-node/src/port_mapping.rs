@@ -1,4 +1,4 @@
-//! The port that a router in front of us holds open for us, as the shell got it (`docs/nat.md` §5).
+//! The port that a router in front of us holds open for us, as the shell got it (`docs/nat.md` §7).
 
 use std::net::SocketAddr;
 

@@ -58,6 +58,8 @@ pub struct FileConfig {
     pub auto_approve: bool,
     /// `listen`: UDP address to bind.
     pub listen: Option<String>,
+    /// `port_mapping`: whether a router is asked to hold the UDP port open; if unset, it is.
+    pub port_mapping: Option<bool>,
     /// `metrics`: TCP address of the metrics.
     pub metrics: Option<String>,
     /// Keys that this version does not know, kept as they are.
@@ -79,6 +81,7 @@ impl FileConfig {
             public: take(&mut fields, "public", "true or false")?,
             auto_approve: take(&mut fields, "auto_approve", "true or false")?,
             listen: take(&mut fields, "listen", "an address or null")?,
+            port_mapping: take(&mut fields, "port_mapping", "true or false")?,
             metrics: take(&mut fields, "metrics", "an address or null")?,
             other: fields,
         })
@@ -103,6 +106,7 @@ impl FileConfig {
         put("public", self.public.then_some(true.into()));
         put("auto_approve", self.auto_approve.then_some(true.into()));
         put("listen", self.listen.as_deref().map(Value::from));
+        put("port_mapping", self.port_mapping.map(Value::from));
         put("metrics", self.metrics.as_deref().map(Value::from));
         Value::Object(fields)
     }

@@ -1,4 +1,4 @@
-//! A port of the router in front of us, kept open for as long as the node runs (`docs/nat.md` §5).
+//! A port of the router in front of us, kept open for as long as the node runs (`docs/nat.md` §7).
 //!
 //! ```text
 //!  driver ──network changed──▶ Keeper ──map, renew, unmap──▶ Router (PCP, NAT-PMP, UPnP)

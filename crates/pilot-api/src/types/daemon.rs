@@ -106,6 +106,9 @@ pub struct Info {
     pub nat: NatInfo,
     /// Where it is reached, `host:port`.
     pub endpoints: Vec<String>,
+    /// The port that a router in front of it holds open, or why none does.
+    #[serde(default)]
+    pub port_mapping: PortMappingInfo,
     /// UDP payload sent, in bytes.
     pub bytes_sent: u64,
     /// UDP payload received, in bytes.
@@ -138,6 +141,19 @@ pub struct RendezvousInfo {
     pub state: String,
     /// Whether it is the embedded one.
     pub embedded: bool,
+}
+
+/// How the search for a port mapping went.
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
+pub struct PortMappingInfo {
+    /// `off`, `not_needed`, `searching`, `no_gateway`, `refused`, `behind_nat`, `mapped` or `expiring`.
+    pub state: String,
+    /// By what it was granted: `pcp`, `nat_pmp` or `upnp`.
+    pub protocol: Option<String>,
+    /// The router that was asked.
+    pub gateway: Option<String>,
+    /// Where the router says that it takes packets for the agent, `host:port`.
+    pub outer: Option<String>,
 }
 
 /// NAT behaviour in the words of RFC 4787; `unknown` where nothing is known.

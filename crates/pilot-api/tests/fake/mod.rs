@@ -153,6 +153,10 @@ impl DaemonApi for Fake {
             embedded: true,
             nat: NatInfo::unknown(),
             endpoints: vec!["127.0.0.1:4711".into()],
+            port_mapping: PortMappingInfo {
+                state: "not_needed".into(),
+                ..PortMappingInfo::default()
+            },
             bytes_sent: 1000,
             bytes_recv: 2000,
             drops: [("bad_mac".into(), 3)].into(),

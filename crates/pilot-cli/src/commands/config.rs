@@ -12,13 +12,14 @@ use crate::context::Context;
 use crate::output::{Failure, Reply};
 use crate::style::{self, Style};
 
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 7] = [
     "rendezvous",
     "hostname",
     "tags",
     "public",
     "auto_approve",
     "listen",
+    "port_mapping",
 ];
 
 pub(crate) fn init(context: &Context, args: InitArgs) -> Result<Reply, Failure> {
@@ -107,7 +108,7 @@ fn value(key: &str, text: &str) -> Result<Value, ApiError> {
         |what: &str| ApiError::invalid(format!("invalid {key} {text:?}: expected {what}"));
     match key {
         "rendezvous" | "tags" => Ok(text.split(',').map(Value::from).collect()),
-        "public" | "auto_approve" => text
+        "public" | "auto_approve" | "port_mapping" => text
             .parse::<bool>()
             .map(Value::from)
             .map_err(|_| expected("true or false")),
@@ -129,6 +130,7 @@ fn shown(context: &Context, home: &Path, config: &FileConfig) -> Result<Reply, F
         "public": false,
         "auto_approve": false,
         "listen": null,
+        "port_mapping": true,
     });
     if let (Some(data), Value::Object(set)) = (data.as_object_mut(), config.to_value()) {
         data.extend(set);
@@ -179,12 +181,13 @@ mod tests {
             "public=true",
             "rendezvous=pilot://ab@h:9000",
             "listen=0.0.0.0:4000",
+            "port_mapping=false",
         ])
         .unwrap();
         assert_eq!(
             set,
             json!({"hostname":"worker","tags":["gpu","fast"],"public":true,
-                   "rendezvous":["pilot://ab@h:9000"],"listen":"0.0.0.0:4000"})
+                   "rendezvous":["pilot://ab@h:9000"],"listen":"0.0.0.0:4000","port_mapping":false})
         );
         assert_eq!(after(&["tags=gpu", "tags="]).unwrap(), json!({}));
     }
@@ -195,6 +198,7 @@ mod tests {
             ("public", "expected KEY=VALUE"),
             ("colour=red", "unknown setting \"colour\""),
             ("public=yes", "expected true or false"),
+            ("port_mapping=1", "expected true or false"),
             ("hostname=A b", "invalid hostname"),
             ("tags=a,B", "invalid tag"),
             ("listen=here", "expected an address"),

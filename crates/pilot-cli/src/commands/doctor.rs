@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
-use pilot_api::types::{Info, InfoRequest, PathKind, Peers, PeersRequest};
+use pilot_api::types::{Info, InfoRequest, PathKind, Peers, PeersRequest, PortMappingInfo};
 use pilot_api::{ApiError, ErrorCode};
 use pilot_types::UnixTime;
 use rustix::fs::Access;
@@ -90,6 +90,7 @@ pub(crate) async fn doctor(context: &Context) -> Result<Reply, Failure> {
             checks.push(Check::ok("daemon", words));
             checks.push(check_rendezvous(&info));
             checks.push(check_udp(&info));
+            checks.push(check_port_mapping(&info.port_mapping));
             checks.push(check_peers(&client.call(&PeersRequest::default()).await?));
         }
         Err(error) => {
@@ -222,7 +223,47 @@ fn check_udp(info: &Info) -> Check {
         let cure = "check that a firewall lets UDP to the rendezvous and back";
         return Check::warn("udp", "no rendezvous told where it sees this agent", cure);
     }
-    Check::ok("udp", format!("seen at {}", info.endpoints.join(", ")))
+    Check::ok("udp", format!("reached at {}", info.endpoints.join(", ")))
+}
+
+/// Most agents do without: only a port that is being lost, and a router behind a NAT, are worth a word of advice.
+fn check_port_mapping(found: &PortMappingInfo) -> Check {
+    const NAME: &str = "port mapping";
+    let known = |text: &Option<String>| text.as_deref().unwrap_or("unknown").to_owned();
+    let (gateway, outer) = (known(&found.gateway), known(&found.outer));
+    let protocol = protocol_words(found.protocol.as_deref());
+    match found.state.as_str() {
+        "mapped" => Check::ok(NAME, format!("{outer}, granted by {gateway} ({protocol})")),
+        "expiring" => {
+            let words =
+                format!("{gateway} does not answer any more; {outer} ends soon ({protocol})");
+            Check::warn(
+                NAME,
+                words,
+                "see that the router runs, and that it still grants ports",
+            )
+        }
+        "behind_nat" => {
+            let words =
+                format!("the router {gateway} is behind a NAT itself: its address is {outer}");
+            let cure = "map a port in the router before it, too, or let that one pass everything to this one";
+            Check::warn(NAME, words, cure)
+        }
+        "refused" => Check::ok(NAME, format!("the router {gateway} grants none")),
+        "no_gateway" => Check::ok(NAME, "no router of a private network leads out from here"),
+        "not_needed" => Check::ok(NAME, "not needed here"),
+        "searching" => Check::ok(NAME, "the router is being asked"),
+        _ => Check::ok(NAME, "switched off"),
+    }
+}
+
+fn protocol_words(protocol: Option<&str>) -> &'static str {
+    match protocol {
+        Some("pcp") => "PCP",
+        Some("nat_pmp") => "NAT-PMP",
+        Some("upnp") => "UPnP",
+        Some(_) | None => "unknown",
+    }
 }
 
 fn check_peers(peers: &Peers) -> Check {
@@ -257,6 +298,32 @@ mod tests {
         let failure = finish(vec![Check::ok("home", "fine"), failed]).unwrap_err();
         assert_eq!(failure.error.code, ErrorCode::ConnectionFailed);
         assert!(failure.data.unwrap().contains(r#""outcome":"fail""#));
+    }
+
+    #[test]
+    fn a_port_mapping_is_told_by_who_granted_it_and_what_is_wrong_with_it() {
+        let found = |state: &str| PortMappingInfo {
+            state: state.to_owned(),
+            protocol: Some("nat_pmp".to_owned()),
+            gateway: Some("192.168.1.1".to_owned()),
+            outer: Some("100.64.0.2:4000".to_owned()),
+        };
+        for (state, outcome, words) in [
+            ("mapped", Outcome::Ok, "granted by 192.168.1.1 (NAT-PMP)"),
+            ("expiring", Outcome::Warn, "does not answer any more"),
+            (
+                "behind_nat",
+                Outcome::Warn,
+                "behind a NAT itself: its address is 100.64.0.2:4000",
+            ),
+            ("refused", Outcome::Ok, "192.168.1.1 grants none"),
+            ("no_gateway", Outcome::Ok, "no router"),
+            ("off", Outcome::Ok, "off"),
+        ] {
+            let check = check_port_mapping(&found(state));
+            assert_eq!(check.outcome, outcome, "{state}");
+            assert!(check.message.contains(words), "{}", check.message);
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pilot_api::types::{
-    DeregisterRequest, Info, InfoRequest, NatInfo, RendezvousInfo, SetHostnameRequest,
-    SetTagsRequest, SetVisibilityRequest, TicketRequest,
+    DeregisterRequest, Info, InfoRequest, NatInfo, PortMappingInfo, RendezvousInfo,
+    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, TicketRequest,
 };
 use pilot_types::{Hostname, Tag};
 use serde::Serialize;
@@ -36,6 +36,7 @@ fn info_words(info: &Info, style: Style) -> String {
         ("rendezvous", joined(&rendezvous)),
         ("nat", nat_words(&info.nat)),
         ("endpoints", joined(&info.endpoints)),
+        ("port mapping", mapping_words(&info.port_mapping)),
         ("sent", style::bytes(info.bytes_sent)),
         ("received", style::bytes(info.bytes_recv)),
     ];
@@ -50,6 +51,14 @@ pub(super) fn nat_words(nat: &NatInfo) -> String {
     let [mapping, filtering] =
         [&nat.mapping, &nat.filtering].map(|word| style::clean(word).replace('_', " "));
     format!("mapping {mapping}, filtering {filtering}")
+}
+
+fn mapping_words(found: &PortMappingInfo) -> String {
+    let facts = [&found.outer, &found.gateway, &found.protocol];
+    let facts = facts.into_iter().flatten().map(|text| style::clean(text));
+    let words = found.state.replace('_', " ");
+    let all: Vec<String> = std::iter::once(style::clean(&words)).chain(facts).collect();
+    all.join(", ")
 }
 
 /// How many packets were dropped, and the three reasons that counted most.

@@ -71,6 +71,7 @@ impl DaemonApi for Daemon {
             embedded: self.links.is_embedded,
             nat: view::nat(status.nat),
             endpoints: status.endpoints.iter().map(ToString::to_string).collect(),
+            port_mapping: view::port_mapping(status.port_mapping.state),
             bytes_sent: status.bytes_sent,
             bytes_recv: status.bytes_recv,
             drops: status

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use pilot::{
-    ConnectionStatus, Found, LearntBy, PathKind, PeerStatus, PendingKnock, Scope, TrustedPeer,
+    ConnectionStatus, Found, LearntBy, MappingState, PathKind, PeerStatus, PendingKnock, Scope,
+    TrustedPeer,
 };
 use pilot_api::Load;
 use pilot_api::types::{
-    self, AgentSummary, ApiLoad, ConnectionSummary, NatInfo, PeerSummary, PublicKey,
-    RendezvousInfo, TrustedAgent,
+    self, AgentSummary, ApiLoad, ConnectionSummary, NatInfo, PeerSummary, PortMappingInfo,
+    PublicKey, RendezvousInfo, TrustedAgent,
 };
 use pilot_types::{AgentId, Hostname, NetworkId};
 
@@ -213,6 +214,26 @@ pub(super) fn order(agent: &AgentSummary) -> (bool, Option<Hostname>, pilot_type
         agent.hostname.clone(),
         agent.address,
     )
+}
+
+/// How the search for a port mapping went.
+pub(super) fn port_mapping(state: MappingState) -> PortMappingInfo {
+    let (word, mapping, gateway) = match state {
+        MappingState::Off => ("off", None, None),
+        MappingState::NotNeeded => ("not_needed", None, None),
+        MappingState::Searching => ("searching", None, None),
+        MappingState::NoGateway => ("no_gateway", None, None),
+        MappingState::Refused(gateway) => ("refused", None, Some(gateway)),
+        MappingState::BehindNat(mapping) => ("behind_nat", Some(mapping), Some(mapping.gateway)),
+        MappingState::Mapped(mapping) => ("mapped", Some(mapping), Some(mapping.gateway)),
+        MappingState::Expiring(mapping) => ("expiring", Some(mapping), Some(mapping.gateway)),
+    };
+    PortMappingInfo {
+        state: word.to_owned(),
+        protocol: mapping.map(|mapping| mapping.protocol.name().to_owned()),
+        gateway: gateway.map(|gateway| gateway.to_string()),
+        outer: mapping.map(|mapping| mapping.outer.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -52,6 +52,8 @@ async fn a_dropped_packet_shows_in_info_and_in_the_metrics() {
         "pilot_handshakes_total{stage=\"completed\"} 1",
         "pilot_api_streams 0",
         "pilot_api_refusals_total{reason=\"slow_head\"} 0",
+        "pilot_port_mapping{protocol=\"pcp\"} 0",
+        "pilot_port_mapping_failures_total{protocol=\"upnp\"} 0",
     ] {
         assert!(page.lines().any(|found| found == line), "{line}: {page}");
     }
