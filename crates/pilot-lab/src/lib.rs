@@ -21,7 +21,7 @@ pub use cable::{Cable, End, TapName};
 pub use capture::{Capture, Captured};
 pub use emulator::{Counters, Emulator, MAX_HELD};
 pub use lab::{
-    Asked, Daemon, Lab, Machine, Nat, Pair, Process, Rendezvous, Switch, Usage, befriend,
+    Asked, Daemon, Grants, Lab, Machine, Nat, Pair, Process, Rendezvous, Switch, Usage, befriend,
     is_mutual, run, setting, sha256, start, start_all, wait, write_random,
 };
 pub use namespace::inside;

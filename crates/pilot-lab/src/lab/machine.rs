@@ -131,6 +131,12 @@ impl Machine {
             .ip(&format!("route replace {} via {router}", switch.network()));
     }
 
+    /// Sends everything for one address to `router`.
+    pub fn route_to_address(&self, address: Ipv4Addr, router: Ipv4Addr) {
+        self.namespace
+            .ip(&format!("route replace {address}/32 via {router}"));
+    }
+
     /// Gives an interface the next free address of its switch instead of the one it had. Its routes are gone with that.
     pub fn renumber(&mut self, interface: usize, switch: &Switch) {
         let (device, new) = (format!("eth{interface}"), switch.address());
