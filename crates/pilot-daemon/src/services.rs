@@ -1,6 +1,6 @@
 //! What answers on the agent's ports.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +22,8 @@ use crate::inbox::StoredInbox;
 
 /// Streams that one service holds at a time; each is bounded by its own flow-control window.
 const MAX_SERVED: usize = 256;
+/// Measurements of one agent: one, and the one before it, which its client may have done with before we have.
+const MAX_MEASURED: usize = 2;
 /// The end of a measurement that does not end by itself.
 const LONGEST_BENCH: Duration = Duration::from_secs(3600);
 /// Ports of the protocol and of services: nobody takes streams from them by hand.
@@ -151,12 +153,31 @@ fn check_user_port(port: Port) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Agents that measure with us now: one measurement each.
+/// Agents that measure with us now, and how many measurements each has.
 #[derive(Default)]
-struct Measured(Mutex<BTreeSet<AgentId>>);
+struct Measured(Mutex<BTreeMap<AgentId, usize>>);
 
 impl Measured {
-    fn agents(&self) -> MutexGuard<'_, BTreeSet<AgentId>> {
+    /// `false` if the agent has as many as it may.
+    fn begin(&self, agent: AgentId) -> bool {
+        let mut agents = self.agents();
+        let count = agents.entry(agent).or_default();
+        let may_begin = *count < MAX_MEASURED;
+        *count += usize::from(may_begin);
+        may_begin
+    }
+
+    fn end(&self, agent: AgentId) {
+        let mut agents = self.agents();
+        if let Some(count) = agents.get_mut(&agent) {
+            *count -= 1;
+            if *count == 0 {
+                agents.remove(&agent);
+            }
+        }
+    }
+
+    fn agents(&self) -> MutexGuard<'_, BTreeMap<AgentId, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -168,7 +189,7 @@ async fn echo_or_measure(measured: Arc<Measured>, stream: Stream, peer: Peer) {
         }
         return;
     };
-    if !measured.agents().insert(peer.agent) {
+    if !measured.begin(peer.agent) {
         stream.reset(ErrorCode::BUSY);
         return;
     }
@@ -177,7 +198,7 @@ async fn echo_or_measure(measured: Arc<Measured>, stream: Stream, peer: Peer) {
         Ok(Err(error)) => tracing::debug!(%error, "bench"),
         Err(_) => tracing::info!(from = %peer.agent.address(), "bench took too long"),
     }
-    measured.agents().remove(&peer.agent);
+    measured.end(peer.agent);
 }
 
 async fn pass_events(broker: Arc<Broker>, stream: Stream, peer: Peer) {
