@@ -99,15 +99,15 @@ fn a_direct_transfer_does_not_notice_that_the_rendezvous_is_gone() {
 
 #[test]
 #[ignore = "needs root for network namespaces; .ci/run runs it"]
-fn a_transfer_by_the_relay_goes_on_when_its_sender_comes_to_an_easier_network() {
+fn a_transfer_goes_on_when_its_sender_comes_to_an_easier_network() {
     let size: usize = setting("PILOT_MOVE_MB", 20);
     let mut world = World::new([Behind::Symmetric, Behind::Cone], FAST);
-    let paths = world.paths();
-    assert_eq!(paths, ["relay", "relay"]);
+    // By the relay, or by a port that was guessed by then.
+    let [before, _] = world.paths();
     let gap = world.pipe_through(size * 1_000_000, |world| world.alice.go());
     let direct = world.until_direct();
     println!(
-        "from the relay to a direct path: longest gap {} ms, direct {direct:.0?} after the last byte",
+        "from {before} to an easier network: longest gap {} ms, direct {direct:.0?} after the last byte",
         gap.as_millis()
     );
     assert!(gap <= PATIENCE, "{gap:?}");
@@ -119,10 +119,10 @@ fn a_transfer_by_the_relay_goes_on_when_its_receiver_moves() {
     let size: usize = setting("PILOT_MOVE_MB", 20);
     let mut world = World::new([Behind::Symmetric; 2], FAST);
     let gap = world.pipe_through(size * 1_000_000, |world| world.bob.go());
-    // Alice's router is a hard one as before.
-    assert_eq!(world.paths(), ["relay", "relay"]);
+    // Alice's router is a hard one as before: what is direct now was guessed.
+    let [after, _] = world.paths();
     println!(
-        "by the relay, the receiver moves: longest gap {} ms",
+        "by the relay, the receiver moves: longest gap {} ms, {after} at the end",
         gap.as_millis()
     );
     assert!(gap <= PATIENCE, "{gap:?}");
