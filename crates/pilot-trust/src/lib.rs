@@ -43,6 +43,7 @@
 
 mod config;
 mod deadlines;
+mod document;
 mod event;
 pub mod fuzz;
 mod grant;
@@ -69,6 +70,7 @@ mod view;
 mod work;
 
 pub use config::Config;
+pub use document::{DocumentError, DocumentKey, DocumentSecret, ParseDocumentKeyError};
 pub use event::TrustEvent;
 pub use grant::{ApproveError, GrantReceived, GrantRefused, RejectError, UntrustError};
 pub use identity::Identity;
