@@ -11,8 +11,11 @@ use crate::db::sync_parent;
 /// How names of files under construction begin.
 pub(crate) const TEMPORARY: &str = ".new-";
 
-/// Replaces the file at `path`.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces the file at `path`, for its owner alone: the old content or the new one, whatever happens meanwhile.
+///
+/// # Errors
+/// What the file system says; the old content stays.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_beside(path, bytes)?.persist(path)?;
     sync_parent(path)
 }

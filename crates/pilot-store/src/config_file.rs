@@ -62,6 +62,8 @@ pub struct FileConfig {
     pub port_mapping: Option<bool>,
     /// `metrics`: TCP address of the metrics.
     pub metrics: Option<String>,
+    /// `catalogues`: where apps are looked for, in order.
+    pub catalogues: Vec<String>,
     /// Keys that this version does not know, kept as they are.
     pub other: Map<String, Value>,
 }
@@ -83,6 +85,7 @@ impl FileConfig {
             listen: take(&mut fields, "listen", "an address or null")?,
             port_mapping: take(&mut fields, "port_mapping", "true or false")?,
             metrics: take(&mut fields, "metrics", "an address or null")?,
+            catalogues: take(&mut fields, "catalogues", "a list of URLs")?,
             other: fields,
         })
     }
@@ -98,6 +101,8 @@ impl FileConfig {
         let strings = |texts: Vec<&str>| (!texts.is_empty()).then(|| texts.into());
         let rendezvous = self.rendezvous.iter().map(String::as_str).collect();
         put("rendezvous", strings(rendezvous));
+        let catalogues = self.catalogues.iter().map(String::as_str).collect();
+        put("catalogues", strings(catalogues));
         put("tags", strings(self.tags.iter().map(Tag::as_str).collect()));
         put(
             "hostname",

@@ -11,6 +11,7 @@
 //!   state.redb         trust, pins, counters, last sessions, what is known of peers
 //!   inbox.redb         messages
 //!   received/          files that agents sent; received.jsonl lists them
+//!   apps/, apps-data/  what `pilot-appstore` installs and what apps keep
 //! registry.redb        a rendezvous' registry
 //! ```
 //!
@@ -49,6 +50,7 @@ mod received;
 mod registry_db;
 mod state_db;
 
+pub use atomic::replace as replace_file;
 pub use config_file::{ConfigError, FileConfig};
 pub use error::{DbError, OpenDbError};
 pub use home::{Home, HomeError, HomeLock};

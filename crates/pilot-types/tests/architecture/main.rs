@@ -47,6 +47,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("pilot-api", &[]),
     ("pilot-apps", &["pilot", "pilot-store"]),
+    ("pilot-app", &[]),
+    (
+        "pilot-appstore",
+        &["pilot-app", "pilot-store", "pilot-trust"],
+    ),
     (
         "pilot-rendezvous",
         &[
@@ -64,6 +69,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pilot",
             "pilot-api",
             "pilot-apps",
+            "pilot-appstore",
             "pilot-rendezvous",
             "pilot-store",
             "pilot-trust",
@@ -73,16 +79,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pilot-cli",
         &[
             "pilot-api",
+            "pilot-appstore",
             "pilot-daemon",
             "pilot-rendezvous",
             "pilot-store",
+            "pilot-trust",
         ],
     ),
     ("pilotctl", &["pilot-cli"]),
     (
         "pilot-daemon-bin",
-        &["pilot-api", "pilot-daemon", "pilot-rendezvous"],
+        &[
+            "pilot-api",
+            "pilot-appstore",
+            "pilot-daemon",
+            "pilot-rendezvous",
+        ],
     ),
+    ("app-aegis", &["pilot-app"]),
     ("pilot-rendezvous-bin", &["pilot-api", "pilot-rendezvous"]),
     ("pilot-sim", &[]),
     ("pilot-lab", &["pilot-sim"]),

@@ -1,0 +1,242 @@
+//! Rights that an app asks for, beyond computing.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+
+use serde::de::{self, Deserialize, Deserializer};
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+/// Longest text of a grant: a path has at most 4,096 bytes, a host's name 255.
+const MAX_GRANT: usize = 4200;
+/// Where the kernel keeps what is nobody's file: processes, devices, its own settings.
+const KERNEL_ROOTS: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// One right. Its text is what `--grant` takes and a manifest has: `read:/etc/hosts`.
+///
+/// ```
+/// use pilot_appstore::Grant;
+///
+/// let grant: Grant = "read:/srv/texts".parse()?;
+/// assert_eq!(grant.words(), "read everything under /srv/texts");
+/// # Ok::<(), pilot_appstore::ParseGrantError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Grant {
+    /// `read:PATH`: a file, or everything under a directory.
+    Read(PathBuf),
+    /// `write:PATH`: the same, to read, change, make and delete.
+    Write(PathBuf),
+    /// `data`: files of its own, in a directory of its own, where it starts.
+    Data,
+    /// `libs`: the machine's shared libraries and their loader.
+    Libs,
+    /// `env:NAME`: one variable of the daemon's environment.
+    Env(String),
+    /// `net:HOST:PORT`: TCP connections there.
+    Net {
+        /// A name or an address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// Why a text is no grant.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseGrantError {
+    /// No such kind.
+    #[error(
+        "unknown grant {0:?}: expected read:PATH, write:PATH, data, libs, env:NAME or net:HOST:PORT"
+    )]
+    Kind(String),
+    /// A path that is not plain.
+    #[error(
+        "invalid path {0:?} in a grant: expected an absolute path without . and .., and not in /proc, /sys or /dev"
+    )]
+    Path(String),
+    /// No variable's name, or one by which the system's loader takes orders.
+    #[error("invalid variable {0:?} in a grant: expected letters, digits and _, and not LD_…")]
+    Variable(String),
+    /// No host or no port.
+    #[error("invalid host {0:?} in a grant: expected HOST:PORT")]
+    Host(String),
+}
+
+impl Grant {
+    /// What it means, for the person who decides.
+    #[must_use]
+    pub fn words(&self) -> String {
+        match self {
+            Self::Read(path) => format!("read everything under {}", path.display()),
+            Self::Write(path) => {
+                format!(
+                    "read, change and delete everything under {}",
+                    path.display()
+                )
+            }
+            Self::Data => "keep files of its own, in a directory of its own".to_owned(),
+            Self::Libs => "load this machine's shared libraries".to_owned(),
+            Self::Env(name) => format!("know the daemon's environment variable {name}"),
+            Self::Net { host, port } => format!("connect to {host}, TCP port {port}"),
+        }
+    }
+
+    /// What this version cannot hold an app to; `None` if the grant is enforced whole.
+    #[must_use]
+    pub fn unenforced(&self) -> Option<String> {
+        match self {
+            Self::Net { host, port } => Some(format!(
+                "net:{host}:{port}: the kernel holds it to port {port}, but not to {host}: it could reach that port of any host"
+            )),
+            Self::Read(_) | Self::Write(_) | Self::Data | Self::Libs | Self::Env(_) => None,
+        }
+    }
+
+    /// The files that it opens up, beside the app's own.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Read(path) | Self::Write(path) => Some(path),
+            Self::Data | Self::Libs | Self::Env(_) | Self::Net { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(path) => write!(f, "read:{}", path.display()),
+            Self::Write(path) => write!(f, "write:{}", path.display()),
+            Self::Data => f.write_str("data"),
+            Self::Libs => f.write_str("libs"),
+            Self::Env(name) => write!(f, "env:{name}"),
+            Self::Net { host, port } => write!(f, "net:{host}:{port}"),
+        }
+    }
+}
+
+impl FromStr for Grant {
+    type Err = ParseGrantError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unknown = || ParseGrantError::Kind(text.chars().take(80).collect());
+        if text.len() > MAX_GRANT || text.contains(char::is_control) {
+            return Err(unknown());
+        }
+        match text.split_once(':') {
+            None if text == "data" => Ok(Self::Data),
+            None if text == "libs" => Ok(Self::Libs),
+            Some(("read", path)) => Ok(Self::Read(plain(path)?)),
+            Some(("write", path)) => Ok(Self::Write(plain(path)?)),
+            Some(("env", name)) => Ok(Self::Env(variable(name)?)),
+            Some(("net", rest)) => net(rest),
+            Some(_) | None => Err(unknown()),
+        }
+    }
+}
+
+/// An absolute path in its one spelling.
+fn plain(text: &str) -> Result<PathBuf, ParseGrantError> {
+    let refused = || ParseGrantError::Path(text.to_owned());
+    let path: PathBuf = Path::new(text).components().collect();
+    let is_plain = path
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let is_kernels = KERNEL_ROOTS.iter().any(|root| path.starts_with(root));
+    // `components` folds `a//b` and `a/./b`: such a text is not the path's one spelling.
+    if !path.is_absolute() || !is_plain || is_kernels || path.as_os_str() != text {
+        return Err(refused());
+    }
+    Ok(path)
+}
+
+fn variable(name: &str) -> Result<String, ParseGrantError> {
+    let is_name = !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.starts_with("LD_");
+    if is_name {
+        Ok(name.to_owned())
+    } else {
+        Err(ParseGrantError::Variable(name.to_owned()))
+    }
+}
+
+fn net(rest: &str) -> Result<Grant, ParseGrantError> {
+    let refused = || ParseGrantError::Host(rest.to_owned());
+    let (host, port) = rest.rsplit_once(':').ok_or_else(refused)?;
+    let is_host = !host.is_empty()
+        && host.len() <= 255
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 && is_host => Ok(Grant::Net {
+            host: host.to_owned(),
+            port,
+        }),
+        Ok(_) | Err(_) => Err(refused()),
+    }
+}
+
+impl Serialize for Grant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Grant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_round_trip() {
+        for text in [
+            "read:/etc/hosts",
+            "write:/srv/a b",
+            "data",
+            "libs",
+            "env:LANG",
+            "net:example.org:443",
+            "net:[::1]:80",
+        ] {
+            assert_eq!(text.parse::<Grant>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_climbs_or_is_the_kernels_is_refused() {
+        for text in [
+            "read:etc",
+            "read:/a/../b",
+            "read:/a/./b",
+            "read:/a//b",
+            "read:/a/",
+            "read:/proc/1",
+            "write:/dev",
+            "env:LD_PRELOAD",
+            "env:A=B",
+            "env:",
+            "net:host",
+            "net::80",
+            "net:host:0",
+            "net:a b:1",
+            "exec:/bin/sh",
+            "read:/a\n",
+            "",
+        ] {
+            assert!(text.parse::<Grant>().is_err(), "{text:?}");
+        }
+    }
+}

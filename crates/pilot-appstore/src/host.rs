@@ -1,0 +1,316 @@
+//! All apps of a home, running: what a daemon embeds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, oneshot};
+use tokio::task::spawn_blocking;
+
+use crate::audit::{Audit, AuditEntry};
+use crate::call_error::CallError;
+use crate::hash::Sha256;
+use crate::help;
+use crate::id::{AppId, HELP, MethodName};
+use crate::process::Launcher;
+use crate::rpc::MAX_PARAMS;
+use crate::sandbox::{Kernel, Protection};
+use crate::store::{Installed, Store, StoreError};
+use crate::worker::{Call, Order, Shared, Standing, Worker};
+
+/// Orders that wait for a worker, calls among them: each is taken at once.
+const ORDERS: usize = 64;
+/// Calls of one app that wait for a free place in it.
+const MAX_WAITING: usize = 256;
+
+/// Who asks for what.
+#[derive(Clone, PartialEq, Debug)]
+pub struct CallRequest {
+    /// The app, by its id or short name.
+    pub app: String,
+    /// Its method, with or without the app's short name and a dot before it.
+    pub method: String,
+    /// The arguments.
+    pub params: Value,
+    /// Who calls, for the audit log.
+    pub caller: String,
+    /// How long the caller waits; the app's own limit holds beside it.
+    pub deadline: Option<Duration>,
+}
+
+/// The apps of a home, and the processes of those that run.
+pub struct Host {
+    store: Store,
+    shared: Arc<Shared>,
+    workers: Mutex<BTreeMap<AppId, Handle>>,
+    /// Held while what is installed changes, and while a worker is made.
+    changing: AsyncMutex<()>,
+}
+
+/// The way to a worker.
+#[derive(Clone)]
+struct Handle {
+    app: Arc<Installed>,
+    orders: mpsc::Sender<Order>,
+    slots: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Host {
+    /// The apps of a home. `command` is the program, and its arguments, that becomes an app when [`crate::WORD`] and a plan
+    /// follow. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn start(home: &Path, command: Vec<OsString>) -> io::Result<Self> {
+        Self::with_protections(home, command, BTreeSet::new())
+    }
+
+    /// The same with rules left off: to show in tests what each of them is for.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    #[doc(hidden)]
+    pub fn with_protections(
+        home: &Path,
+        command: Vec<OsString>,
+        without: BTreeSet<Protection>,
+    ) -> io::Result<Self> {
+        let store = Store::new(home, Kernel::probe());
+        store.sweep();
+        let shared = Shared {
+            launcher: Launcher::start(command, without)?,
+            audit: Audit::new(home),
+            logs: home.join("apps-log"),
+        };
+        Ok(Self {
+            store,
+            shared: Arc::new(shared),
+            workers: Mutex::default(),
+            changing: AsyncMutex::default(),
+        })
+    }
+
+    /// What is installed.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.shared.audit
+    }
+
+    /// Calls a method and gives its result. Every call is in the audit log.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call(&self, request: CallRequest) -> Result<Value, CallError> {
+        let started = Instant::now();
+        let app = self.handle(&request.app).await?;
+        let manifest = app.app.bundle.manifest();
+        let params = serde_json::to_vec(&request.params).unwrap_or_default();
+        let mut entry = AuditEntry {
+            version: Some(manifest.version.clone()),
+            caller: request.caller.clone(),
+            method: Some(request.method.chars().take(200).collect()),
+            params_sha256: Some(Sha256::of(&params)),
+            ..AuditEntry::new(&manifest.id, "call", "ok")
+        };
+        let result = if params.len() > MAX_PARAMS {
+            Err(CallError::TooLarge)
+        } else {
+            self.call_checked(&app, request).await
+        };
+        entry.duration_ms = u64::try_from(started.elapsed().as_millis()).ok();
+        if let Err(error) = &result {
+            error.name().clone_into(&mut entry.outcome);
+            entry.reason = Some(error.to_string());
+        }
+        self.shared.audit.add(&entry);
+        result
+    }
+
+    async fn call_checked(&self, app: &Handle, request: CallRequest) -> Result<Value, CallError> {
+        let manifest = app.app.bundle.manifest();
+        // A publisher may be revoked while its app runs.
+        let publishers = self.store.publishers();
+        publishers
+            .check(&manifest.publisher)
+            .map_err(StoreError::from)?;
+        let name = own_name(&manifest.id, &request.method);
+        if name == HELP {
+            return Ok(help::of(manifest));
+        }
+        let no_method = || CallError::NoMethod {
+            app: manifest.id.clone(),
+            method: request.method.chars().take(200).collect(),
+        };
+        let name: MethodName = name.parse().map_err(|_| no_method())?;
+        let method = manifest.methods.get(&name).ok_or_else(no_method)?;
+        method
+            .params
+            .check(&request.params)
+            .map_err(CallError::Params)?;
+        let deadline = request.deadline.unwrap_or(manifest.limits.call());
+        let asked = app.ask(name.to_string(), request.params);
+        let result = tokio::time::timeout(deadline, asked).await;
+        let result = result.unwrap_or(Err(CallError::Timeout(deadline)))?;
+        method.result.check(&result).map_err(CallError::Result)?;
+        Ok(result)
+    }
+
+    /// How an app stands.
+    pub async fn standing(&self, id: &AppId) -> Standing {
+        let handle = self.workers().get(id).cloned();
+        let Some(handle) = handle else {
+            return Standing::stopped();
+        };
+        let (reply, answer) = oneshot::channel();
+        // A worker that is gone has stopped.
+        drop(handle.orders.send(Order::Look(reply)).await);
+        answer.await.unwrap_or_else(|_| Standing::stopped())
+    }
+
+    /// Ends an app's process, if there is one, and forgets its failures; the next call starts it.
+    pub async fn stop(&self, id: &AppId) {
+        let handle = self.workers().get(id).cloned();
+        if let Some(handle) = handle {
+            handle.stop().await;
+        }
+    }
+
+    /// Changes what is installed of an app, with its process ended before and its files opened anew afterwards.
+    ///
+    /// # Errors
+    /// What the change says.
+    pub async fn change<T: Send + 'static>(
+        &self,
+        id: Option<AppId>,
+        change: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _changing = self.changing.lock().await;
+        if let Some(id) = id {
+            let handle = self.workers().remove(&id);
+            if let Some(handle) = handle {
+                handle.stop().await;
+            }
+        }
+        let store = self.store.clone();
+        blocking(move || change(&store)).await
+    }
+
+    /// Ends all processes.
+    pub async fn end(&self) {
+        let all = std::mem::take(&mut *self.workers());
+        for handle in all.into_values() {
+            handle.stop().await;
+        }
+    }
+
+    /// The way to an app, which is opened and checked if it is not known yet.
+    async fn handle(&self, name: &str) -> Result<Handle, StoreError> {
+        let (store, name) = (self.store.clone(), name.to_owned());
+        let id = blocking(move || store.find(&name)).await?;
+        if let Some(handle) = self.workers().get(&id).cloned() {
+            return Ok(handle);
+        }
+        let _changing = self.changing.lock().await;
+        let (store, opened) = (self.store.clone(), id.clone());
+        let app = blocking(move || store.open(&opened)).await?;
+        let mut workers = self.workers();
+        let new = || Handle::start(Arc::new(app), Arc::clone(&self.shared));
+        Ok(workers.entry(id).or_insert_with(new).clone())
+    }
+
+    fn workers(&self) -> std::sync::MutexGuard<'_, BTreeMap<AppId, Handle>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handle {
+    fn start(app: Arc<Installed>, shared: Arc<Shared>) -> Self {
+        let (orders, queue) = mpsc::channel(ORDERS);
+        let slots = Arc::new(Semaphore::new(app.bundle.manifest().limits.in_flight));
+        tokio::spawn(Worker::new(Arc::clone(&app), shared, queue).run());
+        Self {
+            app,
+            orders,
+            slots,
+            waiting: Arc::default(),
+        }
+    }
+
+    async fn ask(&self, method: String, params: Value) -> Result<Value, CallError> {
+        let waiting = Waiting::new(&self.waiting)?;
+        let slot = Arc::clone(&self.slots).acquire_owned().await;
+        let slot = slot.map_err(|_| CallError::Busy)?;
+        drop(waiting);
+        let (answer, answered) = oneshot::channel();
+        let call = Call {
+            method,
+            params,
+            answer,
+            slot,
+        };
+        let gone = || CallError::Start("it is being changed: call it again".to_owned());
+        self.orders
+            .send(Order::Call(call))
+            .await
+            .map_err(|_| gone())?;
+        answered.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        drop(self.orders.send(Order::Stop(done)).await);
+        drop(stopped.await);
+    }
+}
+
+/// A place among those that wait.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Result<Self, CallError> {
+        let place = Self(count);
+        if count.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
+            return Err(CallError::Busy);
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// `plainweb.fetch` and `fetch` are one method of `org.example.plainweb`.
+fn own_name<'a>(id: &AppId, method: &'a str) -> &'a str {
+    let rest = method
+        .strip_prefix(id.as_str())
+        .or_else(|| method.strip_prefix(id.short()))
+        .and_then(|rest| rest.strip_prefix('.'));
+    rest.unwrap_or(method)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(StoreError::Io {
+            path: "apps".into(),
+            source: io::Error::other(error),
+        })
+    })
+}

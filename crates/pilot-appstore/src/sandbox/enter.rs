@@ -1,0 +1,158 @@
+//! A process becomes an app. It runs alone: one thread, no runtime.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsString};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+
+use nix::fcntl::AtFlags;
+use nix::sched::CloneFlags;
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::thread::CapabilitySet;
+
+use super::{Plan, Protection, calls, files};
+
+/// What it ends with if it does not become the app.
+pub(crate) const FAILED: u8 = 125;
+/// Stack of an app's one thread.
+const STACK: u64 = 8 * 1024 * 1024;
+
+/// Lays the rules of a plan (JSON) upon this process and turns it into the program on standard output's descriptor.
+///
+/// Standard input and error are left as they are. Gives the exit code of a process that did not get there; why stands on
+/// standard error.
+#[must_use]
+pub fn enter(plan: Option<OsString>) -> u8 {
+    let plan = plan.and_then(|plan| plan.into_string().ok());
+    let failed = match plan.as_deref().map(serde_json::from_str::<Plan>) {
+        Some(Ok(plan)) => match become_app(&plan) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        },
+        Some(Err(error)) => format!("no plan: {error}"),
+        None => "no plan".to_owned(),
+    };
+    // Nobody else is there to be told.
+    let _ = writeln!(io::stderr(), "the app did not start: {failed}");
+    FAILED
+}
+
+fn become_app(plan: &Plan) -> Result<Infallible, String> {
+    let failed = |what: &'static str| move |error: &dyn Display| format!("{what}: {error}");
+    let program = take_program(plan).map_err(|e| failed("its program")(&e))?;
+    namespaces(plan);
+    let name = CString::new(plan.name.as_str()).map_err(|e| failed("its name")(&e))?;
+    let environment = environment().map_err(|e| failed("its environment")(&e))?;
+    let pid = u64::from(std::process::id());
+    let exec_fd = plan.limits.open_files;
+    let filters = calls::filters(plan, exec_fd, pid).map_err(|e| failed("filters")(&e))?;
+    rustix::thread::set_no_new_privs(true).map_err(|e| failed("privileges")(&e))?;
+    drop_capabilities(plan).map_err(|e| failed("capabilities")(&e))?;
+    end_with_parent(plan)?;
+    if plan.has(Protection::Files) {
+        files::restrict(plan).map_err(|e| failed("files")(&e))?;
+    }
+    limit(plan).map_err(|e| failed("limits")(&e))?;
+    if plan.has(Protection::Calls) {
+        for filter in &filters {
+            seccompiler::apply_filter(filter).map_err(|e| failed("system calls")(&e))?;
+        }
+    }
+    let args = [name];
+    nix::unistd::execveat(&program, c"", &args, &environment, AtFlags::AT_EMPTY_PATH)
+        .map_err(|e| failed("its program")(&e))
+}
+
+/// The program comes as standard output. It goes to the first number that no descriptor of the app will have, and is closed
+/// when the app begins; standard output becomes the log.
+fn take_program(plan: &Plan) -> io::Result<OwnedFd> {
+    let number = i32::try_from(plan.limits.open_files).map_err(io::Error::other)?;
+    let program = rustix::io::fcntl_dupfd_cloexec(io::stdout().as_fd(), number)?;
+    if std::os::fd::AsRawFd::as_raw_fd(&program) != number {
+        return Err(io::Error::other("its place is taken"));
+    }
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    Ok(program)
+}
+
+/// Its own empty network and shared memory. Where the machine does not permit it, the filter of system calls holds alone:
+/// there is no socket to reach a network with. With ports granted it keeps the machine's network.
+fn namespaces(plan: &Plan) {
+    if !plan.has(Protection::Namespaces) {
+        return;
+    }
+    let mut own = CloneFlags::CLONE_NEWIPC;
+    if plan.ports().is_empty() {
+        own |= CloneFlags::CLONE_NEWNET;
+    }
+    if nix::sched::unshare(own).is_err() {
+        // Who may not make them may in a user namespace, on most machines.
+        let _ = nix::sched::unshare(own | CloneFlags::CLONE_NEWUSER);
+    }
+}
+
+/// What the daemon granted of its environment, and nothing else: it started this process so.
+fn environment() -> Result<Vec<CString>, std::ffi::NulError> {
+    std::env::vars_os()
+        .map(|(name, value)| {
+            let mut line = name.into_vec();
+            line.push(b'=');
+            line.extend(value.into_vec());
+            CString::new(line)
+        })
+        .collect()
+}
+
+/// With `no_new_privs` the app does not get them back, root or not.
+fn drop_capabilities(plan: &Plan) -> io::Result<()> {
+    if !plan.has(Protection::Capabilities) {
+        return Ok(());
+    }
+    let none = CapabilitySet::empty();
+    let sets = rustix::thread::CapabilitySets {
+        effective: none,
+        permitted: none,
+        inheritable: none,
+    };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+/// The kernel kills it when the daemon's thread that started it ends: there is no orphan.
+fn end_with_parent(plan: &Plan) -> Result<(), String> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| format!("end with the daemon: {error}"))?;
+    let parent = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().get());
+    // It may have ended before this was set.
+    if parent.and_then(|pid| u32::try_from(pid).ok()) == Some(plan.parent) {
+        Ok(())
+    } else {
+        Err("the daemon is gone".to_owned())
+    }
+}
+
+fn limit(plan: &Plan) -> io::Result<()> {
+    let limits = &plan.limits;
+    let file_size = if plan.may_write() { limits.data() } else { 0 };
+    let rules = [
+        (Protection::Memory, Resource::Data, limits.memory()),
+        (Protection::Memory, Resource::Stack, STACK),
+        (Protection::Memory, Resource::Memlock, 0),
+        (Protection::Memory, Resource::Msgqueue, 0),
+        (Protection::Cpu, Resource::Cpu, limits.cpu_seconds),
+        (Protection::OpenFiles, Resource::Nofile, limits.open_files),
+        (Protection::FileSize, Resource::Fsize, file_size),
+        (Protection::FileSize, Resource::Core, 0),
+    ];
+    for (protection, resource, most) in rules {
+        if plan.has(protection) {
+            let both = Rlimit {
+                current: Some(most),
+                maximum: Some(most),
+            };
+            rustix::process::setrlimit(resource, both)?;
+        }
+    }
+    Ok(())
+}
