@@ -15,6 +15,9 @@ use pilot_types::{Hostname, Tag};
 /// The argument by which the daemon starts this program as the embedded rendezvous.
 const EMBEDDED: &str = "embedded-rendezvous";
 
+/// This program, whatever became of its file.
+const SELF: &str = "/proc/self/exe";
+
 /// Runs a Pilot agent in the foreground.
 #[derive(Debug, Parser)]
 #[command(name = "pilot-daemon", version)]
@@ -63,6 +66,10 @@ enum LogForm {
 }
 
 fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|word| word == pilot_appstore::WORD) {
+        return ExitCode::from(pilot_appstore::enter(args.next()));
+    }
     if std::env::args_os()
         .nth(1)
         .is_some_and(|word| word == EMBEDDED)
@@ -103,7 +110,8 @@ fn config(args: Args) -> Result<Config, ApiError> {
             LogForm::Text => LogFormat::Text,
             LogForm::Json => LogFormat::Json,
         },
-        rendezvous_command: Some(["/proc/self/exe", EMBEDDED].map(OsString::from).into()),
+        rendezvous_command: Some([SELF, EMBEDDED].map(OsString::from).into()),
+        app_command: Some(vec![SELF.into()]),
         ..standard
     })
 }

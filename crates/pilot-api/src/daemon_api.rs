@@ -6,16 +6,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ApiError;
 use crate::types::{
-    AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
-    ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
-    DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, ExplainRequest,
-    Explained, FileSent, FindRequest, Found, HandshakeRequest, HostnameSet, Inbox,
-    InboxReadRequest, InboxRequest, Info, InfoRequest, Knocked, LookedUp, LookupRequest,
-    MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong, PublishRequest,
-    ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected,
-    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
-    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed,
-    TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted,
+    AcceptInfo, AcceptRequest, AppAudit, AppAuditRequest, AppCalled, AppCaps, AppCapsRequest,
+    AppInstalled, AppStatus, AppStatusRequest, AppUninstalled, AppViewed, ApproveRequest, Approved,
+    Apps, AppsRequest, BenchRequest, Benched, CallAppRequest, CatalogueListed, CatalogueRequest,
+    Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest,
+    Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished,
+    ExplainRequest, Explained, FileSent, FindRequest, Found, HandshakeRequest, HostnameSet, Inbox,
+    InboxReadRequest, InboxRequest, Info, InfoRequest, InstallAppRequest, Knocked, LookedUp,
+    LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
+    PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected,
+    RestartAppRequest, RollBackAppRequest, SendDatagramRequest, SendFileRequest,
+    SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
+    StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TicketIssued, TicketRequest,
+    TrustRequest, Trusted, UninstallAppRequest, UntrustRequest, Untrusted, ViewAppRequest,
     VisibilitySet,
 };
 
@@ -108,6 +111,28 @@ daemon_api! {
     receive_datagrams: ReceiveDatagramsRequest => Datagrams;
     /// Measures how fast bytes go to an agent.
     bench: BenchRequest => Benched;
+    /// Installed apps.
+    apps: AppsRequest => Apps;
+    /// What the catalogues have.
+    catalogue: CatalogueRequest => CatalogueListed;
+    /// What an app of a catalogue is.
+    view_app: ViewAppRequest => AppViewed;
+    /// Installs an app, or upgrades to it.
+    install_app: InstallAppRequest => AppInstalled;
+    /// Goes back to the version before.
+    roll_back_app: RollBackAppRequest => AppInstalled;
+    /// Removes an app.
+    uninstall_app: UninstallAppRequest => AppUninstalled;
+    /// How an app stands.
+    app_status: AppStatusRequest => AppStatus;
+    /// Ends an app's process; the next call starts it.
+    restart_app: RestartAppRequest => AppStatus;
+    /// What an app may do.
+    app_caps: AppCapsRequest => AppCaps;
+    /// Calls a method of an app.
+    call_app: CallAppRequest => AppCalled;
+    /// What apps were asked.
+    app_audit: AppAuditRequest => AppAudit;
     /// Opens a stream to an agent.
     dial: DialRequest => (DialInfo, BoxStream);
     /// Hands an event to a broker.

@@ -3,6 +3,7 @@
 //! Fields are added, never renamed. A request with an unknown field is refused, so that a misspelt limit limits all the same.
 
 mod agent;
+mod app;
 mod bench;
 mod daemon;
 mod datagram;
@@ -22,6 +23,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use agent::{AgentSummary, PathKind, PublicKey};
+pub use app::{
+    AppAudit, AppAuditRequest, AppCalled, AppCaps, AppCapsRequest, AppInstalled, AppMethod,
+    AppStatus, AppStatusRequest, AppSummary, AppUninstalled, AppViewed, Apps, AppsRequest,
+    AskedGrant, AuditedEvent, CallAppRequest, CatalogueApp, CatalogueListed, CatalogueRequest,
+    GrantHeld, InstallAppRequest, RestartAppRequest, RollBackAppRequest, RuleHeld,
+    UninstallAppRequest, ViewAppRequest,
+};
 pub use bench::{BenchRequest, Benched};
 pub use daemon::{
     ApiLoad, DaemonStatus, DeregisterRequest, Deregistered, HostnameSet, Info, InfoRequest,
@@ -111,6 +119,15 @@ calls! {
     Post "/v1/files/received" ReceivedRequest => Received;
     Get "/v1/connections" ConnectionsRequest => Connections;
     Post "/v1/disconnect" DisconnectRequest => Disconnected;
+    Get "/v1/apps" AppsRequest => Apps;
+    Post "/v1/apps/catalogue" CatalogueRequest => CatalogueListed;
+    Post "/v1/apps/view" ViewAppRequest => AppViewed;
+    Post "/v1/apps/rollback" RollBackAppRequest => AppInstalled;
+    Post "/v1/apps/uninstall" UninstallAppRequest => AppUninstalled;
+    Post "/v1/apps/status" AppStatusRequest => AppStatus;
+    Post "/v1/apps/restart" RestartAppRequest => AppStatus;
+    Post "/v1/apps/caps" AppCapsRequest => AppCaps;
+    Post "/v1/apps/audit" AppAuditRequest => AppAudit;
 }
 
 impl Call for SendMessageRequest {
@@ -119,6 +136,18 @@ impl Call for SendMessageRequest {
     /// A message in base64 takes four thirds of its length.
     const MAX_BODY: usize = MAX_MESSAGE / 3 * 4 + 64 * 1024;
     type Answer = MessageSent;
+
+    fn timeout_ms(&self) -> Option<u64> {
+        self.timeout_ms
+    }
+}
+
+impl Call for CallAppRequest {
+    const VERB: Verb = Verb::Post;
+    const PATH: &'static str = "/v1/apps/call";
+    /// Arguments of 1 MiB, and the rest.
+    const MAX_BODY: usize = 1024 * 1024 + 64 * 1024;
+    type Answer = AppCalled;
 
     fn timeout_ms(&self) -> Option<u64> {
         self.timeout_ms
@@ -151,6 +180,7 @@ calls_with_deadline! {
     "/v1/events/publish" PublishRequest => EventPublished;
     "/v1/events/subscribe" SubscribeRequest => Subscribed;
     "/v1/files" SendFileRequest => FileSent;
+    "/v1/apps/install" InstallAppRequest => AppInstalled;
     "/v1/dial" DialRequest => DialInfo;
     "/v1/accept" AcceptRequest => AcceptInfo;
     "/v1/streams/outcome" StreamOutcomeRequest => StreamEnded;

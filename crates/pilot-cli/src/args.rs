@@ -1,5 +1,6 @@
 //! The command line: every command with its options, and nothing of what they do.
 
+mod app;
 mod start;
 mod talk;
 mod traffic;
@@ -11,6 +12,9 @@ use pilot_api::PeerRef;
 use pilot_types::{Hostname, Tag};
 use pilot_wire::{ParsePortsError, PortRange, Scope};
 
+pub(crate) use app::{
+    AppCommand, CallArgs, InstallArgs, KeyCommand, PublishAppArgs, ViewArgs, YankArgs,
+};
 pub(crate) use start::{LogForm, RendezvousRunArgs, StartArgs};
 pub(crate) use talk::{
     ConnectArgs, InboxArgs, InboxCommand, MessageType, PingArgs, RecvArgs, SendArgs,
@@ -178,6 +182,9 @@ pub(crate) enum Command {
         /// Its number, as connections shows it
         id: u64,
     },
+    /// Apps: find, install, call, make
+    #[command(subcommand)]
+    Appstore(AppCommand),
     /// Look for what commonly goes wrong, and name the cure
     Doctor,
     /// The version of this program
@@ -239,7 +246,8 @@ pub(crate) struct InitArgs {
 /// `config`.
 #[derive(Args, Debug)]
 pub(crate) struct ConfigArgs {
-    /// rendezvous, hostname, tags, public, auto_approve, listen or port_mapping; lists with commas; an empty value unsets
+    /// rendezvous, hostname, tags, public, auto_approve, listen, port_mapping or catalogues; lists with commas; an empty value
+    /// unsets
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }

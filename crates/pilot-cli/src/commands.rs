@@ -1,5 +1,6 @@
 //! What each command does: one function each, which asks the daemon and gives data and words.
 
+mod apps;
 mod config;
 mod daemon;
 mod discovery;
@@ -11,6 +12,7 @@ mod inbox;
 mod message;
 mod ping;
 mod profile;
+mod publisher;
 mod recv;
 mod rendezvous;
 mod stream;
@@ -67,6 +69,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Recv(args) => recv::recv(context, &args).await,
         Command::SendMessage(args) => message::send_message(context, args).await,
         Command::Inbox(args) => inbox::inbox(context, args).await,
+        Command::Appstore(command) => apps::run(context, command).await,
         Command::Doctor => doctor::doctor(context).await,
         Command::Version => profile::version(),
         Command::Demo { keep } => demo::run(context, keep).await,

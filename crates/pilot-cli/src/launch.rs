@@ -81,6 +81,7 @@ pub(crate) async fn foreground(context: &Context, args: &StartArgs) -> Result<Re
         },
         log_file: args.detached.then(|| log_path(&home)),
         rendezvous_command: Some([SELF, "rendezvous", "run"].map(OsString::from).into()),
+        app_command: Some(vec![SELF.into()]),
         ..Config::new(home)
     };
     if args.detached {

@@ -35,6 +35,11 @@ use usage::Refused;
 
 /// Runs a command line, its program's name first, and gives the exit code of `docs/cli.md`.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let mut args: Vec<OsString> = args.into_iter().collect();
+    if args.get(1).is_some_and(|word| word == pilot_appstore::WORD) {
+        // Before anything starts a thread: the rules of the sandbox are laid upon the one that asks for them.
+        return pilot_appstore::enter(args.drain(..).nth(2));
+    }
     let args = wait_flag::joined(args);
     match Cli::try_parse_from(&args) {
         Ok(cli) => run_command(cli),

@@ -40,6 +40,8 @@ pub struct Config {
     pub log_file: Option<PathBuf>,
     /// Program and arguments that run the embedded rendezvous; without them one that runs already is used.
     pub rendezvous_command: Option<Vec<OsString>>,
+    /// Program and arguments that become an app when [`pilot_appstore::WORD`] and a plan follow; without them no app runs.
+    pub app_command: Option<Vec<OsString>>,
     /// Where the embedded rendezvous lives; by default as [`EmbeddedHome::from_environment`] says.
     pub embedded_home: Option<PathBuf>,
     /// Zero bits of work of keys, for networks of one's own; the default network's otherwise.
@@ -64,6 +66,7 @@ impl Config {
             log_format: LogFormat::Text,
             log_file: None,
             rendezvous_command: None,
+            app_command: None,
             embedded_home: None,
             work_bits: None,
         }

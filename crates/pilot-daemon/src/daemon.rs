@@ -1,5 +1,6 @@
 //! The daemon as the API sees it: each command in terms of the node and its services.
 
+mod apps;
 mod commands;
 mod events;
 mod explain;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use pilot::{Node, NodeStatus, Target};
 use pilot_api::{ApiError, Load, PeerRef, Server};
+use pilot_appstore::Host;
 use pilot_types::UnixTime;
 use tokio::sync::watch;
 
@@ -40,6 +42,7 @@ pub(crate) struct Links {
 pub(crate) struct Daemon {
     node: Node,
     services: Services,
+    apps: Host,
     links: Links,
     socket: PathBuf,
     load: Load,
@@ -52,10 +55,17 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// A daemon over a started node, for a server.
-    pub(crate) fn new(node: Node, services: Services, links: Links, server: &Server) -> Self {
+    pub(crate) fn new(
+        node: Node,
+        services: Services,
+        apps: Host,
+        links: Links,
+        server: &Server,
+    ) -> Self {
         Self {
             node,
             services,
+            apps,
             links,
             socket: server.socket().to_owned(),
             load: server.load(),
@@ -88,6 +98,11 @@ impl Daemon {
         }
         tokio::time::sleep(SETTLE).await;
         self.node.drain(DRAIN_LIMIT).await
+    }
+
+    /// Ends every app.
+    pub(crate) async fn end_apps(&self) {
+        self.apps.end().await;
     }
 
     /// Resolves when a command asked the daemon to end.

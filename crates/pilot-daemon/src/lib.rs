@@ -15,6 +15,7 @@
 //! # Ok(()) }
 //! ```
 
+mod apps;
 mod config;
 mod daemon;
 mod datagrams;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pilot::Node;
 use pilot_api::types::{AgentSummary, Started};
 use pilot_api::{ApiError, DaemonApi, ErrorCode, Server};
+use pilot_appstore::Host;
 use pilot_store::{FileConfig, Home, HomeError, ReceivedFiles};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -179,8 +180,11 @@ async fn serve(
     let files = files.map_err(|error| error::received(&error))?;
     let services = Services::start(node.clone(), inbox, Files::new(files)).await;
     let services = services.map_err(|error| ApiError::internal(error.to_string()))?;
+    let command = config.app_command.clone().unwrap_or_default();
+    let apps = Host::start(&config.home, command)
+        .map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
     let server = Server::bind(&config.socket).map_err(|error| error::bind(&error))?;
-    let daemon = Arc::new(Daemon::new(node, services, links, &server));
+    let daemon = Arc::new(Daemon::new(node, services, apps, links, &server));
     Ok((Arc::clone(&daemon), Running::start(server, daemon)))
 }
 
@@ -276,6 +280,7 @@ impl Running {
     /// No more commands, then no more sessions.
     async fn end_cleanly(self, daemon: &Daemon, node: &Node) {
         self.stop().await;
+        daemon.end_apps().await;
         let undelivered = daemon.drain().await;
         node.shutdown_within(Duration::ZERO).await;
         if undelivered > 0 {

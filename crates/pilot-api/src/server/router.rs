@@ -22,13 +22,15 @@ use super::upgrade;
 use crate::daemon_api::DaemonApi;
 use crate::error::{ApiError, ErrorCode};
 use crate::types::{
-    AcceptRequest, ApproveRequest, BenchRequest, Call, ConnectionsRequest, DeregisterRequest,
+    AcceptRequest, AppAuditRequest, AppCapsRequest, AppStatusRequest, ApproveRequest, AppsRequest,
+    BenchRequest, Call, CallAppRequest, CatalogueRequest, ConnectionsRequest, DeregisterRequest,
     DialRequest, DisconnectRequest, EventLine, ExplainRequest, FindRequest, HandshakeRequest,
-    InboxReadRequest, InboxRequest, InfoRequest, LookupRequest, PeersRequest, PendingRequest,
-    PingRequest, PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest,
-    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
-    SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest,
-    TicketRequest, TrustRequest, UntrustRequest, Verb,
+    InboxReadRequest, InboxRequest, InfoRequest, InstallAppRequest, LookupRequest, PeersRequest,
+    PendingRequest, PingRequest, PublishRequest, ReceiveDatagramsRequest, ReceivedRequest,
+    RejectRequest, RestartAppRequest, RollBackAppRequest, SendDatagramRequest, SendFileRequest,
+    SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
+    StopRequest, StreamOutcomeRequest, SubscribeRequest, TicketRequest, TrustRequest,
+    UninstallAppRequest, UntrustRequest, Verb, ViewAppRequest,
 };
 
 /// The deadline of a request that names none.
@@ -118,6 +120,17 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         send_datagram: SendDatagramRequest;
         receive_datagrams: ReceiveDatagramsRequest;
         bench: BenchRequest;
+        apps: AppsRequest;
+        catalogue: CatalogueRequest;
+        view_app: ViewAppRequest;
+        install_app: InstallAppRequest;
+        roll_back_app: RollBackAppRequest;
+        uninstall_app: UninstallAppRequest;
+        app_status: AppStatusRequest;
+        restart_app: RestartAppRequest;
+        app_caps: AppCapsRequest;
+        call_app: CallAppRequest;
+        app_audit: AppAuditRequest;
     };
     routes
         .call(

@@ -1,5 +1,7 @@
 //! A daemon of fixed answers: what is asked for by certain names fails in certain ways.
 
+mod apps;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -583,6 +585,53 @@ impl DaemonApi for Fake {
             }
         };
         Ok((DialInfo { agent, port }, stream))
+    }
+
+    async fn apps(&self, request: AppsRequest) -> Result<Apps, ApiError> {
+        apps::apps(&request)
+    }
+
+    async fn catalogue(&self, request: CatalogueRequest) -> Result<CatalogueListed, ApiError> {
+        apps::catalogue(&request)
+    }
+
+    async fn view_app(&self, request: ViewAppRequest) -> Result<AppViewed, ApiError> {
+        apps::view_app(&request)
+    }
+
+    async fn install_app(&self, request: InstallAppRequest) -> Result<AppInstalled, ApiError> {
+        apps::install_app(&request)
+    }
+
+    async fn roll_back_app(&self, request: RollBackAppRequest) -> Result<AppInstalled, ApiError> {
+        apps::roll_back_app(&request)
+    }
+
+    async fn uninstall_app(
+        &self,
+        request: UninstallAppRequest,
+    ) -> Result<AppUninstalled, ApiError> {
+        apps::uninstall_app(&request)
+    }
+
+    async fn app_status(&self, request: AppStatusRequest) -> Result<AppStatus, ApiError> {
+        apps::app_status(&request)
+    }
+
+    async fn restart_app(&self, request: RestartAppRequest) -> Result<AppStatus, ApiError> {
+        apps::restart_app(&request)
+    }
+
+    async fn app_caps(&self, request: AppCapsRequest) -> Result<AppCaps, ApiError> {
+        apps::app_caps(&request)
+    }
+
+    async fn call_app(&self, request: CallAppRequest) -> Result<AppCalled, ApiError> {
+        apps::call_app(&request)
+    }
+
+    async fn app_audit(&self, request: AppAuditRequest) -> Result<AppAudit, ApiError> {
+        apps::app_audit(&request)
     }
 
     async fn accept(&self, request: AcceptRequest) -> Result<(AcceptInfo, BoxStream), ApiError> {

@@ -70,7 +70,11 @@ pub(crate) fn wrong(document: &Document, schema: &Value) -> Vec<Wrong> {
         }
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        wrong.push(with(name, json!({ "no": "such thing" })));
+        let nothing = json!({ "no": "such thing" });
+        // An app's arguments are any JSON.
+        if !document.validator(property).is_valid(&nothing) {
+            wrong.push(with(name, nothing));
+        }
         if is_patterned(document, property) {
             wrong.push(with(name, json!("z".repeat(20_000))));
             wrong.push(with(name, json!("")));

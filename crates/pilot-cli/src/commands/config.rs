@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::output::{Failure, Reply};
 use crate::style::{self, Style};
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "rendezvous",
     "hostname",
     "tags",
@@ -20,6 +20,7 @@ const KEYS: [&str; 7] = [
     "auto_approve",
     "listen",
     "port_mapping",
+    "catalogues",
 ];
 
 pub(crate) fn init(context: &Context, args: InitArgs) -> Result<Reply, Failure> {
@@ -107,7 +108,7 @@ fn value(key: &str, text: &str) -> Result<Value, ApiError> {
     let expected =
         |what: &str| ApiError::invalid(format!("invalid {key} {text:?}: expected {what}"));
     match key {
-        "rendezvous" | "tags" => Ok(text.split(',').map(Value::from).collect()),
+        "rendezvous" | "tags" | "catalogues" => Ok(text.split(',').map(Value::from).collect()),
         "public" | "auto_approve" | "port_mapping" => text
             .parse::<bool>()
             .map(Value::from)
@@ -131,6 +132,7 @@ fn shown(context: &Context, home: &Path, config: &FileConfig) -> Result<Reply, F
         "auto_approve": false,
         "listen": null,
         "port_mapping": true,
+        "catalogues": [],
     });
     if let (Some(data), Value::Object(set)) = (data.as_object_mut(), config.to_value()) {
         data.extend(set);

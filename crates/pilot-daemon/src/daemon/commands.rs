@@ -369,6 +369,71 @@ impl DaemonApi for Daemon {
         Ok((DialInfo { agent, port }, Box::new(stream)))
     }
 
+    async fn apps(&self, _: types::AppsRequest) -> Result<types::Apps, ApiError> {
+        self.list_apps().await
+    }
+
+    async fn catalogue(
+        &self,
+        request: types::CatalogueRequest,
+    ) -> Result<types::CatalogueListed, ApiError> {
+        self.list_catalogue(request.catalogue).await
+    }
+
+    async fn view_app(&self, request: types::ViewAppRequest) -> Result<types::AppViewed, ApiError> {
+        self.view_one_app(request).await
+    }
+
+    async fn install_app(
+        &self,
+        request: types::InstallAppRequest,
+    ) -> Result<types::AppInstalled, ApiError> {
+        self.install_one_app(request).await
+    }
+
+    async fn roll_back_app(
+        &self,
+        request: types::RollBackAppRequest,
+    ) -> Result<types::AppInstalled, ApiError> {
+        self.roll_back(request.app).await
+    }
+
+    async fn uninstall_app(
+        &self,
+        request: types::UninstallAppRequest,
+    ) -> Result<types::AppUninstalled, ApiError> {
+        self.uninstall(request).await
+    }
+
+    async fn app_status(
+        &self,
+        request: types::AppStatusRequest,
+    ) -> Result<types::AppStatus, ApiError> {
+        self.status_by_name(request.app).await
+    }
+
+    async fn restart_app(
+        &self,
+        request: types::RestartAppRequest,
+    ) -> Result<types::AppStatus, ApiError> {
+        self.restart(request.app).await
+    }
+
+    async fn app_caps(&self, request: types::AppCapsRequest) -> Result<types::AppCaps, ApiError> {
+        self.caps(request.app).await
+    }
+
+    async fn call_app(&self, request: types::CallAppRequest) -> Result<types::AppCalled, ApiError> {
+        self.call(request).await
+    }
+
+    async fn app_audit(
+        &self,
+        request: types::AppAuditRequest,
+    ) -> Result<types::AppAudit, ApiError> {
+        self.audit(request).await
+    }
+
     async fn accept(&self, request: AcceptRequest) -> Result<(AcceptInfo, BoxStream), ApiError> {
         let taken = self.services.accept(request.port).await?;
         let info = AcceptInfo {

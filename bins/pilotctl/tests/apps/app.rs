@@ -1,0 +1,173 @@
+//! An app that tries what the word in a call's arguments says. Built by the tests with `rustc` alone, statically linked.
+//!
+//! It answers with what came of it: `done`, or the error. What ends it leaves no answer.
+
+use std::ffi::{CString, c_char, c_int, c_long, c_void};
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+
+unsafe extern "C" {
+    fn syscall(number: c_long, ...) -> c_long;
+    fn fork() -> c_int;
+    fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
+    fn connect(socket: c_int, address: *const c_void, length: u32) -> c_int;
+    fn bind(socket: c_int, address: *const c_void, length: u32) -> c_int;
+    fn kill(pid: c_int, signal: c_int) -> c_int;
+    fn ptrace(request: c_int, pid: c_int, address: *const c_void, data: *const c_void) -> c_long;
+    fn execve(path: *const c_char, args: *const *const c_char, env: *const *const c_char) -> c_int;
+    fn mmap(at: *mut c_void, length: usize, protection: c_int, flags: c_int, fd: c_int, offset: i64) -> *mut c_void;
+    fn dup2(from: c_int, to: c_int) -> c_int;
+    fn stat64(path: *const c_char, buffer: *mut c_void) -> c_int;
+}
+
+const SYS_EXECVEAT: c_long = if cfg!(target_arch = "x86_64") { 322 } else { 281 };
+const AT_EMPTY_PATH: c_int = 0x1000;
+
+fn main() {
+    let mut socket = io::stdin().lock();
+    let mut line = vec![];
+    let mut byte = [0];
+    while let Ok(1) = socket.read(&mut byte) {
+        if byte[0] != b'\n' {
+            line.push(byte[0]);
+            continue;
+        }
+        let text = String::from_utf8(std::mem::take(&mut line)).unwrap();
+        let id: u64 = field(&text, "\"id\":").parse().unwrap();
+        let word = field(&text, "\"try\":\"");
+        let word = word.trim_matches('"');
+        let result = attempt(word, id).unwrap_or_else(|error| error.to_string());
+        say(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"came_of_it\":{result:?}}}}}\n"));
+    }
+}
+
+/// Standard input is the socket; it is written to through another descriptor of the same.
+fn say(text: &str) {
+    let socket = io::stdin().as_fd().try_clone_to_owned().unwrap();
+    std::fs::File::from(socket).write_all(text.as_bytes()).unwrap();
+}
+
+fn field<'a>(text: &'a str, name: &str) -> &'a str {
+    let start = text.find(name).unwrap() + name.len();
+    let rest = &text[start..];
+    &rest[..rest.find(['"', ',', '}']).unwrap()]
+}
+
+fn checked(result: c_int) -> io::Result<c_int> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// `127.0.0.1:PORT` as the kernel has it.
+fn loopback(port: u16) -> [u8; 16] {
+    let mut address = [0; 16];
+    address[..2].copy_from_slice(&2_u16.to_ne_bytes());
+    address[2..4].copy_from_slice(&port.to_be_bytes());
+    address[4..8].copy_from_slice(&[127, 0, 0, 1]);
+    address
+}
+
+fn attempt(word: &str, id: u64) -> io::Result<String> {
+    let (word, rest) = word.split_once(' ').unwrap_or((word, ""));
+    let number = || rest.parse::<u64>().unwrap_or_default();
+    match word {
+        "nothing" => {}
+        "environment" => return Ok(format!("{} {}", std::env::vars().count(), std::env::args().count())),
+        "cwd" => return Ok(std::env::current_dir()?.display().to_string()),
+        "read" => return Ok(std::fs::read_to_string(rest)?.chars().take(40).collect()),
+        "write" => std::fs::write(rest, "written by an app")?,
+        "fill" => {
+            for file in 0..64 {
+                std::fs::write(format!("fill{file}"), vec![7; number() as usize])?;
+            }
+            std::thread::sleep(std::time::Duration::from_secs(3));
+        }
+        "stat" => {
+            let path = CString::new(rest).unwrap();
+            let mut buffer = [0_u8; 512];
+            checked(unsafe { stat64(path.as_ptr(), buffer.as_mut_ptr().cast()) })?;
+        }
+        "connect" => {
+            let socket = checked(unsafe { socket(2, 1, 0) })?;
+            let address = loopback(number() as u16);
+            checked(unsafe { connect(socket, address.as_ptr().cast(), 16) })?;
+        }
+        "listen" => {
+            let socket = checked(unsafe { socket(2, 1, 0) })?;
+            checked(unsafe { bind(socket, loopback(0).as_ptr().cast(), 16) })?;
+        }
+        "fork" => {
+            if checked(unsafe { fork() })? == 0 {
+                std::process::exit(0);
+            }
+        }
+        "thread" => drop(std::thread::Builder::new().spawn(|| {})?),
+        "exec" => exec(rest)?,
+        "exec_fd" => exec_fd(rest)?,
+        "kill" => drop(checked(unsafe { kill(number() as c_int, 0) })?),
+        "ptrace" => drop(checked(unsafe { ptrace(16, number() as c_int, std::ptr::null(), std::ptr::null()) } as c_int)?),
+        "memory" => {
+            let memory = vec![1_u8; number() as usize];
+            return Ok(format!("done {}", std::hint::black_box(memory).len()));
+        }
+        "shared" => {
+            let memory = unsafe { mmap(std::ptr::null_mut(), number() as usize, 3, 0x21, -1, 0) };
+            if memory as isize == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        "code" => {
+            let memory = unsafe { mmap(std::ptr::null_mut(), 4096, 7, 0x22, -1, 0) };
+            if memory as isize == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        "cpu" => loop {
+            std::hint::black_box(id);
+        },
+        "sleep" => std::thread::sleep(std::time::Duration::from_millis(number())),
+        "descriptors" => {
+            let copies = (0..number()).map(|_| io::stdin().as_fd().try_clone_to_owned());
+            copies.collect::<io::Result<Vec<_>>>()?;
+        }
+        "flood" => {
+            let line = [b'x'; 4096];
+            for _ in 0..number() {
+                io::stderr().write_all(&line)?;
+            }
+        }
+        "malformed" => say("this is no JSON\n"),
+        "foreign" => say("{\"jsonrpc\":\"2.0\",\"id\":99999,\"result\":1}\n"),
+        "wrong" => {
+            say(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":7}}\n"));
+            return Ok(String::new());
+        }
+        "endless" => loop {
+            say(&"[".repeat(65_536));
+        },
+        "crash" => std::process::exit(3),
+        "abort" => std::process::abort(),
+        other => return Err(io::Error::other(format!("no such attempt: {other}"))),
+    }
+    Ok("done".to_owned())
+}
+
+fn exec(path: &str) -> io::Result<()> {
+    let path = CString::new(path).unwrap();
+    let args = [path.as_ptr(), std::ptr::null()];
+    checked(unsafe { execve(path.as_ptr(), args.as_ptr(), [std::ptr::null()].as_ptr()) })?;
+    Ok(())
+}
+
+/// By the one door that the sandbox itself goes through: a descriptor of the number that it uses.
+fn exec_fd(rest: &str) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let (number, path) = rest.split_once(' ').unwrap();
+    let file = std::fs::File::open(path)?;
+    let number: c_int = number.parse().unwrap();
+    checked(unsafe { dup2(file.as_raw_fd(), number) })?;
+    let empty = c"".as_ptr();
+    let args = [empty, std::ptr::null()];
+    let env: [*const c_char; 1] = [std::ptr::null()];
+    checked(unsafe { syscall(SYS_EXECVEAT, number, empty, args.as_ptr(), env.as_ptr(), AT_EMPTY_PATH) } as c_int)?;
+    Ok(())
+}

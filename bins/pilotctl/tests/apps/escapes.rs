@@ -1,0 +1,316 @@
+//! The escape suite: each attempt is stopped, and the same attempt succeeds once the rule against it is left off.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use pilot_appstore::{CallError, Protection};
+
+use crate::bench::{Bench, Setting, pilotctl, program};
+
+/// The attempt ends the app, and the audit log says why.
+async fn is_ended(setting: &Setting, what: &str, why: &str) {
+    let bench = Bench::new(setting);
+    let error = bench.attempt(what).await.unwrap_err();
+    assert!(matches!(&error, CallError::Ended(_)), "{what}: {error}");
+    let entry = bench.audited_end().unwrap();
+    assert_eq!(entry.outcome, why, "{what}: {entry:?}");
+    bench.recovers().await;
+}
+
+/// The attempt comes to nothing but an error of the kernel.
+async fn is_refused(setting: &Setting, what: &str, error: &str) {
+    let bench = Bench::new(setting);
+    let came_of_it = bench.attempt(what).await.unwrap();
+    assert!(came_of_it.contains(error), "{what}: {came_of_it}");
+}
+
+/// The attempt works: whatever stops it elsewhere is not the attempt's own fault.
+async fn works(setting: &Setting, what: &str) {
+    let bench = Bench::new(setting);
+    let came_of_it = bench.attempt(what).await.unwrap();
+    assert!(came_of_it.starts_with("done"), "{what}: {came_of_it}");
+}
+
+fn without(protections: &[Protection]) -> Setting {
+    Setting {
+        without: protections.to_vec(),
+        ..Setting::default()
+    }
+}
+
+fn granted(grants: &[&str]) -> Setting {
+    let grants = grants.iter().map(|grant| (*grant).to_owned()).collect();
+    Setting {
+        grants,
+        ..Setting::default()
+    }
+}
+
+#[tokio::test]
+async fn an_app_begins_with_nothing() {
+    let bench = Bench::plain();
+    assert_eq!(bench.attempt("environment").await.unwrap(), "0 1");
+    let bench = Bench::new(&granted(&["env:PATH"]));
+    assert_eq!(bench.attempt("environment").await.unwrap(), "1 1");
+}
+
+#[tokio::test]
+async fn no_file_is_opened_without_a_grant() {
+    is_refused(&Setting::default(), "read /etc/passwd", "os error 1").await;
+    is_refused(&Setting::default(), "stat /etc/passwd", "os error 1").await;
+    works(
+        &without(&[Protection::Calls, Protection::Files]),
+        "stat /etc/passwd",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn with_a_grant_for_some_files_others_stay_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
+    for dir in [&inside, &outside] {
+        fs::create_dir(dir).unwrap();
+        fs::write(dir.join("text"), "done reading").unwrap();
+    }
+    let grant = format!("read:{}", inside.display());
+    let setting = granted(&[&grant]);
+    works(&setting, &format!("read {}/text", inside.display())).await;
+    let reading = format!("read {}/text", outside.display());
+    is_refused(&setting, &reading, "os error 13").await;
+    let climbing = format!("read {}/../out/text", inside.display());
+    is_refused(&setting, &climbing, "os error 13").await;
+    let open = Setting {
+        without: vec![Protection::Files],
+        ..setting.clone()
+    };
+    works(&open, &reading).await;
+    // To read is not to write.
+    let writing = format!("write {}/new", inside.display());
+    is_refused(&setting, &writing, "os error").await;
+    assert!(!inside.join("new").exists());
+}
+
+#[tokio::test]
+async fn nothing_is_written_outside_of_its_own_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().join("written");
+    let setting = granted(&["data"]);
+    let bench = Bench::new(&setting);
+    assert_eq!(bench.attempt("write mine").await.unwrap(), "done");
+    let mine = bench
+        .dir
+        .path()
+        .join("home/apps-data/org.example.escape/mine");
+    assert_eq!(fs::read_to_string(mine).unwrap(), "written by an app");
+    let writing = format!("write {}", outside.display());
+    is_refused(&setting, &writing, "os error 13").await;
+    assert!(!outside.exists());
+    let own_program = "write ../../apps/org.example.escape/1.0.0/escape";
+    is_refused(&setting, own_program, "os error 13").await;
+    let open = Setting {
+        without: vec![Protection::Files],
+        ..setting
+    };
+    works(&open, &writing).await;
+    assert!(outside.exists());
+}
+
+#[tokio::test]
+async fn the_daemons_memory_and_environment_are_not_read() {
+    for file in ["environ", "maps", "mem"] {
+        let reading = format!("read /proc/{}/{file}", std::process::id());
+        is_refused(&granted(&["data"]), &reading, "os error 13").await;
+    }
+    let reading = format!("read /proc/{}/comm", std::process::id());
+    let open = Bench::new(&Setting {
+        without: vec![Protection::Files],
+        ..granted(&["data"])
+    });
+    assert!(!open.attempt(&reading).await.unwrap().contains("os error"));
+}
+
+#[tokio::test]
+async fn there_is_no_network() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connecting = format!("connect {}", listener.local_addr().unwrap().port());
+    is_ended(&Setting::default(), &connecting, "forbidden_call").await;
+    is_ended(&Setting::default(), "listen", "forbidden_call").await;
+    // The second wall: an empty network, or Landlock where the machine permits none.
+    let no_calls = Bench::new(&without(&[Protection::Calls]));
+    let came_of_it = no_calls.attempt(&connecting).await.unwrap();
+    assert!(came_of_it.contains("os error"), "{came_of_it}");
+    let all = [Protection::Calls, Protection::Files, Protection::Namespaces];
+    works(&without(&all), &connecting).await;
+    works(&without(&all), "listen").await;
+}
+
+#[tokio::test]
+async fn a_port_that_was_granted_is_reached_and_no_other() {
+    let [granted, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let setting = Setting {
+        grants: vec![format!("net:127.0.0.1:{}", port(&granted))],
+        allow_unenforced: true,
+        ..Setting::default()
+    };
+    works(&setting, &format!("connect {}", port(&granted))).await;
+    is_refused(
+        &setting,
+        &format!("connect {}", port(&other)),
+        "os error 13",
+    )
+    .await;
+    is_ended(&setting, "listen", "forbidden_call").await;
+}
+
+#[tokio::test]
+async fn there_is_no_other_process_or_thread() {
+    for what in ["fork", "thread"] {
+        is_ended(&Setting::default(), what, "forbidden_call").await;
+        works(&without(&[Protection::Calls]), what).await;
+    }
+}
+
+#[tokio::test]
+async fn there_is_no_other_program() {
+    is_ended(&Setting::default(), "exec /bin/true", "forbidden_call").await;
+    // Not by the sandbox' own door either: the number of its descriptor is beyond all that the app can have.
+    let setting = granted(&["read:/bin", "read:/usr/bin"]);
+    is_refused(&setting, "exec_fd 16 /bin/true", "os error 9").await;
+    is_ended(&setting, "exec_fd 10 /bin/true", "forbidden_call").await;
+    let unbounded = Setting {
+        without: vec![Protection::OpenFiles, Protection::Files],
+        ..setting
+    };
+    let bench = Bench::new(&unbounded);
+    let error = bench.attempt("exec_fd 16 /bin/true").await.unwrap_err();
+    assert!(
+        error.to_string().contains("exit code"),
+        "it became another program: {error}"
+    );
+}
+
+#[tokio::test]
+async fn other_processes_are_neither_signalled_nor_traced() {
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    for what in ["kill", "ptrace"] {
+        let attempt = format!("{what} {}", other.id());
+        is_ended(&Setting::default(), &attempt, "forbidden_call").await;
+        // The second wall is Landlock's scope.
+        is_refused(&without(&[Protection::Calls]), &attempt, "os error 1").await;
+    }
+    let open = without(&[Protection::Calls, Protection::Files]);
+    works(&open, &format!("kill {}", other.id())).await;
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[tokio::test]
+async fn memory_is_bounded_shared_memory_too_and_none_becomes_code() {
+    works(&Setting::default(), "memory 10000000").await;
+    is_ended(&Setting::default(), "memory 50000000", "memory").await;
+    works(&without(&[Protection::Memory]), "memory 50000000").await;
+    is_refused(&Setting::default(), "shared 50000000", "os error 1").await;
+    is_refused(&Setting::default(), "code", "os error 1").await;
+    works(&without(&[Protection::Calls]), "shared 50000000").await;
+    works(&without(&[Protection::Calls]), "code").await;
+}
+
+#[tokio::test]
+async fn cpu_time_is_bounded() {
+    let limits = "cpu_seconds = 1\ncall_ms = 15000";
+    let setting = Setting {
+        limits,
+        ..Setting::default()
+    };
+    is_ended(&setting, "cpu", "cpu").await;
+}
+
+#[tokio::test]
+async fn a_call_that_does_not_end_is_ended() {
+    is_ended(&Setting::default(), "sleep 60000", "deadline").await;
+    let unbounded = without(&[Protection::Cpu]);
+    is_ended(&unbounded, "cpu", "deadline").await;
+}
+
+#[tokio::test]
+async fn descriptors_are_bounded() {
+    is_refused(&Setting::default(), "descriptors 100", "os error 24").await;
+    works(&without(&[Protection::OpenFiles]), "descriptors 100").await;
+    works(&Setting::default(), "descriptors 10").await;
+}
+
+#[tokio::test]
+async fn a_disk_is_not_filled() {
+    let small = Setting {
+        limits: "data_mb = 1",
+        ..granted(&["data"])
+    };
+    is_ended(&small, "fill 1048577", "file_size").await;
+    is_ended(&small, "fill 524288", "data").await;
+    let unbounded = Setting {
+        without: vec![Protection::FileSize],
+        ..small
+    };
+    is_ended(&unbounded, "fill 1048577", "data").await;
+}
+
+#[tokio::test]
+async fn a_log_is_not_flooded() {
+    is_ended(&Setting::default(), "flood 1000", "log_flood").await;
+    let bench = Bench::plain();
+    assert_eq!(bench.attempt("flood 100").await.unwrap(), "done");
+}
+
+#[tokio::test]
+async fn answers_that_are_none_end_the_app() {
+    is_ended(&Setting::default(), "malformed", "malformed_answer").await;
+    is_ended(&Setting::default(), "foreign", "malformed_answer").await;
+    is_ended(&Setting::default(), "endless", "answer_too_long").await;
+    let bench = Bench::plain();
+    let error = bench.attempt("wrong").await.unwrap_err();
+    assert!(matches!(error, CallError::Result(_)), "{error}");
+}
+
+/// Rights that root has do not matter, and neither does their lack.
+#[test]
+fn everything_holds_for_another_user_too() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let open = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(dir.path(), open.clone()).unwrap();
+    let copy = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, open.clone()).unwrap();
+        path
+    };
+    let tests = copy(
+        "tests",
+        &fs::read(std::env::current_exe().unwrap()).unwrap(),
+    );
+    let ctl = copy("pilotctl", &fs::read(pilotctl()).unwrap());
+    let app = copy("app", program());
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(tests)
+        .args(["--test-threads=2", "escapes::"])
+        .env("PILOT_ESCAPE_CTL", ctl)
+        .env("PILOT_ESCAPE_APP", app)
+        .env("TMPDIR", "/tmp")
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(text.contains("17 passed"), "{text}");
+}

@@ -1,0 +1,8 @@
+//! Apps from the command line down to the kernel, and what they cannot do.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
+
+mod bench;
+mod commands;
+mod escapes;
+mod supervision;

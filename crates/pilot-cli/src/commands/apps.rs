@@ -1,0 +1,299 @@
+//! Apps that are installed, or could be: asked of the daemon.
+
+use std::io::Read;
+
+use pilot_api::ApiError;
+use pilot_api::types::{
+    AppAudit, AppAuditRequest, AppCaps, AppCapsRequest, AppInstalled, AppStatus, AppStatusRequest,
+    AppViewed, Apps, AppsRequest, CallAppRequest, CatalogueListed, CatalogueRequest,
+    InstallAppRequest, RestartAppRequest, RollBackAppRequest, UninstallAppRequest, ViewAppRequest,
+};
+use serde_json::Value;
+
+use crate::args::{AppCommand, CallArgs, InstallArgs, ViewArgs};
+use crate::commands::publisher;
+use crate::context::Context;
+use crate::output::{Failure, Reply};
+use crate::style::{self, Style, clean, or_dash};
+
+/// Longest arguments that are read from standard input: the daemon takes no more.
+const MAX_PARAMS: u64 = 1024 * 1024;
+
+pub(crate) async fn run(context: &Context, command: AppCommand) -> Result<Reply, Failure> {
+    let style = context.output.style;
+    match command {
+        AppCommand::Catalogue(place) => catalogue(context, place.catalogue).await,
+        AppCommand::View(args) => view(context, args).await,
+        AppCommand::Install(args) => install(context, args).await,
+        AppCommand::List => list(context).await,
+        AppCommand::Call(args) => call(context, args).await,
+        AppCommand::Status { app } => {
+            let status = context.client()?.call(&AppStatusRequest { app }).await?;
+            Reply::new(&status, status_words(&status, style))
+        }
+        AppCommand::Caps { app } => {
+            let caps = context.client()?.call(&AppCapsRequest { app }).await?;
+            Reply::new(&caps, caps_words(&caps, style))
+        }
+        AppCommand::Restart { app } => {
+            let status = context.client()?.call(&RestartAppRequest { app }).await?;
+            Reply::new(&status, status_words(&status, style))
+        }
+        AppCommand::Rollback { app } => {
+            let installed = context.client()?.call(&RollBackAppRequest { app }).await?;
+            Reply::new(&installed, installed_words(&installed, style))
+        }
+        AppCommand::Uninstall { app, keep_data } => {
+            let request = UninstallAppRequest { app, keep_data };
+            let gone = context.client()?.call(&request).await?;
+            let words = style.done(&format!("{} is gone", clean(&gone.id)));
+            Reply::new(&gone, words)
+        }
+        AppCommand::Audit { app, limit } => {
+            let request = AppAuditRequest { app, limit };
+            let audit = context.client()?.call(&request).await?;
+            Reply::new(&audit, audit_words(&audit, style))
+        }
+        AppCommand::New { dir } => publisher::new(context, &dir),
+        AppCommand::Sign { dir } => publisher::sign(context, &dir),
+        AppCommand::Verify { dir } => publisher::verify(context, &dir),
+        AppCommand::Publish(args) => publisher::publish(context, &args),
+        AppCommand::Yank(args) => publisher::yank(context, &args),
+        AppCommand::Key(command) => publisher::key(context, command),
+    }
+}
+
+async fn catalogue(context: &Context, catalogue: Option<String>) -> Result<Reply, Failure> {
+    let listed = context
+        .client()?
+        .call(&CatalogueRequest { catalogue })
+        .await?;
+    for unusable in &listed.unusable {
+        context
+            .output
+            .warning(&format!("warning: {}", clean(unusable)));
+    }
+    let words = catalogue_words(&listed, context.output.style);
+    Reply::new(&listed, words)
+}
+
+fn catalogue_words(listed: &CatalogueListed, style: Style) -> String {
+    if listed.apps.is_empty() {
+        return style.faint("no apps");
+    }
+    let rows: Vec<[String; 4]> = listed
+        .apps
+        .iter()
+        .map(|app| {
+            [
+                clean(&app.id),
+                clean(&app.version),
+                or_dash(app.installed.as_deref().map(clean)),
+                clean(&app.description),
+            ]
+        })
+        .collect();
+    style.table(["APP", "VERSION", "INSTALLED", "WHAT IT IS FOR"], &rows)
+}
+
+async fn view(context: &Context, args: ViewArgs) -> Result<Reply, Failure> {
+    let request = ViewAppRequest {
+        app: args.app,
+        version: args.version,
+        catalogue: args.place.catalogue,
+    };
+    let viewed = context.client()?.call(&request).await?;
+    let words = viewed_words(&viewed, context.output.style);
+    Reply::new(&viewed, words)
+}
+
+fn viewed_words(viewed: &AppViewed, style: Style) -> String {
+    let trust = if viewed.trusted {
+        "trusted"
+    } else {
+        "not trusted: its apps do not run here"
+    };
+    let mut words = style.facts(&[
+        (
+            "app",
+            format!("{} {}", clean(&viewed.id), clean(&viewed.version)),
+        ),
+        ("for", clean(&viewed.description)),
+        (
+            "publisher",
+            format!("{} ({trust})", clean(&viewed.publisher)),
+        ),
+        ("licence", clean(&viewed.licence)),
+        ("installed", or_dash(viewed.installed.as_deref().map(clean))),
+    ]);
+    let methods = viewed.methods.iter();
+    let rows: Vec<[String; 2]> = methods
+        .map(|method| [clean(&method.name), clean(&method.summary)])
+        .collect();
+    words.push_str(&format!(
+        "\n\n{}",
+        style.table(["METHOD", "WHAT IT DOES"], &rows)
+    ));
+    words.push_str("\n\nIt asks to");
+    if viewed.grants.is_empty() {
+        words.push_str(" do nothing but compute.");
+    }
+    for grant in &viewed.grants {
+        let (what, why) = (clean(&grant.words), clean(&grant.reason));
+        words.push_str(&format!("\n  {what}: {why}"));
+        words.push_str(&style.faint(&format!(" (--grant {})", clean(&grant.grant))));
+        if let Some(unenforced) = &grant.unenforced {
+            words.push_str(&format!("\n    not enforced here: {}", clean(unenforced)));
+        }
+    }
+    words
+}
+
+async fn install(context: &Context, args: InstallArgs) -> Result<Reply, Failure> {
+    let request = InstallAppRequest {
+        app: args.app,
+        version: args.version,
+        catalogue: args.place.catalogue,
+        yes: args.yes,
+        grants: args.grant.iter().map(ToString::to_string).collect(),
+        allow_unenforced: args.allow_unenforced,
+        timeout_ms: context.timeout_ms(),
+    };
+    let installed = context.client()?.call(&request).await?;
+    let words = installed_words(&installed, context.output.style);
+    Reply::new(&installed, words)
+}
+
+fn installed_words(installed: &AppInstalled, style: Style) -> String {
+    let granted = if installed.grants.is_empty() {
+        "it may do nothing but compute".to_owned()
+    } else {
+        format!("it was granted {}", clean(&installed.grants.join(", ")))
+    };
+    let (id, version) = (clean(&installed.id), clean(&installed.version));
+    style.done(&format!("{id} {version} is installed; {granted}"))
+}
+
+async fn list(context: &Context) -> Result<Reply, Failure> {
+    let apps = context.client()?.call(&AppsRequest {}).await?;
+    let words = list_words(&apps, context.output.style);
+    Reply::new(&apps, words)
+}
+
+fn list_words(apps: &Apps, style: Style) -> String {
+    if apps.apps.is_empty() {
+        return style.faint("no apps are installed");
+    }
+    let rows: Vec<[String; 4]> = apps
+        .apps
+        .iter()
+        .map(|app| {
+            let last = match &app.reason {
+                Some(reason) => clean(reason),
+                None => clean(&app.methods.join(" ")),
+            };
+            [clean(&app.id), clean(&app.version), clean(&app.state), last]
+        })
+        .collect();
+    style.table(["APP", "VERSION", "STATE", "METHODS"], &rows)
+}
+
+/// The method's own result is the whole answer.
+async fn call(context: &Context, args: CallArgs) -> Result<Reply, Failure> {
+    let text = match args.params.as_str() {
+        "-" => from_input()?,
+        text => text.to_owned(),
+    };
+    let params: Value = serde_json::from_str(&text)
+        .map_err(|error| ApiError::invalid(format!("the arguments are no JSON: {error}")))?;
+    let request = CallAppRequest {
+        app: args.app,
+        method: args.method,
+        params,
+        timeout_ms: context.timeout_ms(),
+    };
+    let called = context.client()?.call(&request).await?;
+    let words = match &called.result {
+        Value::String(text) => style::clean_lines(text),
+        other => style::clean_lines(&format!("{other:#}")),
+    };
+    Reply::new(&called.result, words)
+}
+
+fn from_input() -> Result<String, ApiError> {
+    let mut text = String::new();
+    let input = std::io::stdin().lock();
+    input
+        .take(MAX_PARAMS + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| ApiError::invalid(format!("cannot read standard input: {error}")))?;
+    Ok(text)
+}
+
+fn status_words(status: &AppStatus, style: Style) -> String {
+    let app = &status.app;
+    let mut facts = vec![
+        ("app", format!("{} {}", clean(&app.id), clean(&app.version))),
+        ("state", clean(&app.state)),
+        ("before", or_dash(status.previous.as_deref().map(clean))),
+        ("pid", or_dash(status.pid)),
+        ("uptime", or_dash(status.uptime_secs.map(style::uptime))),
+        ("calls", status.calls.to_string()),
+        ("starts", status.starts.to_string()),
+        ("failures", status.failures.to_string()),
+        ("last end", or_dash(status.last_end.as_deref().map(clean))),
+    ];
+    if let Some(reason) = &app.reason {
+        facts.push(("refused", clean(reason)));
+    }
+    style.facts(&facts)
+}
+
+fn caps_words(caps: &AppCaps, style: Style) -> String {
+    let grants = caps.grants.iter();
+    let granted: Vec<[String; 3]> = grants
+        .map(|held| {
+            let granted = if held.granted { "yes" } else { "no" };
+            [
+                clean(&held.grant),
+                granted.to_owned(),
+                clean(&held.enforced_by),
+            ]
+        })
+        .collect();
+    let always = caps.always.iter();
+    let always: Vec<[String; 2]> = always
+        .map(|held| [clean(&held.rule), clean(&held.enforced_by)])
+        .collect();
+    let always = style.table(["ALWAYS", "ENFORCED BY"], &always);
+    if granted.is_empty() {
+        return always;
+    }
+    let granted = style.table(["GRANT", "GRANTED", "ENFORCED BY"], &granted);
+    format!("{granted}\n\n{always}")
+}
+
+fn audit_words(audit: &AppAudit, style: Style) -> String {
+    if audit.entries.is_empty() {
+        return style.faint("nothing was asked");
+    }
+    let rows: Vec<[String; 5]> = audit
+        .entries
+        .iter()
+        .map(|entry| {
+            let what = entry.method.as_deref().unwrap_or(&entry.event);
+            let outcome = match &entry.reason {
+                Some(reason) => format!("{}: {}", clean(&entry.outcome), clean(reason)),
+                None => clean(&entry.outcome),
+            };
+            [
+                entry.at.to_string(),
+                clean(&entry.app),
+                clean(what),
+                clean(&entry.caller),
+                outcome,
+            ]
+        })
+        .collect();
+    style.table(["AT", "APP", "WHAT", "WHO", "OUTCOME"], &rows)
+}

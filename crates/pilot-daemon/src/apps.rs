@@ -1,0 +1,283 @@
+//! Apps: catalogues in their order, and what every failure is called in the API.
+
+use std::path::Path;
+
+use pilot_api::{ApiError, ErrorCode};
+use pilot_appstore::{
+    AppId, Bundle, CallError, Catalogue, CatalogueError, CatalogueUrl, ConsentError, Entry, Grant,
+    Publishers, PublishersError, StageError, StoreError,
+};
+use pilot_rendezvous::error::io_code;
+use pilot_store::Home;
+use semver::Version;
+
+use crate::error::{describe, file_config, home};
+
+/// JSON-RPC 2.0 §5.1: the app's word for arguments that it does not take.
+const INVALID_PARAMS: i64 = -32602;
+/// How long a call waits that found too many others.
+const BUSY_RETRY_MS: u64 = 100;
+
+/// The catalogues of a home, opened. Blocks on the disk.
+pub(crate) struct Catalogues {
+    pub(crate) open: Vec<Catalogue>,
+    pub(crate) unusable: Vec<String>,
+}
+
+impl Catalogues {
+    /// The one that is asked for, or those of the configuration in their order.
+    ///
+    /// # Errors
+    /// If the one that is asked for cannot be used, or none is configured.
+    pub(crate) fn open(dir: &Path, asked: Option<&str>) -> Result<Self, ApiError> {
+        let publishers = Publishers::new(dir);
+        let open = |url: &str| {
+            let url: CatalogueUrl = url.parse()?;
+            Catalogue::open(&url, &publishers)
+        };
+        if let Some(url) = asked {
+            return Ok(Self {
+                open: vec![open(url).map_err(|error| catalogue(&error))?],
+                unusable: vec![],
+            });
+        }
+        let store = Home::open(dir).map_err(|error| home(&error))?;
+        let config = store.load_config().map_err(|error| file_config(&error))?;
+        if config.catalogues.is_empty() {
+            return Err(
+                ApiError::new(ErrorCode::NotFound, "no catalogue is configured").with_hint(
+                    "pilotctl config --set catalogues=file:///DIR, or give --catalogue file:///DIR",
+                ),
+            );
+        }
+        let mut all = Self {
+            open: vec![],
+            unusable: vec![],
+        };
+        for url in &config.catalogues {
+            match open(url) {
+                Ok(opened) => all.open.push(opened),
+                Err(error) => all.unusable.push(format!("{url}: {}", describe(&error))),
+            }
+        }
+        Ok(all)
+    }
+
+    /// The newest version of every app, from the first catalogue that has it.
+    pub(crate) fn newest(&self) -> Vec<&Entry> {
+        let mut found: Vec<&Entry> = vec![];
+        for catalogue in &self.open {
+            let mut here: Vec<&Entry> = vec![];
+            for entry in catalogue.entries().iter().filter(|entry| !entry.yanked) {
+                if found.iter().any(|known| known.id == entry.id) {
+                    continue;
+                }
+                match here.iter_mut().find(|known| known.id == entry.id) {
+                    Some(known) if is_newer(&entry.version, &known.version) => *known = entry,
+                    Some(_) => {}
+                    None => here.push(entry),
+                }
+            }
+            found.extend(here);
+        }
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        found
+    }
+
+    /// The bundle of an app, by its id or short name: checked, and the one that the catalogue means.
+    pub(crate) fn bundle(&self, name: &str, version: Option<&str>) -> Result<Bundle, ApiError> {
+        let version = version.map(|text| {
+            let invalid = |error| ApiError::invalid(format!("invalid version {text:?}: {error}"));
+            Version::parse(text).map_err(invalid)
+        });
+        let version = version.transpose()?;
+        for catalogue in &self.open {
+            let entries = catalogue.entries().iter();
+            let called = entries.filter(|entry| entry.id.is_called(name) && !entry.yanked);
+            let called: Vec<&Entry> = called.collect();
+            let Some(id) = only_id(name, &called)? else {
+                continue;
+            };
+            let of_it = called.into_iter().filter(|entry| {
+                entry.id == id
+                    && version
+                        .as_ref()
+                        .is_none_or(|version| *version == entry.version)
+            });
+            let newest = of_it.reduce(|a, b| {
+                if is_newer(&b.version, &a.version) {
+                    b
+                } else {
+                    a
+                }
+            });
+            if let Some(entry) = newest {
+                return open_bundle(catalogue, entry);
+            }
+        }
+        Err(self.not_found(name, version.as_ref()))
+    }
+
+    fn not_found(&self, name: &str, version: Option<&Version>) -> ApiError {
+        let version = version
+            .map(|version| format!(" {version}"))
+            .unwrap_or_default();
+        let name: String = name.chars().take(128).collect();
+        let mut words = format!("no catalogue has an app {name}{version}");
+        if !self.unusable.is_empty() {
+            words.push_str(&format!("; not readable: {}", self.unusable.join(", ")));
+        }
+        ApiError::new(ErrorCode::NotFound, words).with_hint("pilotctl appstore catalogue")
+    }
+}
+
+/// A release is newer than any version before a release.
+fn is_newer(this: &Version, that: &Version) -> bool {
+    (this.pre.is_empty(), this) > (that.pre.is_empty(), that)
+}
+
+fn only_id(name: &str, called: &[&Entry]) -> Result<Option<AppId>, ApiError> {
+    let mut ids: Vec<&AppId> = called.iter().map(|entry| &entry.id).collect();
+    ids.sort();
+    ids.dedup();
+    if let Some(whole) = ids.iter().find(|id| id.as_str() == name) {
+        return Ok(Some((*whole).clone()));
+    }
+    match ids.as_slice() {
+        [] => Ok(None),
+        [id] => Ok(Some((*id).clone())),
+        several => {
+            let several: Vec<&str> = several.iter().map(|id| id.as_str()).collect();
+            Err(ApiError::invalid(format!(
+                "{name} may mean {}",
+                several.join(" or ")
+            )))
+        }
+    }
+}
+
+fn open_bundle(from: &Catalogue, entry: &Entry) -> Result<Bundle, ApiError> {
+    let bundle = Bundle::open(&from.bundle_dir(entry));
+    let bundle = bundle.map_err(|error| ApiError::invalid(describe(&error)))?;
+    if bundle.signed().hash() == entry.manifest_sha256 {
+        Ok(bundle)
+    } else {
+        let words = format!(
+            "{} {} is not the one that the catalogue has",
+            entry.id, entry.version
+        );
+        Err(ApiError::invalid(words))
+    }
+}
+
+fn catalogue(error: &CatalogueError) -> ApiError {
+    let words = describe(error);
+    match error {
+        CatalogueError::Missing(_) => ApiError::new(ErrorCode::NotFound, words),
+        CatalogueError::Io { source, .. } => ApiError::new(io_code(source), words),
+        CatalogueError::Signer(source) => publisher(source, words),
+        _ => ApiError::invalid(words),
+    }
+}
+
+fn publisher(error: &PublishersError, words: String) -> ApiError {
+    match error {
+        PublishersError::NotTrusted(key) => ApiError::new(ErrorCode::NotTrusted, words)
+            .with_hint(format!("pilotctl appstore key trust {key}")),
+        PublishersError::Io { source, .. } => ApiError::new(io_code(source), words),
+        _ => ApiError::new(ErrorCode::PermissionDenied, words),
+    }
+}
+
+/// What goes wrong with what is installed.
+pub(crate) fn store(error: &StoreError) -> ApiError {
+    let words = describe(error);
+    let with = |code| ApiError::new(code, words.clone());
+    match error {
+        StoreError::NotInstalled(name) => {
+            with(ErrorCode::NotFound).with_hint(format!("pilotctl appstore install {name}"))
+        }
+        StoreError::NoPrevious(_) => with(ErrorCode::NotFound),
+        StoreError::Exists(..) => with(ErrorCode::AlreadyExists),
+        StoreError::Downgrade { .. } | StoreError::OtherPublisher { .. } => {
+            with(ErrorCode::PermissionDenied)
+        }
+        StoreError::Io { source, .. } | StoreError::Stage(StageError::Io { source, .. }) => {
+            with(io_code(source))
+        }
+        StoreError::Publisher(source) => publisher(source, words),
+        StoreError::Consent(source) => consent(source, words),
+        _ => ApiError::invalid(words),
+    }
+}
+
+fn consent(error: &ConsentError, words: String) -> ApiError {
+    match error {
+        ConsentError::Missing(asked) => {
+            let options: Vec<String> = asked
+                .iter()
+                .map(|asked| format!("--grant {}", quoted(&asked.grant)))
+                .collect();
+            ApiError::new(ErrorCode::PermissionDenied, words)
+                .with_hint(format!("add {}, or --yes for all", options.join(" ")))
+        }
+        ConsentError::Unenforced(_) => ApiError::new(ErrorCode::PermissionDenied, words)
+            .with_hint("--allow-unenforced, if it may run all the same"),
+        ConsentError::NotAsked(_) => ApiError::invalid(words),
+        _ => ApiError::new(ErrorCode::PermissionDenied, words),
+    }
+}
+
+/// For a shell.
+fn quoted(grant: &Grant) -> String {
+    let text = grant.to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:._-[]".contains(c);
+    if text.chars().all(is_plain) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Why a call has no result.
+pub(crate) fn call(name: &str, error: &CallError) -> ApiError {
+    let words = describe(error);
+    let code = match error {
+        CallError::Store(error) => return store(error),
+        CallError::NoMethod { .. } => ErrorCode::NotFound,
+        CallError::TooLarge | CallError::Params(_) => ErrorCode::InvalidArgument,
+        CallError::App(error) if error.code == INVALID_PARAMS => ErrorCode::InvalidArgument,
+        CallError::Timeout(_) => ErrorCode::Timeout,
+        CallError::Suspended(..) => {
+            return ApiError::new(ErrorCode::PermissionDenied, words)
+                .with_hint(format!("pilotctl appstore restart {name}"));
+        }
+        CallError::Recovering(wait) => {
+            let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            return ApiError::new(ErrorCode::RateLimited, words).with_retry_after_ms(millis);
+        }
+        CallError::Busy => {
+            return ApiError::new(ErrorCode::RateLimited, words).with_retry_after_ms(BUSY_RETRY_MS);
+        }
+        _ => ErrorCode::Internal,
+    };
+    ApiError::new(code, words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_newer_than_what_came_before_it() {
+        let newer = |a: &str, b: &str| is_newer(&a.parse().unwrap(), &b.parse().unwrap());
+        assert!(newer("1.10.0", "1.9.0") && newer("1.0.0", "2.0.0-rc.1"));
+        assert!(!newer("1.0.0", "1.0.0"));
+    }
+
+    #[test]
+    fn a_grant_in_a_hint_can_be_pasted_into_a_shell() {
+        let quoted = |text: &str| super::quoted(&text.parse().unwrap());
+        assert_eq!(quoted("read:/srv/a-b"), "read:/srv/a-b");
+        assert_eq!(quoted("read:/it's here"), r"'read:/it'\''s here'");
+    }
+}

@@ -1,0 +1,357 @@
+//! Commands about apps.
+
+use std::time::Duration;
+
+use pilot_api::ApiError;
+use pilot_api::types::{
+    AppAudit, AppAuditRequest, AppCalled, AppCaps, AppInstalled, AppMethod, AppStatus, AppSummary,
+    AppUninstalled, AppViewed, Apps, AskedGrant, AuditedEvent, CallAppRequest, CatalogueApp,
+    CatalogueListed, GrantHeld, InstallAppRequest, RuleHeld, UninstallAppRequest, ViewAppRequest,
+};
+use pilot_appstore::{
+    AppId, AuditEntry, CallRequest, Consent, Grant, Manifest, Publishers, Record, Standing, Store,
+};
+use pilot_types::UnixTime;
+use serde_json::json;
+
+use super::Daemon;
+use super::commands::blocking;
+use crate::apps::{self, Catalogues};
+use crate::error::describe;
+
+/// Entries of the audit log that are shown without a limit, and with any.
+const AUDIT: u64 = 100;
+const MAX_AUDIT: u64 = 10_000;
+/// Who asks over the local API.
+const OWNER: &str = "owner";
+
+impl Daemon {
+    pub(super) async fn list_catalogue(
+        &self,
+        asked: Option<String>,
+    ) -> Result<CatalogueListed, ApiError> {
+        let store = self.apps.store().clone();
+        blocking(move || {
+            let catalogues = Catalogues::open(store.home(), asked.as_deref())?;
+            let publishers = store.publishers();
+            let apps = catalogues.newest().into_iter().map(|entry| CatalogueApp {
+                id: entry.id.to_string(),
+                version: entry.version.to_string(),
+                publisher: entry.publisher.to_string(),
+                description: entry.description.clone(),
+                installed: installed_version(&store, &entry.id),
+                trusted: publishers.check(&entry.publisher).is_ok(),
+            });
+            Ok(CatalogueListed {
+                apps: apps.collect(),
+                unusable: catalogues.unusable.clone(),
+            })
+        })
+        .await
+    }
+
+    pub(super) async fn view_one_app(&self, asked: ViewAppRequest) -> Result<AppViewed, ApiError> {
+        let store = self.apps.store().clone();
+        blocking(move || {
+            let catalogues = Catalogues::open(store.home(), asked.catalogue.as_deref())?;
+            let bundle = catalogues.bundle(&asked.app, asked.version.as_deref())?;
+            Ok(viewed(bundle.manifest(), &store))
+        })
+        .await
+    }
+
+    pub(super) async fn install_one_app(
+        &self,
+        asked: InstallAppRequest,
+    ) -> Result<AppInstalled, ApiError> {
+        let consent = consent(&asked)?;
+        let home = self.apps.store().home().to_owned();
+        let found = blocking(move || {
+            let catalogues = Catalogues::open(&home, asked.catalogue.as_deref())?;
+            catalogues.bundle(&asked.app, asked.version.as_deref())
+        });
+        let bundle = found.await?;
+        let id = bundle.manifest().id.clone();
+        let done = self
+            .apps
+            .change(Some(id.clone()), move |store| {
+                store.install(&bundle, &consent)
+            })
+            .await;
+        self.audit_change(&id, "install", &done);
+        done.map_err(|error| apps::store(&error))?;
+        self.installed(id).await
+    }
+
+    pub(super) async fn roll_back(&self, name: String) -> Result<AppInstalled, ApiError> {
+        let id = self.find_app(name).await?;
+        let back = id.clone();
+        let done = self
+            .apps
+            .change(Some(id.clone()), move |store| store.roll_back(&back))
+            .await;
+        self.audit_change(&id, "rollback", &done);
+        done.map_err(|error| apps::store(&error))?;
+        self.installed(id).await
+    }
+
+    pub(super) async fn uninstall(
+        &self,
+        asked: UninstallAppRequest,
+    ) -> Result<AppUninstalled, ApiError> {
+        let id = self.find_app(asked.app).await?;
+        let (gone, keep) = (id.clone(), asked.keep_data);
+        let done = self
+            .apps
+            .change(Some(id.clone()), move |store| store.uninstall(&gone, keep))
+            .await;
+        self.audit_change(&id, "uninstall", &done);
+        done.map_err(|error| apps::store(&error))?;
+        Ok(AppUninstalled {
+            id: id.to_string(),
+            data_kept: keep,
+        })
+    }
+
+    pub(super) async fn list_apps(&self) -> Result<Apps, ApiError> {
+        let store = self.apps.store().clone();
+        let ids = blocking(move || store.list().map_err(|error| apps::store(&error))).await?;
+        let mut apps = vec![];
+        for id in ids {
+            apps.push(self.status_of(id).await?.app);
+        }
+        Ok(Apps { apps })
+    }
+
+    pub(super) async fn status_by_name(&self, name: String) -> Result<AppStatus, ApiError> {
+        let id = self.find_app(name).await?;
+        self.status_of(id).await
+    }
+
+    pub(super) async fn restart(&self, name: String) -> Result<AppStatus, ApiError> {
+        let id = self.find_app(name).await?;
+        self.apps.stop(&id).await;
+        self.apps
+            .audit()
+            .add(&AuditEntry::of(&id, "restart", OWNER));
+        self.status_of(id).await
+    }
+
+    pub(super) async fn caps(&self, name: String) -> Result<AppCaps, ApiError> {
+        let id = self.find_app(name).await?;
+        let (store, opened) = (self.apps.store().clone(), id.clone());
+        let app = blocking(move || store.open(&opened).map_err(|error| apps::store(&error)));
+        let app = app.await?;
+        let kernel = self.apps.store().kernel();
+        let grants = app.bundle.manifest().grants.iter().map(|ask| GrantHeld {
+            grant: ask.grant.to_string(),
+            words: ask.grant.words(),
+            reason: ask.reason.clone(),
+            granted: app.agreed.grants.contains(&ask.grant),
+            enforced_by: kernel.enforced_by(&ask.grant),
+        });
+        let always = kernel
+            .always()
+            .into_iter()
+            .map(|(rule, enforced_by)| RuleHeld {
+                rule: rule.to_owned(),
+                enforced_by,
+            });
+        Ok(AppCaps {
+            id: id.to_string(),
+            grants: grants.collect(),
+            always: always.collect(),
+        })
+    }
+
+    pub(super) async fn call(&self, asked: CallAppRequest) -> Result<AppCalled, ApiError> {
+        let name = asked.app.clone();
+        let deadline = asked.timeout_ms.filter(|millis| *millis > 0);
+        let request = CallRequest {
+            app: asked.app,
+            method: asked.method,
+            params: asked.params,
+            caller: OWNER.to_owned(),
+            deadline: deadline.map(Duration::from_millis),
+        };
+        let result = self.apps.call(request).await;
+        let result = result.map_err(|error| apps::call(&name, &error))?;
+        Ok(AppCalled { result })
+    }
+
+    pub(super) async fn audit(&self, asked: AppAuditRequest) -> Result<AppAudit, ApiError> {
+        let id = match asked.app {
+            // What was removed has entries still.
+            Some(name) => match name.parse() {
+                Ok(id) if name.contains('.') => Some(id),
+                Ok(_) | Err(_) => Some(self.find_app(name).await?),
+            },
+            None => None,
+        };
+        let most = asked.limit.unwrap_or(AUDIT).min(MAX_AUDIT);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let home = self.apps.store().home().to_owned();
+        let read = blocking(move || {
+            let audit = pilot_appstore::Audit::new(&home);
+            let entries = audit.last(id.as_ref(), most);
+            entries.map_err(|error| ApiError::internal(format!("the audit log: {error}")))
+        });
+        let entries = read.await?.into_iter().map(audited).collect();
+        Ok(AppAudit { entries })
+    }
+
+    async fn find_app(&self, name: String) -> Result<AppId, ApiError> {
+        let store = self.apps.store().clone();
+        blocking(move || store.find(&name).map_err(|error| apps::store(&error))).await
+    }
+
+    async fn installed(&self, id: AppId) -> Result<AppInstalled, ApiError> {
+        let (store, of) = (self.apps.store().clone(), id.clone());
+        let record = blocking(move || store.record(&of).map_err(|error| apps::store(&error)));
+        let Record {
+            current,
+            previous,
+            publisher,
+            agreed,
+        } = record.await?;
+        let granted = agreed
+            .get(&current)
+            .into_iter()
+            .flat_map(|agreed| &agreed.grants);
+        Ok(AppInstalled {
+            id: id.to_string(),
+            grants: granted.map(Grant::to_string).collect(),
+            version: current.to_string(),
+            previous: previous.map(|version| version.to_string()),
+            publisher,
+        })
+    }
+
+    async fn status_of(&self, id: AppId) -> Result<AppStatus, ApiError> {
+        let standing = self.apps.standing(&id).await;
+        let store = self.apps.store().clone();
+        blocking(move || status(&store, &id, &standing)).await
+    }
+
+    fn audit_change<T>(
+        &self,
+        id: &AppId,
+        event: &str,
+        done: &Result<T, pilot_appstore::StoreError>,
+    ) {
+        let mut entry = AuditEntry::of(id, event, OWNER);
+        if let Err(error) = done {
+            "refused".clone_into(&mut entry.outcome);
+            entry.reason = Some(describe(error));
+        }
+        self.apps.audit().add(&entry);
+    }
+}
+
+fn consent(asked: &InstallAppRequest) -> Result<Consent, ApiError> {
+    let grant = |text: &String| {
+        let parsed = text.parse::<Grant>();
+        parsed.map_err(|error| ApiError::invalid(format!("field grants: {error}")))
+    };
+    Ok(Consent {
+        yes: asked.yes,
+        grants: asked.grants.iter().map(grant).collect::<Result<_, _>>()?,
+        allow_unenforced: asked.allow_unenforced,
+    })
+}
+
+fn installed_version(store: &Store, id: &AppId) -> Option<String> {
+    store
+        .record(id)
+        .ok()
+        .map(|record| record.current.to_string())
+}
+
+fn methods(manifest: &Manifest) -> Vec<String> {
+    let names = manifest.methods.keys().map(ToString::to_string);
+    let help = std::iter::once(pilot_appstore::HELP.to_owned());
+    let short = manifest.id.short();
+    names
+        .chain(help)
+        .map(|name| format!("{short}.{name}"))
+        .collect()
+}
+
+fn viewed(manifest: &Manifest, store: &Store) -> AppViewed {
+    let publishers = Publishers::new(store.home());
+    let short = manifest.id.short();
+    let method =
+        |(name, method): (&pilot_appstore::MethodName, &pilot_appstore::Method)| AppMethod {
+            name: format!("{short}.{name}"),
+            summary: method.summary.clone(),
+            params: method.params.json().clone(),
+            result: method.result.json().clone(),
+        };
+    let grants = manifest.grants.iter().map(|ask| {
+        let unenforced = store.kernel().unenforced([&ask.grant]);
+        AskedGrant {
+            grant: ask.grant.to_string(),
+            words: ask.grant.words(),
+            reason: ask.reason.clone(),
+            unenforced: (!unenforced.is_empty()).then(|| unenforced.join("; ")),
+        }
+    });
+    AppViewed {
+        id: manifest.id.to_string(),
+        version: manifest.version.to_string(),
+        publisher: manifest.publisher.to_string(),
+        fingerprint: manifest.publisher.fingerprint(),
+        trusted: publishers.check(&manifest.publisher).is_ok(),
+        description: manifest.description.clone(),
+        licence: manifest.licence.clone(),
+        methods: manifest.methods.iter().map(method).collect(),
+        grants: grants.collect(),
+        limits: json!(manifest.limits),
+        installed: installed_version(store, &manifest.id),
+    }
+}
+
+/// An app that may not run is shown all the same, with the reason. Blocks on the disk.
+fn status(store: &Store, id: &AppId, standing: &Standing) -> Result<AppStatus, ApiError> {
+    let record = store.record(id).map_err(|error| apps::store(&error))?;
+    let opened = store.open(id);
+    let state = match &opened {
+        Ok(_) => standing.state,
+        Err(_) => "refused",
+    };
+    let app = AppSummary {
+        id: id.to_string(),
+        version: record.current.to_string(),
+        state: state.to_owned(),
+        methods: opened
+            .as_ref()
+            .map(|app| methods(app.bundle.manifest()))
+            .unwrap_or_default(),
+        reason: opened.err().map(|error| describe(&error)),
+    };
+    Ok(AppStatus {
+        app,
+        previous: record.previous.map(|version| version.to_string()),
+        pid: standing.pid,
+        uptime_secs: standing.uptime.map(|uptime| uptime.as_secs()),
+        calls: standing.calls,
+        starts: standing.starts,
+        failures: standing.failures,
+        last_end: standing.last_ending.as_ref().map(ToString::to_string),
+    })
+}
+
+fn audited(entry: AuditEntry) -> AuditedEvent {
+    AuditedEvent {
+        at: UnixTime::from_millis(entry.at_unix_ms),
+        app: entry.app.to_string(),
+        version: entry.version.map(|version| version.to_string()),
+        event: entry.event,
+        caller: entry.caller,
+        method: entry.method,
+        params_sha256: entry.params_sha256.map(|hash| hash.to_string()),
+        outcome: entry.outcome,
+        reason: entry.reason,
+        duration_ms: entry.duration_ms,
+    }
+}
