@@ -45,3 +45,28 @@ nat-lab megabytes="200" seconds="60":
 crashes count="50" seed="1":
     cargo build --release
     PILOTCTL="$PWD/target/release/pilotctl" PILOT_CRASHES={{count}} PILOT_SEED={{seed}} cargo test --release -p pilotctl --test system -- --ignored --nocapture crashes
+
+# The repository's apps, built statically, signed with this home's key (made if there is none) and published to a catalogue.
+apps catalogue="":
+    #!/usr/bin/env sh
+    set -eu
+    home="${PILOT_HOME:-$HOME/.pilot}"
+    catalogue={{quote(catalogue)}}
+    catalogue="${catalogue:-file://$home/catalogue}"
+    target=$(rustc -vV | sed -n 's/^host: //p')
+    cargo build --release -p pilotctl
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$target" -p app-aegis
+    pilotctl="${CARGO_TARGET_DIR:-target}/release/pilotctl"
+    "$pilotctl" appstore key show --json | grep -q '"data":{"key":"' || "$pilotctl" appstore key new
+    bundle=$(mktemp -d)
+    trap 'rm -rf "$bundle"' EXIT
+    for app in aegis; do
+        rm -rf "$bundle/$app"
+        cp -r "bins/app-$app/bundle" "$bundle/$app"
+        cp "${CARGO_TARGET_DIR:-target}/$target/release/app-$app" "$bundle/$app/"
+        "$pilotctl" appstore sign "$bundle/$app"
+        "$pilotctl" appstore publish "$bundle/$app" --catalogue "$catalogue"
+    done
+    if "$pilotctl" config --json | grep -q '"catalogues":\[\]'; then
+        "$pilotctl" config --set "catalogues=$catalogue" >/dev/null
+    fi
