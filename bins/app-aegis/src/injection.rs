@@ -1,6 +1,6 @@
 //! Orders to the model that reads a text.
 
-use crate::fold::{Word, Words};
+use crate::fold::{Word, Words, is_invisible};
 use crate::report::{Finding, Kind, Rule, Severity};
 
 /// Words between the parts of a phrase.
@@ -29,6 +29,13 @@ const MARKUP: Rule = Rule {
     kind: Kind::Injection,
     severity: Severity::High,
     looks_for: "marks by which chats are divided into roles: <|im_start|>, [INST], <<SYS>>, </system>",
+};
+
+const INVISIBLE: Rule = Rule {
+    rule: "invisible",
+    kind: Kind::Injection,
+    severity: Severity::Low,
+    looks_for: "characters that show nothing between two letters or digits",
 };
 
 /// Phrases: each part is one of some words, and other words may stand between two parts.
@@ -106,7 +113,7 @@ const MARKS: &[&str] = &[
 ];
 
 pub(crate) fn rules() -> Vec<Rule> {
-    vec![OVERRIDE, NEW_ROLE, REVEAL, MARKUP]
+    vec![OVERRIDE, NEW_ROLE, REVEAL, MARKUP, INVISIBLE]
 }
 
 pub(crate) fn find(text: &str) -> Vec<Finding> {
@@ -126,6 +133,7 @@ pub(crate) fn find(text: &str) -> Vec<Finding> {
         }
     }
     findings.extend(marks(text));
+    findings.extend(invisible(text));
     findings
 }
 
@@ -153,4 +161,25 @@ fn marks(text: &str) -> impl Iterator<Item = Finding> {
         found.extend(places.map(|(at, _)| Finding::new(&MARKUP, text, at, at + mark.len())));
     }
     found.into_iter()
+}
+
+/// Runs of them, each with a letter or digit on both sides.
+fn invisible(text: &str) -> Vec<Finding> {
+    let mut findings = vec![];
+    let mut before = ' ';
+    let mut run: Option<usize> = None;
+    for (at, c) in text.char_indices() {
+        if is_invisible(c) {
+            run.get_or_insert(at);
+            continue;
+        }
+        if let Some(start) = run.take()
+            && before.is_alphanumeric()
+            && c.is_alphanumeric()
+        {
+            findings.push(Finding::new(&INVISIBLE, text, start, at));
+        }
+        before = c;
+    }
+    findings
 }

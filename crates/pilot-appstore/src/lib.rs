@@ -65,3 +65,8 @@ pub use stage::StageError;
 pub use store::{Installed, Record, Store, StoreError};
 pub use template::{NewApp, NewAppError, new_app};
 pub use worker::Standing;
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

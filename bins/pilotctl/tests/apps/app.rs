@@ -12,6 +12,7 @@ unsafe extern "C" {
     fn socket(family: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn connect(socket: c_int, address: *const c_void, length: u32) -> c_int;
     fn bind(socket: c_int, address: *const c_void, length: u32) -> c_int;
+    fn sendto(socket: c_int, data: *const c_void, length: usize, flags: c_int, address: *const c_void, size: u32) -> isize;
     fn kill(pid: c_int, signal: c_int) -> c_int;
     fn ptrace(request: c_int, pid: c_int, address: *const c_void, data: *const c_void) -> c_long;
     fn execve(path: *const c_char, args: *const *const c_char, env: *const *const c_char) -> c_int;
@@ -90,6 +91,13 @@ fn attempt(word: &str, id: u64) -> io::Result<String> {
             let socket = checked(unsafe { socket(2, 1, 0) })?;
             let address = loopback(number() as u16);
             checked(unsafe { connect(socket, address.as_ptr().cast(), 16) })?;
+        }
+        "protocol" => drop(checked(unsafe { socket(2, 1, number() as c_int) })?),
+        "datagram" => drop(checked(unsafe { socket(2, 2, 0) })?),
+        "fast_open" => {
+            let socket = checked(unsafe { socket(2, 1, 0) })?;
+            let (address, fast_open) = (loopback(number() as u16), 0x2000_0000);
+            checked(unsafe { sendto(socket, c"x".as_ptr().cast(), 1, fast_open, address.as_ptr().cast(), 16) } as c_int)?;
         }
         "listen" => {
             let socket = checked(unsafe { socket(2, 1, 0) })?;

@@ -334,3 +334,47 @@ fn the_template_builds_signs_and_answers() {
     ]);
     assert_eq!(greeting, "Hello, you!");
 }
+
+/// Whenever the daemon dies while it upgrades an app, the old version counts or the new one does, and it answers.
+#[test]
+fn a_daemon_that_is_killed_while_it_upgrades_leaves_one_of_both_versions() {
+    let agent = Agent::new();
+    agent.published("1.0.0", &[]);
+    agent.ok(&[
+        "config",
+        "--set",
+        &format!("catalogues={}", agent.catalogue()),
+    ]);
+    let mut daemon = agent.ok(&["daemon", "start"])["pid"].as_u64().unwrap();
+    agent.ok(&["appstore", "install", "escape"]);
+    let mut current = 0;
+    for round in 1..=6_u64 {
+        let next = current + 1;
+        let bundle = agent.dir.path().join(format!("bundle-1.{next}.0"));
+        if !bundle.exists() {
+            agent.published(&format!("1.{next}.0"), &[]);
+        }
+        std::thread::scope(|threads| {
+            let installing = threads.spawn(|| agent.run(&["appstore", "install", "escape"]));
+            std::thread::sleep(Duration::from_millis(round * 8));
+            Command::new("kill")
+                .args(["-9", &daemon.to_string()])
+                .status()
+                .unwrap();
+            installing.join().unwrap();
+        });
+        daemon = agent.ok(&["daemon", "start"])["pid"].as_u64().unwrap();
+        let listed = agent.ok(&["appstore", "list"]);
+        let version = listed["apps"][0]["version"].as_str().unwrap().to_owned();
+        let expected = [current, next].map(|minor| format!("1.{minor}.0"));
+        assert!(expected.contains(&version), "{version} of {expected:?}");
+        assert_eq!(agent.attempt("nothing"), json!({"came_of_it": "done"}));
+        let apps = agent.dir.path().join("agent/apps").join(ID);
+        let names = fs::read_dir(apps).unwrap().flatten();
+        let left: Vec<_> = names
+            .filter(|e| e.file_name().to_string_lossy().starts_with('.'))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+        current = u64::from(version == expected[1]) + current;
+    }
+}

@@ -164,6 +164,23 @@ async fn a_port_that_was_granted_is_reached_and_no_other() {
     )
     .await;
     is_ended(&setting, "listen", "forbidden_call").await;
+    // What Landlock does not see: MPTCP and SCTP, datagrams, a connection that is opened by sending.
+    for what in ["protocol 262", "protocol 132", "datagram"] {
+        is_refused(&setting, what, "os error 1").await;
+    }
+    works(&setting, "protocol 6").await;
+    is_refused(
+        &setting,
+        &format!("fast_open {}", port(&other)),
+        "os error 1",
+    )
+    .await;
+    let open = Setting {
+        without: vec![Protection::Calls],
+        ..setting
+    };
+    works(&open, "datagram").await;
+    works(&open, &format!("fast_open {}", port(&other))).await;
 }
 
 #[tokio::test]
@@ -312,5 +329,5 @@ fn everything_holds_for_another_user_too() {
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(text.contains("17 passed"), "{text}");
+    assert!(text.contains("18 passed"), "{text}");
 }

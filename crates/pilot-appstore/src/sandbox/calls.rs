@@ -165,10 +165,9 @@ const WRITING_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const WRITING_HERE: &[c_long] = &[];
 
-/// TCP and the questions to a name server. The kinds of sockets are held by [`socket_rules`].
+/// TCP. The kinds of sockets are held by [`socket_rules`], and what may be sent by [`sending_rules`].
 const CONNECTING: &[c_long] = &[
     libc::SYS_connect,
-    libc::SYS_sendto,
     libc::SYS_recvfrom,
     libc::SYS_shutdown,
     libc::SYS_setsockopt,
@@ -227,6 +226,7 @@ fn allowed(plan: &Plan, exec_fd: u64) -> Result<Rules, BackendError> {
     if !plan.ports().is_empty() {
         rules.extend(unconditional(&[CONNECTING]));
         rules.insert(libc::SYS_socket, socket_rules()?);
+        rules.insert(libc::SYS_sendto, sending_rules()?);
     }
     Ok(rules)
 }
@@ -272,17 +272,27 @@ fn fcntl_rules() -> Result<Vec<SeccompRule>, BackendError> {
         .collect()
 }
 
-/// Streams of the internet. Datagrams would be held to no port: who needs a name asks by its address.
+/// TCP over the internet, and no other protocol: Landlock holds TCP alone to its ports.
 fn socket_rules() -> Result<Vec<SeccompRule>, BackendError> {
     let kinds = 0xF;
-    let stream = || masked(1, kinds, u64::from(libc::SOCK_STREAM.unsigned_abs()));
-    [libc::AF_INET, libc::AF_INET6]
-        .into_iter()
-        .map(|family| {
-            let family = masked(0, u64::from(u32::MAX), u64::from(family.unsigned_abs()))?;
-            SeccompRule::new(vec![family, stream()?])
-        })
-        .collect()
+    let mut rules = vec![];
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for protocol in [0, libc::IPPROTO_TCP] {
+            let whole = u64::from(u32::MAX);
+            rules.push(SeccompRule::new(vec![
+                masked(0, whole, u64::from(family.unsigned_abs()))?,
+                masked(1, kinds, u64::from(libc::SOCK_STREAM.unsigned_abs()))?,
+                masked(2, whole, u64::from(protocol.unsigned_abs()))?,
+            ])?);
+        }
+    }
+    Ok(rules)
+}
+
+/// Not the kind of sending that opens a connection by itself (RFC 7413), which Landlock does not see.
+fn sending_rules() -> Result<Vec<SeccompRule>, BackendError> {
+    let fast_open = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
+    Ok(vec![SeccompRule::new(vec![masked(3, fast_open, 0)?])?])
 }
 
 fn is(argument: u8, value: u64) -> Result<SeccompRule, BackendError> {

@@ -147,9 +147,11 @@ fn limit(plan: &Plan) -> io::Result<()> {
     ];
     for (protection, resource, most) in rules {
         if plan.has(protection) {
+            // Of CPU time the lower bound ends it by a signal of its own, which says why.
+            let beyond = u64::from(resource == Resource::Cpu);
             let both = Rlimit {
                 current: Some(most),
-                maximum: Some(most),
+                maximum: Some(most + beyond),
             };
             rustix::process::setrlimit(resource, both)?;
         }
