@@ -48,6 +48,9 @@ pub enum CallError {
     /// It ended too often.
     #[error("the app is suspended after {0} failures in a row; the last: {1}")]
     Suspended(u32, Ending),
+    /// What is installed of it changes.
+    #[error("the app is being changed: call it again")]
+    Changing,
     /// Too many calls wait already.
     #[error("too many calls of this app wait already")]
     Busy,
@@ -71,6 +74,7 @@ impl CallError {
             Self::Ended(ending) => ending.name(),
             Self::Recovering(_) => "recovering",
             Self::Suspended(..) => "suspended",
+            Self::Changing => "changing",
             Self::Busy => "busy",
             Self::Start(_) => "not_started",
         }

@@ -84,17 +84,6 @@ impl Grant {
         }
     }
 
-    /// What this version cannot hold an app to; `None` if the grant is enforced whole.
-    #[must_use]
-    pub fn unenforced(&self) -> Option<String> {
-        match self {
-            Self::Net { host, port } => Some(format!(
-                "net:{host}:{port}: the kernel holds it to port {port}, but not to {host}: it could reach that port of any host"
-            )),
-            Self::Read(_) | Self::Write(_) | Self::Data | Self::Libs | Self::Env(_) => None,
-        }
-    }
-
     /// The files that it opens up, beside the app's own.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {

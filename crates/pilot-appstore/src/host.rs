@@ -49,7 +49,7 @@ pub struct Host {
     shared: Arc<Shared>,
     workers: Mutex<BTreeMap<AppId, Handle>>,
     /// Held while what is installed changes, and while a worker is made.
-    changing: AsyncMutex<()>,
+    changing: Arc<AsyncMutex<()>>,
 }
 
 /// The way to a worker.
@@ -92,7 +92,7 @@ impl Host {
             store,
             shared: Arc::new(shared),
             workers: Mutex::default(),
-            changing: AsyncMutex::default(),
+            changing: Arc::default(),
         })
     }
 
@@ -179,39 +179,50 @@ impl Host {
         answer.await.unwrap_or_else(|_| Standing::stopped())
     }
 
+    /// Calls of an app that wait for a free place in it.
+    #[must_use]
+    pub fn waiting(&self, id: &AppId) -> usize {
+        let workers = self.workers();
+        let handle = workers.get(id);
+        handle.map_or(0, |handle| handle.waiting.load(Ordering::Relaxed))
+    }
+
     /// Ends an app's process, if there is one, and forgets its failures; the next call starts it.
     pub async fn stop(&self, id: &AppId) {
         let handle = self.workers().get(id).cloned();
         if let Some(handle) = handle {
-            handle.stop().await;
+            handle.tell(Order::Stop).await;
         }
     }
 
-    /// Changes what is installed of an app, with its process ended before and its files opened anew afterwards.
+    /// Changes what is installed of an app, with its process ended before and its files opened anew afterwards. A change that has
+    /// begun is done, also if nobody waits for it any more.
     ///
     /// # Errors
     /// What the change says.
     pub async fn change<T: Send + 'static>(
         &self,
-        id: Option<AppId>,
+        id: &AppId,
         change: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _changing = self.changing.lock().await;
-        if let Some(id) = id {
-            let handle = self.workers().remove(&id);
-            if let Some(handle) = handle {
-                handle.stop().await;
-            }
+        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let handle = self.workers().remove(id);
+        if let Some(handle) = handle {
+            handle.tell(Order::Retire).await;
         }
         let store = self.store.clone();
-        blocking(move || change(&store)).await
+        let change = move || {
+            let _changing = changing;
+            change(&store)
+        };
+        blocking(change).await
     }
 
     /// Ends all processes.
     pub async fn end(&self) {
         let all = std::mem::take(&mut *self.workers());
         for handle in all.into_values() {
-            handle.stop().await;
+            handle.tell(Order::Retire).await;
         }
     }
 
@@ -260,18 +271,16 @@ impl Handle {
             answer,
             slot,
         };
-        let gone = || CallError::Start("it is being changed: call it again".to_owned());
-        self.orders
-            .send(Order::Call(call))
-            .await
-            .map_err(|_| gone())?;
-        answered.await.unwrap_or_else(|_| Err(gone()))
+        let sent = self.orders.send(Order::Call(call)).await;
+        sent.map_err(|_| CallError::Changing)?;
+        answered.await.unwrap_or(Err(CallError::Changing))
     }
 
-    async fn stop(&self) {
-        let (done, stopped) = oneshot::channel();
-        drop(self.orders.send(Order::Stop(done)).await);
-        drop(stopped.await);
+    /// Orders something, and waits until it is done. A worker that is gone has done it.
+    async fn tell(&self, order: fn(oneshot::Sender<()>) -> Order) {
+        let (done, finished) = oneshot::channel();
+        drop(self.orders.send(order(done)).await);
+        drop(finished.await);
     }
 }
 

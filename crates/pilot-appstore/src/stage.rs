@@ -81,7 +81,13 @@ pub(crate) fn sweep(dir: &Path) {
         if !name.starts_with(NEW) && !name.starts_with(OLD) {
             continue;
         }
-        if let Err(error) = fs::remove_dir_all(entry.path()) {
+        // Directories of this module, and files that `pilot_store::replace_file` was writing.
+        let removed = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            fs::remove_dir_all(entry.path())
+        } else {
+            fs::remove_file(entry.path())
+        };
+        if let Err(error) = removed {
             tracing::warn!(path = %entry.path().display(), %error, "what a crash left stays");
         }
     }

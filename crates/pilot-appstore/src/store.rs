@@ -8,6 +8,8 @@
 //!
 //! Whatever `installed.json` does not name does not count, and is swept away.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -16,19 +18,20 @@ use std::path::{Path, PathBuf};
 use pilot_trust::DocumentKey;
 use semver::Version;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use crate::bundle::{Bundle, BundleError};
+use crate::bundle::Bundle;
 use crate::catalogue::ids_called;
-use crate::consent::{Agreed, Consent, ConsentError, Place};
+use crate::consent::{Agreed, Consent, Place};
 use crate::id::AppId;
-use crate::publishers::{Publishers, PublishersError};
+use crate::publishers::Publishers;
 use crate::sandbox::Kernel;
-use crate::stage::{self, StageError};
+use crate::stage;
+
+pub use error::StoreError;
 
 const RECORD: &str = "installed.json";
 /// Apps of a home.
-const MAX_APPS: usize = 256;
+pub(crate) const MAX_APPS: usize = 256;
 
 /// What is installed of an app.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -53,81 +56,6 @@ pub struct Installed {
     pub agreed: Agreed,
     /// Its own directory, with the grant `data`.
     pub data: PathBuf,
-}
-
-/// Why something about installed apps did not work.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// No such app.
-    #[error("no app {0} is installed")]
-    NotInstalled(String),
-    /// The short name may mean several.
-    #[error("{name} may mean {}", ids.join(" or "))]
-    Ambiguous {
-        /// What was asked for.
-        name: String,
-        /// What it may mean.
-        ids: Vec<String>,
-    },
-    /// It is there already.
-    #[error("{0} {1} is installed already")]
-    Exists(AppId, Version),
-    /// An older version than the one that runs.
-    #[error(
-        "{id} {current} is installed: {offered} is older, and no app is replaced by an older one"
-    )]
-    Downgrade {
-        /// The app.
-        id: AppId,
-        /// What runs.
-        current: Version,
-        /// What was offered.
-        offered: Version,
-    },
-    /// Another publisher's app of the same id.
-    #[error("{id} is installed from publisher {installed}: another one's does not take its place")]
-    OtherPublisher {
-        /// The app.
-        id: AppId,
-        /// Whose is installed.
-        installed: String,
-    },
-    /// There is no version to go back to.
-    #[error("there is no earlier version of {0}")]
-    NoPrevious(AppId),
-    /// Too many.
-    #[error("{MAX_APPS} apps are installed already")]
-    Full,
-    /// A file cannot be used.
-    #[error("cannot use {}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A record is not what was written.
-    #[error("{} is damaged: {words}", path.display())]
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        words: String,
-    },
-    /// Its publisher is not trusted.
-    #[error(transparent)]
-    Publisher(#[from] PublishersError),
-    /// Its files are not what was signed.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// It did not get into its place.
-    #[error(transparent)]
-    Stage(#[from] StageError),
-    /// It was not agreed to.
-    #[error(transparent)]
-    Consent(#[from] ConsentError),
 }
 
 /// The apps of a home. Calls block on the disk; those that change something are not to be made at the same time.

@@ -29,6 +29,8 @@ pub(crate) enum Order {
     Call(Call),
     /// Ends the process; the next call starts another, also of an app that was suspended.
     Stop(oneshot::Sender<()>),
+    /// The same for good: what is installed changes, and calls that come all the same are refused.
+    Retire(oneshot::Sender<()>),
     /// Says how it stands.
     Look(oneshot::Sender<Standing>),
 }
@@ -94,6 +96,7 @@ pub(crate) struct Worker {
     calls: u64,
     starts: u64,
     last_ending: Option<Ending>,
+    is_retired: bool,
 }
 
 /// A process and what it is asked.
@@ -123,6 +126,7 @@ impl Worker {
             calls: 0,
             starts: 0,
             last_ending: None,
+            is_retired: false,
         }
     }
 
@@ -153,6 +157,11 @@ impl Worker {
                 // Who asked may have left.
                 let _ = done.send(());
             }
+            Order::Retire(done) => {
+                self.is_retired = true;
+                self.end(Ending::Told).await;
+                let _ = done.send(());
+            }
             Order::Look(reply) => drop(reply.send(self.standing())),
         }
     }
@@ -181,6 +190,9 @@ impl Worker {
     }
 
     async fn start(&mut self) -> Result<(), CallError> {
+        if self.is_retired {
+            return Err(CallError::Changing);
+        }
         match self.failures.permit(Instant::now()) {
             Permit::Now => {}
             Permit::After(wait) => return Err(CallError::Recovering(wait)),

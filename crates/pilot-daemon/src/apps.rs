@@ -176,7 +176,11 @@ fn catalogue(error: &CatalogueError) -> ApiError {
         CatalogueError::Missing(_) => ApiError::new(ErrorCode::NotFound, words),
         CatalogueError::Io { source, .. } => ApiError::new(io_code(source), words),
         CatalogueError::Signer(source) => publisher(source, words),
-        _ => ApiError::invalid(words),
+        CatalogueError::Url(_)
+        | CatalogueError::Format { .. }
+        | CatalogueError::Signature { .. }
+        | CatalogueError::Bundle(_)
+        | _ => ApiError::invalid(words),
     }
 }
 
@@ -185,7 +189,9 @@ fn publisher(error: &PublishersError, words: String) -> ApiError {
         PublishersError::NotTrusted(key) => ApiError::new(ErrorCode::NotTrusted, words)
             .with_hint(format!("pilotctl appstore key trust {key}")),
         PublishersError::Io { source, .. } => ApiError::new(io_code(source), words),
-        _ => ApiError::new(ErrorCode::PermissionDenied, words),
+        PublishersError::Revoked(_) | PublishersError::Damaged { .. } | _ => {
+            ApiError::new(ErrorCode::PermissionDenied, words)
+        }
     }
 }
 
@@ -207,7 +213,12 @@ pub(crate) fn store(error: &StoreError) -> ApiError {
         }
         StoreError::Publisher(source) => publisher(source, words),
         StoreError::Consent(source) => consent(source, words),
-        _ => ApiError::invalid(words),
+        StoreError::Ambiguous { .. }
+        | StoreError::Full
+        | StoreError::Damaged { .. }
+        | StoreError::Bundle(_)
+        | StoreError::Stage(_)
+        | _ => ApiError::invalid(words),
     }
 }
 
@@ -224,7 +235,7 @@ fn consent(error: &ConsentError, words: String) -> ApiError {
         ConsentError::Unenforced(_) => ApiError::new(ErrorCode::PermissionDenied, words)
             .with_hint("--allow-unenforced, if it may run all the same"),
         ConsentError::NotAsked(_) => ApiError::invalid(words),
-        _ => ApiError::new(ErrorCode::PermissionDenied, words),
+        ConsentError::OwnHome(_) | _ => ApiError::new(ErrorCode::PermissionDenied, words),
     }
 }
 
@@ -255,10 +266,14 @@ pub(crate) fn call(name: &str, error: &CallError) -> ApiError {
             let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             return ApiError::new(ErrorCode::RateLimited, words).with_retry_after_ms(millis);
         }
-        CallError::Busy => {
+        CallError::Busy | CallError::Changing => {
             return ApiError::new(ErrorCode::RateLimited, words).with_retry_after_ms(BUSY_RETRY_MS);
         }
-        _ => ErrorCode::Internal,
+        CallError::Result(_)
+        | CallError::App(_)
+        | CallError::Ended(_)
+        | CallError::Start(_)
+        | _ => ErrorCode::Internal,
     };
     ApiError::new(code, words)
 }
@@ -276,8 +291,8 @@ mod tests {
 
     #[test]
     fn a_grant_in_a_hint_can_be_pasted_into_a_shell() {
-        let quoted = |text: &str| super::quoted(&text.parse().unwrap());
-        assert_eq!(quoted("read:/srv/a-b"), "read:/srv/a-b");
-        assert_eq!(quoted("read:/it's here"), r"'read:/it'\''s here'");
+        let in_hint = |text: &str| quoted(&text.parse().unwrap());
+        assert_eq!(in_hint("read:/srv/a-b"), "read:/srv/a-b");
+        assert_eq!(in_hint("read:/it's here"), r"'read:/it'\''s here'");
     }
 }

@@ -181,8 +181,10 @@ async fn serve(
     let services = Services::start(node.clone(), inbox, Files::new(files)).await;
     let services = services.map_err(|error| ApiError::internal(error.to_string()))?;
     let command = config.app_command.clone().unwrap_or_default();
-    let apps = Host::start(&config.home, command)
-        .map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
+    let dir = config.home.clone();
+    let apps = spawn_blocking(move || Host::start(&dir, command)).await;
+    let apps = apps.map_err(|error| ApiError::internal(error.to_string()))?;
+    let apps = apps.map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
     let server = Server::bind(&config.socket).map_err(|error| error::bind(&error))?;
     let daemon = Arc::new(Daemon::new(node, services, apps, links, &server));
     Ok((Arc::clone(&daemon), Running::start(server, daemon)))

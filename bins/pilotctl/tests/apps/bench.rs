@@ -8,44 +8,44 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use pilot_appstore::{
-    AppId, AuditEntry, CallError, CallRequest, Consent, Host, Protection, Publishers, sign,
+    AppId, AuditEntry, CallError, CallRequest, Consent, Host, Protection, Publishers, Sha256, sign,
 };
 use pilot_trust::DocumentSecret;
 use pilot_types::Seed;
 use serde_json::json;
 use tempfile::TempDir;
 
-/// The app, statically linked, built once for all tests of a process.
+/// The app, statically linked, built once for every text of it.
 pub(crate) fn program() -> &'static [u8] {
     static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         if let Ok(built) = std::env::var("PILOT_ESCAPE_APP") {
             return fs::read(built).unwrap();
         }
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("app");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apps/app.rs");
-        let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-        let built = Command::new(compiler)
-            .args([
-                "--edition",
-                "2024",
-                "-C",
-                "opt-level=1",
-                "-C",
-                "target-feature=+crt-static",
-                "-o",
-            ])
-            .args([&out, Path::new(source)])
-            .output()
-            .unwrap();
-        assert!(
-            built.status.success(),
-            "{}",
-            String::from_utf8_lossy(&built.stderr)
-        );
-        fs::read(out).unwrap()
+        let hash = Sha256::of(&fs::read(source).unwrap());
+        let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("escape-{hash}"));
+        if !built.exists() {
+            build(source, &built);
+        }
+        fs::read(built).unwrap()
     })
+}
+
+/// Other tests may build it at the same time: it gets its name when it is whole.
+fn build(source: &str, to: &Path) {
+    let dir = tempfile::tempdir_in(to.parent().unwrap()).unwrap();
+    let out = dir.path().join("app");
+    let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+    let flags = "--edition 2024 -C opt-level=1 -C target-feature=+crt-static -o";
+    let built = Command::new(compiler)
+        .args(flags.split(' '))
+        .args([&out, Path::new(source)])
+        .output()
+        .unwrap();
+    let words = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{words}");
+    fs::rename(out, to).unwrap();
 }
 
 /// The program that becomes an app.

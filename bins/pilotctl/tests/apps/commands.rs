@@ -374,7 +374,9 @@ fn a_daemon_that_is_killed_while_it_upgrades_leaves_one_of_both_versions() {
         let left: Vec<_> = names
             .filter(|e| e.file_name().to_string_lossy().starts_with('.'))
             .collect();
-        assert!(left.is_empty(), "{left:?}");
+        let log = agent.dir.path().join("agent/daemon.log");
+        let log = fs::read_to_string(log).unwrap_or_default();
+        assert!(left.is_empty(), "round {round}: {left:?}\n{log}");
         current = u64::from(version == expected[1]) + current;
     }
 }

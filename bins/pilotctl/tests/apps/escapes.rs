@@ -138,10 +138,14 @@ async fn there_is_no_network() {
     let connecting = format!("connect {}", listener.local_addr().unwrap().port());
     is_ended(&Setting::default(), &connecting, "forbidden_call").await;
     is_ended(&Setting::default(), "listen", "forbidden_call").await;
-    // The second wall: an empty network, or Landlock where the machine permits none.
-    let no_calls = Bench::new(&without(&[Protection::Calls]));
-    let came_of_it = no_calls.attempt(&connecting).await.unwrap();
-    assert!(came_of_it.contains("os error"), "{came_of_it}");
+    // The walls behind that one: Landlock, and an empty network where the machine permits one.
+    let by_landlock = without(&[Protection::Calls, Protection::Namespaces]);
+    is_refused(&by_landlock, &connecting, "os error 13").await;
+    let may_unshare = Command::new("unshare").args(["-Urn", "true"]).status();
+    if may_unshare.is_ok_and(|status| status.success()) {
+        let by_namespace = without(&[Protection::Calls, Protection::Files]);
+        is_refused(&by_namespace, &connecting, "os error 101").await;
+    }
     let all = [Protection::Calls, Protection::Files, Protection::Namespaces];
     works(&without(&all), &connecting).await;
     works(&without(&all), "listen").await;
@@ -234,6 +238,27 @@ async fn memory_is_bounded_shared_memory_too_and_none_becomes_code() {
     is_refused(&Setting::default(), "code", "os error 1").await;
     works(&without(&[Protection::Calls]), "shared 50000000").await;
     works(&without(&[Protection::Calls]), "code").await;
+}
+
+/// Root's rights over others' files are capabilities.
+#[tokio::test]
+async fn an_app_of_roots_is_no_root() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("others");
+    fs::write(&file, "done reading").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::chown(&file, Some(65534), Some(65534)).unwrap();
+    let setting = granted(&[&format!("read:{}", dir.path().display())]);
+    let reading = format!("read {}", file.display());
+    is_refused(&setting, &reading, "os error 13").await;
+    let open = Setting {
+        without: vec![Protection::Capabilities],
+        ..setting
+    };
+    works(&open, &reading).await;
 }
 
 #[tokio::test]
@@ -329,5 +354,5 @@ fn everything_holds_for_another_user_too() {
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(text.contains("18 passed"), "{text}");
+    assert!(text.contains("19 passed"), "{text}");
 }

@@ -144,7 +144,8 @@ async fn an_upgrade_ends_what_runs_and_the_next_call_is_the_new_version() {
     let dir = bench.dir.path().join("second");
     write_bundle(&dir, &Setting::default(), "1.1.0");
     let bundle = sign(&dir, &secret()).unwrap();
-    let change = bench.host.change(Some(id()), move |store| {
+    let id = id();
+    let change = bench.host.change(&id, move |store| {
         store.install(&bundle, &Consent::default())
     });
     change.await.unwrap();
@@ -170,4 +171,35 @@ async fn a_deadline_of_the_caller_does_not_end_the_app() {
     assert!(matches!(error, CallError::Timeout(_)), "{error}");
     bench.attempt("nothing").await.unwrap();
     assert_eq!(bench.host.standing(&id()).await.pid, pid);
+}
+
+#[tokio::test]
+async fn a_call_that_waits_while_the_app_is_removed_does_not_start_it_again() {
+    let bench = Bench::new(&Setting {
+        limits: "in_flight = 1",
+        ..Setting::default()
+    });
+    bench.attempt("nothing").await.unwrap();
+    let (id, gone) = (id(), id());
+    let remove = async {
+        // Both calls are on their way: one in the app, one behind it.
+        while bench.host.waiting(&id) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let removed = bench
+            .host
+            .change(&id, move |store| store.uninstall(&gone, false));
+        removed.await.unwrap();
+    };
+    let (first, second, ()) = tokio::join!(
+        bench.attempt("sleep 1000"),
+        bench.attempt("sleep 1000"),
+        remove
+    );
+    // Which of them was the first to get there does not matter.
+    let mut ends = [first, second].map(|end| end.unwrap_err().name());
+    ends.sort_unstable();
+    assert_eq!(ends, ["changing", "told"]);
+    let error = bench.attempt("nothing").await.unwrap_err();
+    assert_eq!(error.to_string(), "no app escape is installed");
 }

@@ -39,20 +39,33 @@ impl Kernel {
     #[must_use]
     pub fn unenforced<'a>(&self, grants: impl IntoIterator<Item = &'a Grant>) -> Vec<String> {
         let mut words = vec![];
-        let mut opens_files = false;
-        for grant in grants {
-            words.extend(grant.unenforced());
-            opens_files |= !matches!(grant, Grant::Env(_) | Grant::Net { .. });
-        }
         if !self.seccomp {
-            words.push(
-                "system calls: this kernel has no seccomp, so nothing is enforced".to_owned(),
-            );
+            let nothing = "system calls: this kernel has no seccomp, so that nothing is enforced";
+            words.push(nothing.to_owned());
         }
-        if self.landlock == 0 && opens_files {
-            words.push("files: this kernel has no Landlock, so that it could open any of the daemon's user".to_owned());
-        }
+        words.extend(grants.into_iter().filter_map(|grant| self.gap(grant)));
         words
+    }
+
+    /// What of one grant cannot be enforced.
+    fn gap(&self, grant: &Grant) -> Option<String> {
+        match grant {
+            Grant::Net { host, port } if self.landlock >= 4 => Some(format!(
+                "{grant}: the kernel holds it to port {port}, but not to {host}: it could reach that port of any host"
+            )),
+            Grant::Net { .. } => Some(format!("{grant}: nothing holds it to this host and port")),
+            Grant::Env(_) => None,
+            Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs if self.landlock == 0 => {
+                Some(format!(
+                    "{grant}: this kernel has no Landlock: it could open any file of the daemon's user"
+                ))
+            }
+            // Before its version 3 Landlock does not see that a file is emptied as it is opened.
+            Grant::Read(_) | Grant::Libs if self.landlock < 3 => Some(format!(
+                "{grant}: this kernel's Landlock would let it empty what it may read"
+            )),
+            Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs => None,
+        }
     }
 
     /// What enforces a grant's bounds.
@@ -96,7 +109,7 @@ impl Kernel {
             ),
             (
                 "no new privileges, no capabilities",
-                "no_new_privs".to_owned(),
+                "no_new_privs and capset".to_owned(),
             ),
         ]
     }
@@ -135,6 +148,12 @@ mod tests {
         };
         assert_eq!(whole.unenforced([&read, &env]), Vec::<String>::new());
         assert!(whole.unenforced([&net])[0].contains("example.org"));
+        let early = Kernel {
+            landlock: 2,
+            seccomp: true,
+        };
+        assert!(early.unenforced([&read])[0].contains("empty what it may read"));
+        assert!(early.unenforced([&net])[0].contains("nothing holds it"));
         let old = Kernel {
             landlock: 0,
             seccomp: true,

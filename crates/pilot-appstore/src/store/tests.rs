@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::grant::Grant;
+use crate::publishers::PublishersError;
 use crate::signed::sign;
 use crate::testing::{DRAFT, secret, write_draft};
 
@@ -166,6 +167,7 @@ fn leftovers_of_crashes_do_not_count_and_are_swept() {
     ] {
         fs::create_dir_all(left).unwrap();
     }
+    fs::write(dir.join(".new-def"), "half a record").unwrap();
     assert_eq!(bench.store.list().unwrap(), [id()]);
     assert_eq!(bench.version(), "1.0.0");
     bench.store.sweep();

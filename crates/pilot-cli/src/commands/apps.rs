@@ -213,9 +213,9 @@ async fn call(context: &Context, args: CallArgs) -> Result<Reply, Failure> {
         timeout_ms: context.timeout_ms(),
     };
     let called = context.client()?.call(&request).await?;
-    let words = match &called.result {
-        Value::String(text) => style::clean_lines(text),
-        other => style::clean_lines(&format!("{other:#}")),
+    let words = match called.result.as_str() {
+        Some(text) => style::clean_lines(text),
+        None => style::clean_lines(&format!("{:#}", called.result)),
     };
     Reply::new(&called.result, words)
 }

@@ -111,7 +111,7 @@ pub(crate) fn sign(context: &Context, dir: &Path) -> Result<Reply, Failure> {
         let code = match &error {
             SignError::Write { source, .. } => io_code(source),
             SignError::Bundle(error) => bundle_code(error),
-            _ => ErrorCode::InvalidArgument,
+            SignError::Form(_) | _ => ErrorCode::InvalidArgument,
         };
         ApiError::new(code, describe(&error))
     })?;
@@ -217,7 +217,10 @@ fn key_error(error: &PublishersError) -> ApiError {
         PublishersError::TooOpen { .. } | PublishersError::Revoked(_) => {
             ApiError::new(ErrorCode::PermissionDenied, words)
         }
-        _ => ApiError::invalid(words),
+        PublishersError::Damaged { .. }
+        | PublishersError::NotTrusted(_)
+        | PublishersError::Invalid(_)
+        | _ => ApiError::invalid(words),
     }
 }
 
@@ -227,7 +230,16 @@ fn bundle_code(error: &BundleError) -> ErrorCode {
             ErrorCode::NotFound
         }
         BundleError::Read { source, .. } => io_code(source),
-        _ => ErrorCode::InvalidArgument,
+        BundleError::Manifest(_)
+        | BundleError::Signature(_)
+        | BundleError::Name(_)
+        | BundleError::Kind(_)
+        | BundleError::TooLarge(_)
+        | BundleError::Missing(_)
+        | BundleError::Unknown(_)
+        | BundleError::Changed(_)
+        | BundleError::Entry { .. }
+        | _ => ErrorCode::InvalidArgument,
     }
 }
 
@@ -238,7 +250,13 @@ fn catalogue_error(error: &CatalogueError) -> ApiError {
         CatalogueError::Foreign(_) | CatalogueError::Taken(..) => ErrorCode::PermissionDenied,
         CatalogueError::Published(..) => ErrorCode::AlreadyExists,
         CatalogueError::Bundle(error) => bundle_code(error),
-        _ => ErrorCode::InvalidArgument,
+        CatalogueError::Url(_)
+        | CatalogueError::Format { .. }
+        | CatalogueError::Signature { .. }
+        | CatalogueError::Signer(_)
+        | CatalogueError::Full
+        | CatalogueError::Stage(_)
+        | _ => ErrorCode::InvalidArgument,
     };
     ApiError::new(code, describe(error))
 }

@@ -74,9 +74,7 @@ impl Daemon {
         let id = bundle.manifest().id.clone();
         let done = self
             .apps
-            .change(Some(id.clone()), move |store| {
-                store.install(&bundle, &consent)
-            })
+            .change(&id, move |store| store.install(&bundle, &consent))
             .await;
         self.audit_change(&id, "install", &done);
         done.map_err(|error| apps::store(&error))?;
@@ -88,7 +86,7 @@ impl Daemon {
         let back = id.clone();
         let done = self
             .apps
-            .change(Some(id.clone()), move |store| store.roll_back(&back))
+            .change(&id, move |store| store.roll_back(&back))
             .await;
         self.audit_change(&id, "rollback", &done);
         done.map_err(|error| apps::store(&error))?;
@@ -103,7 +101,7 @@ impl Daemon {
         let (gone, keep) = (id.clone(), asked.keep_data);
         let done = self
             .apps
-            .change(Some(id.clone()), move |store| store.uninstall(&gone, keep))
+            .change(&id, move |store| store.uninstall(&gone, keep))
             .await;
         self.audit_change(&id, "uninstall", &done);
         done.map_err(|error| apps::store(&error))?;
