@@ -377,6 +377,6 @@ fn a_daemon_that_is_killed_while_it_upgrades_leaves_one_of_both_versions() {
         let log = agent.dir.path().join("agent/daemon.log");
         let log = fs::read_to_string(log).unwrap_or_default();
         assert!(left.is_empty(), "round {round}: {left:?}\n{log}");
-        current = u64::from(version == expected[1]) + current;
+        current += u64::from(version == expected[1]);
     }
 }
