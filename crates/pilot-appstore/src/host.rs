@@ -48,6 +48,8 @@ pub struct Host {
     store: Store,
     shared: Arc<Shared>,
     workers: Mutex<BTreeMap<AppId, Handle>>,
+    /// What names meant that were called by. Only names of installed apps get in, two for each; a change empties it.
+    names: Arc<Mutex<BTreeMap<String, AppId>>>,
     /// Held while what is installed changes, and while a worker is made.
     changing: Arc<AsyncMutex<()>>,
 }
@@ -92,6 +94,7 @@ impl Host {
             store,
             shared: Arc::new(shared),
             workers: Mutex::default(),
+            names: Arc::default(),
             changing: Arc::default(),
         })
     }
@@ -210,10 +213,12 @@ impl Host {
         if let Some(handle) = handle {
             handle.tell(Order::Retire).await;
         }
-        let store = self.store.clone();
+        let (store, names) = (self.store.clone(), Arc::clone(&self.names));
         let change = move || {
             let _changing = changing;
-            change(&store)
+            let changed = change(&store);
+            names.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            changed
         };
         blocking(change).await
     }
@@ -228,8 +233,7 @@ impl Host {
 
     /// The way to an app, which is opened and checked if it is not known yet.
     async fn handle(&self, name: &str) -> Result<Handle, StoreError> {
-        let (store, name) = (self.store.clone(), name.to_owned());
-        let id = blocking(move || store.find(&name)).await?;
+        let id = self.find(name).await?;
         if let Some(handle) = self.workers().get(&id).cloned() {
             return Ok(handle);
         }
@@ -239,6 +243,20 @@ impl Host {
         let mut workers = self.workers();
         let new = || Handle::start(Arc::new(app), Arc::clone(&self.shared));
         Ok(workers.entry(id).or_insert_with(new).clone())
+    }
+
+    async fn find(&self, name: &str) -> Result<AppId, StoreError> {
+        if let Some(id) = self.names().get(name) {
+            return Ok(id.clone());
+        }
+        let (store, looked) = (self.store.clone(), name.to_owned());
+        let id = blocking(move || store.find(&looked)).await?;
+        self.names().insert(name.to_owned(), id.clone());
+        Ok(id)
+    }
+
+    fn names(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, AppId>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn workers(&self) -> std::sync::MutexGuard<'_, BTreeMap<AppId, Handle>> {

@@ -203,3 +203,23 @@ async fn a_call_that_waits_while_the_app_is_removed_does_not_start_it_again() {
     let error = bench.attempt("nothing").await.unwrap_err();
     assert_eq!(error.to_string(), "no app escape is installed");
 }
+
+/// What a name meant is kept until something changes.
+#[tokio::test]
+async fn a_short_name_that_became_ambiguous_is_not_guessed() {
+    let bench = Bench::plain();
+    bench.attempt("nothing").await.unwrap();
+    let dir = bench.dir.path().join("other");
+    write_bundle(&dir, &Setting::default(), "1.0.0");
+    let manifest = fs::read_to_string(dir.join("manifest.toml")).unwrap();
+    let other = manifest.replace("org.example.escape", "com.example.escape");
+    fs::write(dir.join("manifest.toml"), other).unwrap();
+    let bundle = sign(&dir, &secret()).unwrap();
+    let other = "com.example.escape".parse().unwrap();
+    let change = bench.host.change(&other, move |store| {
+        store.install(&bundle, &Consent::default())
+    });
+    change.await.unwrap();
+    let error = bench.attempt("nothing").await.unwrap_err();
+    assert!(error.to_string().contains("may mean"), "{error}");
+}
