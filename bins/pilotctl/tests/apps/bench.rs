@@ -22,24 +22,33 @@ pub(crate) fn program() -> &'static [u8] {
         if let Ok(built) = std::env::var("PILOT_ESCAPE_APP") {
             return fs::read(built).unwrap();
         }
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apps/app.rs");
-        let hash = Sha256::of(&fs::read(source).unwrap());
-        let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("escape-{hash}"));
-        if !built.exists() {
-            build(source, &built);
-        }
-        fs::read(built).unwrap()
+        linked("+crt-static")
     })
 }
 
+/// The same, which needs the machine's libraries.
+pub(crate) fn dynamic_program() -> Vec<u8> {
+    linked("-crt-static")
+}
+
+fn linked(how: &str) -> Vec<u8> {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/apps/app.rs");
+    let hash = Sha256::of(&fs::read(source).unwrap());
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("escape{how}-{hash}"));
+    if !built.exists() {
+        build(source, how, &built);
+    }
+    fs::read(built).unwrap()
+}
+
 /// Other tests may build it at the same time: it gets its name when it is whole.
-fn build(source: &str, to: &Path) {
+fn build(source: &str, how: &str, to: &Path) {
     let dir = tempfile::tempdir_in(to.parent().unwrap()).unwrap();
     let out = dir.path().join("app");
     let compiler = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
-    let flags = "--edition 2024 -C opt-level=1 -C target-feature=+crt-static -o";
     let built = Command::new(compiler)
-        .args(flags.split(' '))
+        .args(["--edition", "2024", "-C", "opt-level=1", "-C"])
+        .args([&format!("target-feature={how}"), "-o"])
         .args([&out, Path::new(source)])
         .output()
         .unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use pilot_appstore::{CallError, CallRequest, Consent, sign};
 use serde_json::json;
 
-use crate::bench::{Bench, Setting, id, secret, write_bundle};
+use crate::bench::{Bench, Setting, dynamic_program, id, secret, write_bundle};
 
 #[tokio::test]
 async fn an_app_that_crashes_waits_is_suspended_and_starts_again_when_told() {
@@ -222,4 +222,40 @@ async fn a_short_name_that_became_ambiguous_is_not_guessed() {
     change.await.unwrap();
     let error = bench.attempt("nothing").await.unwrap_err();
     assert!(error.to_string().contains("may mean"), "{error}");
+}
+
+#[tokio::test]
+async fn a_dynamically_linked_app_loads_the_libraries_that_it_was_granted() {
+    let bench = Bench::plain();
+    let dir = bench.dir.path().join("dynamic");
+    write_bundle(&dir, &Setting::default(), "1.1.0");
+    fs::write(dir.join("escape"), dynamic_program()).unwrap();
+    let refused = sign(&dir, &secret()).unwrap_err();
+    assert!(refused.to_string().contains("entry escape"), "{refused}");
+    let setting = Setting {
+        grants: vec!["libs".to_owned()],
+        ..Setting::default()
+    };
+    write_bundle(&dir, &setting, "1.1.0");
+    fs::write(dir.join("escape"), dynamic_program()).unwrap();
+    let bundle = sign(&dir, &secret()).unwrap();
+    let consent = Consent {
+        yes: true,
+        ..Consent::default()
+    };
+    let id = id();
+    let change = bench
+        .host
+        .change(&id, move |store| store.install(&bundle, &consent));
+    change.await.unwrap();
+    assert_eq!(bench.attempt("nothing").await.unwrap(), "done");
+    let reading = bench.attempt("read /etc/passwd").await.unwrap();
+    assert!(reading.contains("os error 13"), "{reading}");
+    let other = bench
+        .attempt("exec_fd 10 /lib64/ld-linux-x86-64.so.2")
+        .await;
+    assert!(
+        !matches!(&other, Ok(came_of_it) if came_of_it == "done"),
+        "{other:?}"
+    );
 }
