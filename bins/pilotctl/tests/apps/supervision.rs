@@ -1,10 +1,12 @@
 //! What the supervisor does with apps that fail, and with many calls.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pilot_appstore::{CallError, CallRequest, Consent, sign};
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::bench::{Bench, Setting, dynamic_program, id, secret, write_bundle};
 
@@ -31,22 +33,52 @@ async fn an_app_that_crashes_waits_is_suspended_and_starts_again_when_told() {
 
 #[tokio::test]
 async fn calls_wait_for_each_other_and_each_gets_its_own_answer() {
-    let bench = Bench::new(&Setting {
+    let bench = Arc::new(Bench::new(&Setting {
         limits: "in_flight = 4",
         ..Setting::default()
-    });
-    let calls = (0..100).map(|number| {
-        let bench = &bench;
-        async move {
+    }));
+    let mut calls = JoinSet::new();
+    for number in 0..200 {
+        let bench = Arc::clone(&bench);
+        calls.spawn(async move {
             let error = bench.attempt(&format!("no{number}")).await.unwrap();
             assert_eq!(error, format!("no such attempt: no{number}"));
-        }
-    });
-    let mut set: Vec<_> = calls.map(Box::pin).collect();
-    for call in &mut set {
-        call.await;
+        });
     }
-    assert_eq!(bench.host.standing(&id()).await.starts, 1);
+    while let Some(called) = calls.join_next().await {
+        called.unwrap();
+    }
+    let standing = bench.host.standing(&id()).await;
+    assert_eq!((standing.starts, standing.calls), (1, 200));
+}
+
+#[tokio::test]
+async fn calls_beyond_those_that_may_wait_are_told_to_come_back() {
+    let bench = Arc::new(Bench::new(&Setting {
+        limits: "in_flight = 1\ncall_ms = 60000",
+        ..Setting::default()
+    }));
+    let mut calls = JoinSet::new();
+    let call = |what: &'static str| {
+        let bench = Arc::clone(&bench);
+        async move { bench.attempt(what).await }
+    };
+    calls.spawn(call("sleep 3000"));
+    while bench.host.standing(&id()).await.state != "running" {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..300 {
+        calls.spawn(call("nothing"));
+    }
+    let mut busy = 0;
+    while let Some(called) = calls.join_next().await {
+        match called.unwrap() {
+            Ok(_) => {}
+            Err(CallError::Busy) => busy += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(busy, 300 - 256);
 }
 
 #[tokio::test]
