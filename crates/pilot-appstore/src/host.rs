@@ -86,9 +86,9 @@ impl Host {
         let store = Store::new(home, Kernel::probe());
         store.sweep();
         let shared = Shared {
+            store: store.clone(),
             launcher: Launcher::start(command, without)?,
             audit: Audit::new(home),
-            logs: home.join("apps-log"),
         };
         Ok(Self {
             store,

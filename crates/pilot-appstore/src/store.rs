@@ -4,6 +4,7 @@
 //! HOME/apps/ID/installed.json     which version counts, and what was agreed to: replaced in one step
 //! HOME/apps/ID/VERSION/           a bundle; at most two, the current one and the one before
 //! HOME/apps-data/ID/              what the app keeps, with the grant `data`
+//! HOME/apps-log/ID.log            what it says
 //! ```
 //!
 //! Whatever `installed.json` does not name does not count, and is swept away.
@@ -23,6 +24,7 @@ use crate::bundle::Bundle;
 use crate::catalogue::ids_called;
 use crate::consent::{Agreed, Consent, Place};
 use crate::id::AppId;
+use crate::journal;
 use crate::publishers::Publishers;
 use crate::sandbox::Kernel;
 use crate::stage;
@@ -30,6 +32,7 @@ use crate::stage;
 pub use error::StoreError;
 
 const RECORD: &str = "installed.json";
+const DATA: &str = "apps-data";
 /// Apps of a home.
 pub(crate) const MAX_APPS: usize = 256;
 
@@ -94,6 +97,7 @@ impl Store {
     /// Removes what crashes left.
     pub fn sweep(&self) {
         stage::sweep(&self.apps());
+        stage::sweep(&self.home.join(DATA));
         self.remove_halves();
         for id in self.list().unwrap_or_default() {
             let dir = self.app_dir(&id);
@@ -254,7 +258,7 @@ impl Store {
         Ok(previous)
     }
 
-    /// Removes an app, and what it kept unless that is to stay.
+    /// Removes an app, and what it kept and said unless that is to stay.
     ///
     /// # Errors
     /// [`StoreError`]; the app is whole or gone.
@@ -266,6 +270,9 @@ impl Store {
         }
         for path in gone {
             stage::set_aside(&path).map_err(|source| StoreError::Io { path, source })?;
+        }
+        if !keep_data {
+            self.remove_log(id);
         }
         Ok(())
     }
@@ -289,12 +296,30 @@ impl Store {
         }
     }
 
+    /// What an app says goes here.
+    pub(crate) fn log_path(&self, id: &AppId) -> PathBuf {
+        self.home.join("apps-log").join(format!("{id}.log"))
+    }
+
+    /// What cannot be removed holds no right and does no harm.
+    fn remove_log(&self, id: &AppId) {
+        let path = self.log_path(id);
+        for path in [journal::earlier(&path), path] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(path = %path.display(), %error, "a log stays");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+
     fn app_dir(&self, id: &AppId) -> PathBuf {
         self.apps().join(id.as_str())
     }
 
     fn data_dir(&self, id: &AppId) -> PathBuf {
-        self.home.join("apps-data").join(id.as_str())
+        self.home.join(DATA).join(id.as_str())
     }
 
     fn check_upgrade(&self, bundle: &Bundle, record: &Record) -> Result<(), StoreError> {

@@ -1,7 +1,6 @@
 //! The supervisor of one app: a task that starts its process when it is called, hands calls over, and ends it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use crate::grant::Grant;
 use crate::id::AppId;
 use crate::process::{Happened, LaunchError, Launcher, Process};
 use crate::rpc::{self, Answer};
-use crate::store::Installed;
+use crate::store::{Installed, Store};
 
 /// How often the size of an app's own directory is looked at while it runs.
 const DATA_LOOK: Duration = Duration::from_millis(500);
@@ -82,7 +81,7 @@ impl Standing {
 pub(crate) struct Shared {
     pub(crate) launcher: Launcher,
     pub(crate) audit: Audit,
-    pub(crate) logs: PathBuf,
+    pub(crate) store: Store,
 }
 
 pub(crate) struct Worker {
@@ -201,7 +200,7 @@ impl Worker {
                 return Err(CallError::Suspended(self.failures.count(), ending));
             }
         }
-        let log = self.shared.logs.join(format!("{}.log", self.id));
+        let log = self.shared.store.log_path(&self.id);
         let launched = self.shared.launcher.launch(&self.app, log).await;
         let process = launched.map_err(|error| match error {
             LaunchError::Bundle(error) => CallError::Store(error.into()),

@@ -83,11 +83,15 @@ fn an_app_is_installed_upgraded_rolled_back_and_removed() {
     assert_eq!(bench.store.roll_back(&id()).unwrap().to_string(), "1.1.0");
     assert_eq!(bench.version(), "1.1.0");
     fs::create_dir_all(bench.store.data_dir(&id())).unwrap();
+    let log = bench.store.log_path(&id());
+    fs::create_dir_all(log.parent().unwrap()).unwrap();
+    fs::write(&log, "hello\n").unwrap();
     bench.store.uninstall(&id(), true).unwrap();
+    assert!(log.exists());
     assert!(bench.store.list().unwrap().is_empty() && bench.store.data_dir(&id()).exists());
     bench.install("1.0.0").unwrap();
     bench.store.uninstall(&id(), false).unwrap();
-    assert!(!bench.store.data_dir(&id()).exists() && !dir.exists());
+    assert!(!bench.store.data_dir(&id()).exists() && !dir.exists() && !log.exists());
 }
 
 #[test]
@@ -160,6 +164,7 @@ fn leftovers_of_crashes_do_not_count_and_are_swept() {
     let dir = bench.store.app_dir(&id());
     for left in [
         apps.join(".old-abc/it"),
+        bench.store.data_dir(&id()).with_file_name(".old-abc"),
         dir.join(".new-abc"),
         dir.join(".old-abc/it"),
         dir.join("2.0.0"),
@@ -178,6 +183,7 @@ fn leftovers_of_crashes_do_not_count_and_are_swept() {
             .collect::<BTreeSet<_>>()
     };
     assert_eq!(names(&dir), ["1.0.0", RECORD].map(str::to_owned).into());
+    assert!(names(&bench.store.home.join(DATA)).is_empty());
     assert_eq!(names(&apps), ["org.example.echo".to_owned()].into());
 }
 
