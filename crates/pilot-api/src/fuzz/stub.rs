@@ -41,6 +41,17 @@ macro_rules! calls {
             receive_datagrams: ReceiveDatagramsRequest => Datagrams;
             bench: BenchRequest => Benched;
             publish: PublishRequest => EventPublished;
+            apps: AppsRequest => Apps;
+            catalogue: CatalogueRequest => CatalogueListed;
+            view_app: ViewAppRequest => AppViewed;
+            install_app: InstallAppRequest => AppInstalled;
+            roll_back_app: RollBackAppRequest => AppInstalled;
+            uninstall_app: UninstallAppRequest => AppUninstalled;
+            app_status: AppStatusRequest => AppStatus;
+            restart_app: RestartAppRequest => AppStatus;
+            app_caps: AppCapsRequest => AppCaps;
+            call_app: CallAppRequest => AppCalled;
+            app_audit: AppAuditRequest => AppAudit;
         }
     };
 }
