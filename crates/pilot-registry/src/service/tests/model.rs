@@ -75,6 +75,8 @@ fn op() -> impl Strategy<Value = Op> {
 #[derive(Clone, Debug)]
 struct Known {
     serial: u64,
+    /// One that says the same and is signed later is another one.
+    issued: UnixTime,
     record: Option<(bool, Option<usize>, UnixTime)>,
     forget_at: UnixTime,
 }
@@ -83,7 +85,8 @@ struct Known {
 #[derive(Default)]
 struct Model {
     known: BTreeMap<u8, Known>,
-    grants: BTreeMap<(u8, u8), (u64, bool, UnixTime)>,
+    /// Serial, whether it revokes, end, and when it was signed.
+    grants: BTreeMap<(u8, u8), (u64, bool, UnixTime, UnixTime)>,
 }
 
 impl Model {
@@ -117,7 +120,8 @@ impl Model {
             return false;
         };
         let grant = self.grants.get(&(agent, viewer));
-        let is_granted = grant.is_some_and(|(_, is_revocation, end)| !is_revocation && now < *end);
+        let is_granted =
+            grant.is_some_and(|(_, is_revocation, end, _)| !is_revocation && now < *end);
         viewer == agent || is_public || is_granted
     }
 }
@@ -235,8 +239,9 @@ impl Run {
         );
         let end = now.plus(days(life));
         let known = self.model.known.get(&agent);
-        let is_same = known
-            .is_some_and(|k| k.serial == serial && k.record == Some((is_public, claimed, end)));
+        let is_same = known.is_some_and(|k| {
+            (k.serial, k.issued) == (serial, now) && k.record == Some((is_public, claimed, end))
+        });
         let is_stale = known.is_some_and(|k| serial <= k.serial);
         let is_taken = claimed
             .and_then(|index| self.model.holder(index))
@@ -254,6 +259,7 @@ impl Run {
             assert_eq!((hostname, not_after), (record.hostname, end));
             let known = Known {
                 serial,
+                issued: now,
                 record: Some((is_public, claimed, end)),
                 forget_at: end.plus(RETENTION),
             };
@@ -286,7 +292,7 @@ impl Run {
         let request =
             self.agents[usize::from(from)].put_grant(to_id, serial, now, (ports, days(life)));
         let response = self.ask(from, request);
-        let grant = (serial, is_revocation, now.plus(days(life)));
+        let grant = (serial, is_revocation, now.plus(days(life)), now);
         let known = self.model.grants.get(&(from, to));
         let is_new = known.is_none_or(|(highest, ..)| *highest < serial);
         let is_allowed = self.model.known.contains_key(&from) && from != to;
