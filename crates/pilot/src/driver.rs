@@ -54,7 +54,7 @@ pub(crate) async fn drive(
         let deadline = [next.deadline, linger_until].into_iter().flatten().min();
         tokio::select! {
             () = shared.sockets.readable() => receive(&shared, &mut buffers),
-            () = shared.sockets.writable(), if next.is_blocked => {}
+            () = shared.sockets.writable(next.blocked) => {}
             () = shared.wake.notified() => {}
             () = sleep_until(deadline) => shared.lock().node.handle_timeout(clock::now()),
             () = changed(watch.as_ref()) => look_around(&shared, &mut surroundings, mapper),

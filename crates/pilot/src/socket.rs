@@ -119,43 +119,52 @@ impl Sockets {
 
     /// Resolves when a socket has something.
     pub(crate) async fn readable(&self) {
-        poll_fn(|cx| self.poll(|udp| udp.io.poll_recv_ready(cx))).await;
+        poll_fn(|cx| {
+            let mut result = Poll::Pending;
+            // Each is asked, so that each wakes the task.
+            self.for_each(|udp| {
+                if udp.io.poll_recv_ready(cx).is_ready() {
+                    result = Poll::Ready(());
+                }
+            });
+            result
+        })
+        .await;
     }
 
-    /// Resolves when a socket takes something. Not exact for more than one: who tries again learns which.
-    pub(crate) async fn writable(&self) {
-        poll_fn(|cx| self.poll(|udp| udp.io.poll_send_ready(cx))).await;
-    }
-
-    /// Ready if one of them is; each is asked, so that each wakes the task.
-    fn poll(&self, mut ready: impl FnMut(&Udp) -> Poll<io::Result<()>>) -> Poll<()> {
-        let mut result = Poll::Pending;
-        self.for_each(|udp| {
-            if ready(udp).is_ready() {
-                result = Poll::Ready(());
-            }
-        });
-        result
+    /// Resolves when the socket of a path takes something, or is gone; never for no path.
+    pub(crate) async fn writable(&self, path: Option<PathId>) {
+        poll_fn(|cx| {
+            let Some(path) = path else {
+                return Poll::Pending;
+            };
+            let polled = self.with(&path, |udp, _| udp.io.poll_send_ready(cx).map(drop));
+            polled.unwrap_or(Poll::Ready(()))
+        })
+        .await;
     }
 
     /// Sends a batch by the socket of its path.
     pub(crate) fn send(&self, transmit: &Transmit, bytes: &[u8]) -> Sent {
-        let Some(destination) = transmit.path.destination() else {
-            return Sent::WrongPath;
-        };
-        let is_its = |udp: &&Udp| match transmit.path {
+        let sent = self.with(&transmit.path, |udp, to| udp.send(to, transmit, bytes));
+        sent.unwrap_or(Sent::WrongPath)
+    }
+
+    /// Calls with the socket that a path's datagrams leave by, and where they go.
+    fn with<T>(&self, path: &PathId, call: impl FnOnce(&Udp, SocketAddr) -> T) -> Option<T> {
+        let destination = path.destination()?;
+        let is_its = |udp: &&Udp| match path {
             PathId::Udp(tuple) => udp.local == tuple.local,
             PathId::Relay { .. } | PathId::Stream(_) => {
                 udp.local.is_ipv4() == destination.is_ipv4()
             }
         };
         if let Some(udp) = self.all.iter().find(is_its) {
-            return udp.send(destination, transmit, bytes);
+            return Some(call(udp, destination));
         }
-        match self.extra().iter().find(is_its) {
-            Some(udp) => udp.send(destination, transmit, bytes),
-            None => Sent::WrongPath,
-        }
+        let extra = self.extra();
+        let udp = extra.iter().find(is_its)?;
+        Some(call(udp, destination))
     }
 }
 

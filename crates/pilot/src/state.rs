@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use pilot_node::{Answer, DialId, Event, LinkState, QueryError, QueryId, StreamHandle};
 use pilot_registry::RefusalCode;
-use pilot_types::{AgentId, Port, Transmit, TransmitBuf};
+use pilot_types::{AgentId, PathId, Port, Transmit, TransmitBuf};
 use pilot_wire::ErrorCode;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
@@ -41,7 +41,7 @@ pub(crate) enum DialOutcome {
     Answered {
         agent: AgentId,
         rtt: std::time::Duration,
-        path: pilot_types::PathId,
+        path: PathId,
     },
     Delivered {
         agent: AgentId,
@@ -100,7 +100,8 @@ pub(crate) struct Shared {
 /// What the loop waits for next.
 pub(crate) struct Next {
     pub(crate) deadline: Option<Instant>,
-    pub(crate) is_blocked: bool,
+    /// Where a batch goes that its socket did not take.
+    pub(crate) blocked: Option<PathId>,
     pub(crate) has_more: bool,
     pub(crate) is_done: bool,
 }
@@ -174,7 +175,7 @@ impl Shared {
         let has_more = state.send_batches(&self.sockets);
         Next {
             deadline: state.node.poll_timeout().map(|deadline| deadline.at),
-            is_blocked: state.blocked.is_some(),
+            blocked: state.blocked.as_ref().map(|(transmit, _)| transmit.path),
             has_more,
             is_done: state.is_shutdown && state.node.sessions() == 0,
         }
