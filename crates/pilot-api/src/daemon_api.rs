@@ -32,6 +32,99 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 /// An I/O error whose inner error is an [`ApiError`] is told to the caller as it is, any other as `connection_failed`.
 pub type BoxStream = Box<dyn ByteStream>;
 
+/// The calls that an envelope answers, and others of the same form, for a macro that takes them.
+macro_rules! calls {
+    ($then:ident; $($more:tt)*) => {
+        $then! {
+            /// The daemon in short.
+            status: StatusRequest => DaemonStatus;
+            /// Ends the daemon: the method returns at once, the end comes after the answer.
+            stop: StopRequest => Stopped;
+            /// Everything about this agent.
+            info: InfoRequest => Info;
+            /// Claims a name or gives it up.
+            set_hostname: SetHostnameRequest => HostnameSet;
+            /// Replaces the tags.
+            set_tags: SetTagsRequest => TagsSet;
+            /// Shows the record to everybody, or to trusted agents only.
+            set_visibility: SetVisibilityRequest => VisibilitySet;
+            /// Issues a ticket.
+            ticket: TicketRequest => TicketIssued;
+            /// An agent by its name.
+            find: FindRequest => Found;
+            /// An agent by any of its names.
+            lookup: LookupRequest => LookedUp;
+            /// Agents with a live session.
+            peers: PeersRequest => Peers;
+            /// Asks an agent for trust.
+            handshake: HandshakeRequest => Knocked;
+            /// Knocks that wait for an answer.
+            pending: PendingRequest => Pending;
+            /// Grants trust.
+            approve: ApproveRequest => Approved;
+            /// Drops a knock.
+            reject: RejectRequest => Rejected;
+            /// Revokes what was granted.
+            untrust: UntrustRequest => Untrusted;
+            /// Agents with which there is trust.
+            trust: TrustRequest => Trusted;
+            /// One round trip.
+            ping: PingRequest => Pong;
+            /// Why packets to an agent travel as they do.
+            explain: ExplainRequest => Explained;
+            /// Puts a message into an agent's inbox.
+            send_message: SendMessageRequest => MessageSent;
+            /// Messages that came.
+            inbox: InboxRequest => Inbox;
+            /// One message, whole, as the only one of the answer; `not_found` if there is none of that name.
+            inbox_read: InboxReadRequest => Inbox;
+            /// Sends a file.
+            send_file: SendFileRequest => FileSent;
+            /// Files that came.
+            received: ReceivedRequest => Received;
+            /// Open streams.
+            connections: ConnectionsRequest => Connections;
+            /// Gives an open stream up.
+            disconnect: DisconnectRequest => Disconnected;
+            /// Takes this agent out of the registry.
+            deregister: DeregisterRequest => Deregistered;
+            /// Sends a datagram.
+            send_datagram: SendDatagramRequest => DatagramSent;
+            /// Waits for datagrams to a port.
+            receive_datagrams: ReceiveDatagramsRequest => Datagrams;
+            /// Measures how fast bytes go to an agent.
+            bench: BenchRequest => Benched;
+            /// Installed apps.
+            apps: AppsRequest => Apps;
+            /// What the catalogues have.
+            catalogue: CatalogueRequest => CatalogueListed;
+            /// What an app of a catalogue is.
+            view_app: ViewAppRequest => AppViewed;
+            /// Installs an app, or upgrades to it.
+            install_app: InstallAppRequest => AppInstalled;
+            /// Goes back to the version before.
+            roll_back_app: RollBackAppRequest => AppInstalled;
+            /// Removes an app.
+            uninstall_app: UninstallAppRequest => AppUninstalled;
+            /// How an app stands.
+            app_status: AppStatusRequest => AppStatus;
+            /// Ends an app's process; the next call starts it.
+            restart_app: RestartAppRequest => AppStatus;
+            /// What an app may do.
+            app_caps: AppCapsRequest => AppCaps;
+            /// Calls a method of an app.
+            call_app: CallAppRequest => AppCalled;
+            /// What apps were asked.
+            app_audit: AppAuditRequest => AppAudit;
+            /// Hands an event to a broker.
+            publish: PublishRequest => EventPublished;
+            $($more)*
+        }
+    };
+}
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use calls;
+
 macro_rules! daemon_api {
     ($($(#[doc = $doc:literal])+ $name:ident: $request:ty => $answer:ty;)+) => {
         /// A daemon, as the API's server sees it: one method a command.
@@ -52,91 +145,9 @@ macro_rules! daemon_api {
     };
 }
 
-daemon_api! {
-    /// The daemon in short.
-    status: StatusRequest => DaemonStatus;
-    /// Ends the daemon: the method returns at once, the end comes after the answer.
-    stop: StopRequest => Stopped;
-    /// Everything about this agent.
-    info: InfoRequest => Info;
-    /// Claims a name or gives it up.
-    set_hostname: SetHostnameRequest => HostnameSet;
-    /// Replaces the tags.
-    set_tags: SetTagsRequest => TagsSet;
-    /// Shows the record to everybody, or to trusted agents only.
-    set_visibility: SetVisibilityRequest => VisibilitySet;
-    /// Issues a ticket.
-    ticket: TicketRequest => TicketIssued;
-    /// An agent by its name.
-    find: FindRequest => Found;
-    /// An agent by any of its names.
-    lookup: LookupRequest => LookedUp;
-    /// Agents with a live session.
-    peers: PeersRequest => Peers;
-    /// Asks an agent for trust.
-    handshake: HandshakeRequest => Knocked;
-    /// Knocks that wait for an answer.
-    pending: PendingRequest => Pending;
-    /// Grants trust.
-    approve: ApproveRequest => Approved;
-    /// Drops a knock.
-    reject: RejectRequest => Rejected;
-    /// Revokes what was granted.
-    untrust: UntrustRequest => Untrusted;
-    /// Agents with which there is trust.
-    trust: TrustRequest => Trusted;
-    /// One round trip.
-    ping: PingRequest => Pong;
-    /// Why packets to an agent travel as they do.
-    explain: ExplainRequest => Explained;
-    /// Puts a message into an agent's inbox.
-    send_message: SendMessageRequest => MessageSent;
-    /// Messages that came.
-    inbox: InboxRequest => Inbox;
-    /// One message, whole, as the only one of the answer; `not_found` if there is none of that name.
-    inbox_read: InboxReadRequest => Inbox;
-    /// Sends a file.
-    send_file: SendFileRequest => FileSent;
-    /// Files that came.
-    received: ReceivedRequest => Received;
-    /// Open streams.
-    connections: ConnectionsRequest => Connections;
-    /// Gives an open stream up.
-    disconnect: DisconnectRequest => Disconnected;
-    /// Takes this agent out of the registry.
-    deregister: DeregisterRequest => Deregistered;
-    /// Sends a datagram.
-    send_datagram: SendDatagramRequest => DatagramSent;
-    /// Waits for datagrams to a port.
-    receive_datagrams: ReceiveDatagramsRequest => Datagrams;
-    /// Measures how fast bytes go to an agent.
-    bench: BenchRequest => Benched;
-    /// Installed apps.
-    apps: AppsRequest => Apps;
-    /// What the catalogues have.
-    catalogue: CatalogueRequest => CatalogueListed;
-    /// What an app of a catalogue is.
-    view_app: ViewAppRequest => AppViewed;
-    /// Installs an app, or upgrades to it.
-    install_app: InstallAppRequest => AppInstalled;
-    /// Goes back to the version before.
-    roll_back_app: RollBackAppRequest => AppInstalled;
-    /// Removes an app.
-    uninstall_app: UninstallAppRequest => AppUninstalled;
-    /// How an app stands.
-    app_status: AppStatusRequest => AppStatus;
-    /// Ends an app's process; the next call starts it.
-    restart_app: RestartAppRequest => AppStatus;
-    /// What an app may do.
-    app_caps: AppCapsRequest => AppCaps;
-    /// Calls a method of an app.
-    call_app: CallAppRequest => AppCalled;
-    /// What apps were asked.
-    app_audit: AppAuditRequest => AppAudit;
+calls! { daemon_api;
     /// Opens a stream to an agent.
     dial: DialRequest => (DialInfo, BoxStream);
-    /// Hands an event to a broker.
-    publish: PublishRequest => EventPublished;
     /// Subscribes at a broker; the stream brings an event a line.
     subscribe: SubscribeRequest => (Subscribed, BoxStream);
     /// Takes a stream that came.

@@ -6,17 +6,18 @@ use std::str::FromStr;
 use pilot_types::UnixTime;
 use pilot_wire::Scope;
 
-use super::stub::calls;
+use crate::daemon_api::calls;
 use crate::peer_ref::PeerRef;
 use crate::server::body::parse;
 use crate::types::*;
 
 pub(super) fn check(bytes: &[u8]) {
     macro_rules! bodies {
-        ($($name:ident: $request:ty => $answer:ty;)+) => { $(body::<$request>(bytes);)+ };
+        ($($(#[doc = $doc:literal])+ $name:ident: $request:ty => $answer:ty;)+) => {
+            $(body::<$request>(bytes);)+
+        };
     }
-    calls!(bodies);
-    body::<SetTagsRequest>(bytes);
+    calls!(bodies;);
     body::<DialRequest>(bytes);
     body::<AcceptRequest>(bytes);
     body::<SubscribeRequest>(bytes);
