@@ -74,7 +74,8 @@ impl Guesses {
         Some(answer)
     }
 
-    fn expire(&mut self, now: Instant) {
+    /// Forgets guesses that are too old, and the memory with the last of them.
+    pub(crate) fn expire(&mut self, now: Instant) {
         let is_old = |guess: &Guess| now.saturating_duration_since(guess.sent_at) > PATIENCE;
         while self.outstanding.front().is_some_and(is_old) {
             self.outstanding.pop_front();

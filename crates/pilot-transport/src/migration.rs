@@ -273,6 +273,7 @@ impl Transport {
     }
 
     pub(crate) fn handle_path_timeout(&mut self, now: Instant) {
+        self.paths.guesses.expire(now);
         if self.timers.take_if_due(Timer::Retire as usize, now) {
             self.retire();
             self.arm_recovery();
