@@ -94,10 +94,6 @@ mod tests {
         assert_eq!(mapping(&[]), Mapping::Unknown);
         assert_eq!(mapping(&[(a, 5)]), Mapping::Unknown);
         assert_eq!(mapping(&[(a, 5), (a2, 5)]), Mapping::EndpointIndependent);
-        assert_eq!(
-            mapping(&[(a, 5), (a2, 6)]),
-            Mapping::AddressAndPortDependent
-        );
         assert_eq!(mapping(&[(a, 5), (b, 5)]), Mapping::EndpointIndependent);
         assert_eq!(mapping(&[(a, 5), (b, 6)]), Mapping::AddressAndPortDependent);
         assert_eq!(

@@ -14,7 +14,7 @@ use rand_core::{Rng, SeedableRng};
 
 /// Sockets of the hard side.
 pub const SPRAY_SOCKETS: usize = 256;
-/// Guesses of the easy side: 60 KB in two seconds, once on each network of either end.
+/// Guesses of the easy side: 35 KB of UDP payload in two seconds, once on each network of either end.
 const GUESSES: usize = 1024;
 /// NATs give no port below this to a port above it (RFC 4787 §4.2.2).
 const LOWEST_PORT: u16 = 1024;
@@ -55,7 +55,7 @@ pub enum SpraySide {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Spray {
-    /// In an order that nobody can foresee.
+    /// What is left; the last is next.
     paths: Vec<PathId>,
     /// When the next one is due, or the wait is over.
     next: Instant,
