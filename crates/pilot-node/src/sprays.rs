@@ -54,14 +54,18 @@ impl Node {
                 let main: Vec<SocketAddr> = main.copied().into_iter().collect();
                 self.start_spray(now, key, side, &main);
             }
-            SpraySide::Hard(to) if self.sprays.sockets.is_empty() => {
-                self.sprays.waiting.insert(key, to);
-                let count = SPRAY_SOCKETS;
-                self.output.event(Event::SocketsWanted { count });
-            }
-            SpraySide::Hard(_) => {
-                let sockets = self.sprays.sockets.clone();
-                self.start_spray(now, key, side, &sockets);
+            SpraySide::Hard(to) => {
+                // Those that sessions use are left of an earlier spray; who waits has asked for the others.
+                let missing = SPRAY_SOCKETS.saturating_sub(self.sprays.sockets.len());
+                if missing == 0 {
+                    let sockets = self.sprays.sockets.clone();
+                    self.start_spray(now, key, side, &sockets);
+                } else {
+                    if self.sprays.waiting.is_empty() {
+                        self.output.event(Event::SocketsWanted { count: missing });
+                    }
+                    self.sprays.waiting.insert(key, to);
+                }
             }
         }
     }
@@ -69,11 +73,11 @@ impl Node {
     /// Sockets that [`Event::SocketsWanted`] asked for, fewer if there are no more: what they are bound to, IPv4 and an
     /// address of their own each. They stay open until [`Event::SocketsUnused`] names them.
     pub fn add_sockets(&mut self, now: Now, sockets: Vec<SocketAddr>) {
-        let waiting = std::mem::take(&mut self.sprays.waiting);
-        for (key, to) in waiting {
-            self.start_spray(now, key, SpraySide::Hard(to), &sockets);
-        }
         self.sprays.sockets.extend(sockets);
+        let all = self.sprays.sockets.clone();
+        for (key, to) in std::mem::take(&mut self.sprays.waiting) {
+            self.start_spray(now, key, SpraySide::Hard(to), &all);
+        }
         self.drain(now);
     }
 
