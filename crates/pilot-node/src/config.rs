@@ -92,7 +92,7 @@ pub enum Pin {
 pub struct RendezvousTarget {
     /// For people and events.
     pub url: String,
-    /// Where it is, resolved by the shell; the first [`MAX_ADDRS`](Self::MAX_ADDRS) are tried. May be empty until the
+    /// Where it is, resolved by the shell; the first [`MAX_ADDRS`](Self::MAX_ADDRS) of our sockets' families are tried. May be empty until the
     /// shell knows, see [`Node::set_rendezvous_addrs`](crate::Node::set_rendezvous_addrs).
     pub addrs: Vec<SocketAddr>,
     /// How it is recognised.
@@ -100,7 +100,7 @@ pub struct RendezvousTarget {
 }
 
 impl RendezvousTarget {
-    /// Addresses of one rendezvous that are tried: two of each family.
+    /// Addresses of one rendezvous that are tried.
     pub const MAX_ADDRS: usize = 4;
 }
 

@@ -76,14 +76,20 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    fn new(target: RendezvousTarget, log: Option<VerifiedLog>, client: Client) -> Self {
+    /// One that is tried at once.
+    fn new(
+        now: Instant,
+        target: RendezvousTarget,
+        log: Option<VerifiedLog>,
+        client: Client,
+    ) -> Self {
         Self {
             target,
             log,
             state: LinkState::Connecting,
             client,
             query: None,
-            next_try: None,
+            next_try: Some(now),
             tries: 0,
             observed: None,
             is_recorded: false,
@@ -266,8 +272,7 @@ impl Node {
             self.child_seed(),
             now.instant,
         );
-        let mut link = Link::new(target, log, client);
-        link.next_try = Some(now.instant);
+        let link = Link::new(now.instant, target, log, client);
         self.links.links.push(link);
         let index = self.links.links.len() - 1;
         self.announce(now, index);
@@ -317,8 +322,9 @@ impl Node {
             let url = link.target.url.clone();
             self.output.event(Event::RendezvousSilent { url });
         }
-        let addrs = link.target.addrs.iter().take(RendezvousTarget::MAX_ADDRS);
-        let paths: Vec<PathId> = addrs.filter_map(|addr| self.place.path_to(*addr)).collect();
+        let addrs = link.target.addrs.iter();
+        let reachable = addrs.filter_map(|addr| self.place.path_to(*addr));
+        let paths: Vec<PathId> = reachable.take(RendezvousTarget::MAX_ADDRS).collect();
         let known = link.log.clone();
         // Asked of a known one too: it stays silent to our handshake if another took its place.
         let mut token = [0; 16];
