@@ -52,6 +52,14 @@ impl Place {
         self.is_stale = true;
     }
 
+    /// Something was learnt of our NAT: peers are told if it maps otherwise than we knew.
+    pub(crate) fn learn<T>(&mut self, learn: impl FnOnce(&mut NatDiscovery) -> T) -> T {
+        let before = self.nat.mapping();
+        let learnt = learn(&mut self.nat);
+        self.is_stale |= self.nat.mapping() != before;
+        learnt
+    }
+
     /// What our sockets that everybody talks to are bound to.
     pub(crate) fn sockets(&self) -> &[SocketAddr] {
         &self.sockets
@@ -162,14 +170,12 @@ impl Node {
             return;
         }
         self.place.generation += 1;
+        let mapping = self.place.nat.mapping();
         for key in self.table.keys() {
-            let is_told = |session: &crate::peer_session::PeerSession| session.paths.is_some();
-            if self.table.get(key).is_some_and(is_told) {
-                self.tell_candidates(now, key);
-            }
-            let mapping = self.place.nat.mapping();
-            if let Some(paths) = self.session_mut(key).and_then(|it| it.paths.as_mut()) {
+            let session = self.table.get_mut(key);
+            if let Some(paths) = session.and_then(|session| session.paths.as_mut()) {
                 paths.set_mapping(mapping);
+                self.tell_candidates(now, key);
             }
         }
     }

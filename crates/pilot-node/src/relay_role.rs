@@ -108,15 +108,11 @@ impl Node {
             return;
         };
         match relay.handle_frame(now.instant, tuple.remote.0, data) {
-            Ok(to) => {
-                let is_queued = self
-                    .place
-                    .path_to(to)
-                    .is_some_and(|path| self.output.forwarded.push(path, ecn, data));
-                if !is_queued {
-                    self.output.drops.count("relay_queue_full");
-                }
-            }
+            Ok(to) => match self.place.path_to(to) {
+                Some(path) if self.output.forwarded.push(path, ecn, data) => {}
+                Some(_) => self.output.drops.count("relay_queue_full"),
+                None => self.output.drops.count("wrong_path"),
+            },
             Err(reason) => self.output.drops.count(reason.name()),
         }
     }

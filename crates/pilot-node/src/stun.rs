@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use pilot_nat::{BindingRequest, BindingResponse, Filtering, Mapping};
+use pilot_nat::{BindingRequest, BindingResponse, Filtering, Mapping, NatDiscovery};
 use pilot_types::{FourTuple, PathId};
 
 use crate::node::Node;
@@ -108,12 +108,9 @@ impl Node {
             self.output.drops.count("stun_malformed");
             return;
         };
-        let before = self.place.nat.mapping();
-        if !self.place.nat.handle_response(from, &response) {
+        let is_asked = |nat: &mut NatDiscovery| nat.handle_response(from, &response);
+        if !self.place.learn(is_asked) {
             self.output.drops.count("stun_unexpected");
-        }
-        if self.place.nat.mapping() != before {
-            self.place.changed();
         }
     }
 
@@ -128,14 +125,12 @@ impl Node {
         if !server.is_ipv4() {
             return;
         }
-        let before = self.place.nat.mapping();
-        self.place.nat.observe(server, mapped);
-        if let Some(port) = port {
-            self.place.nat.ask(now.instant, server, port);
-        }
-        if self.place.nat.mapping() != before {
-            self.place.changed();
-        }
+        self.place.learn(|nat| {
+            nat.observe(server, mapped);
+            if let Some(port) = port {
+                nat.ask(now.instant, server, port);
+            }
+        });
     }
 
     /// Sends what is due to find out about our NAT.
