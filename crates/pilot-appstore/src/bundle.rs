@@ -113,6 +113,12 @@ impl Bundle {
         Ok(Self { dir, signed })
     }
 
+    /// The same after its directory was renamed.
+    pub(crate) fn moved_to(self, dir: &Path) -> Self {
+        let dir = dir.to_owned();
+        Self { dir, ..self }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn dir(&self) -> &Path {

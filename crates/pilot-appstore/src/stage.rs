@@ -56,7 +56,7 @@ pub(crate) fn copy(bundle: &Bundle, target: &Path) -> Result<Bundle, StageError>
     // It is not there any more under the name that would be removed.
     let _ = new.keep();
     sync_dir(parent).map_err(failed)?;
-    Ok(Bundle::open(target)?)
+    Ok(staged.moved_to(target))
 }
 
 /// Moves what is at `path` out of the way, in one step, and then removes it; what a crash leaves is swept later.
