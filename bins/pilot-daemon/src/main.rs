@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use pilot_api::{ApiError, Envelope, ErrorCode};
-use pilot_daemon::{Config, LogFormat, Ready};
+use pilot_daemon::{Config, LogFormat, Ready, RelayFor};
 use pilot_rendezvous::embedded::EmbeddedHome;
 use pilot_types::{Hostname, Tag};
 
@@ -46,6 +46,9 @@ struct Args {
     /// Approve every knock
     #[arg(long)]
     auto_approve: bool,
+    /// Pass sealed packets on for agents that this one trusts [default: nobody]
+    #[arg(long, value_name = "nobody|trusted")]
+    relay_for: Option<RelayFor>,
     /// Words to be found by
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     tags: Vec<Tag>,
@@ -105,6 +108,7 @@ fn config(args: Args) -> Result<Config, ApiError> {
         metrics: args.metrics,
         public: args.public,
         auto_approve: args.auto_approve,
+        relay_for: args.relay_for,
         tags: args.tags,
         log_format: match args.log_format {
             LogForm::Text => LogFormat::Text,

@@ -25,6 +25,21 @@ impl Page {
         self.sample(name, "", value);
     }
 
+    /// What a relay does now, and did since its start.
+    pub fn relay(&mut self, channels: u64, datagrams: u64, bytes: u64) {
+        self.gauge(
+            "pilot_relay_channels",
+            "Channels of the relay now.",
+            channels,
+        );
+        self.counter(
+            "pilot_relay_datagrams_total",
+            "Datagrams passed on.",
+            datagrams,
+        );
+        self.counter("pilot_relay_bytes_total", "Bytes passed on.", bytes);
+    }
+
     /// A number that only grows, for each value of a label. Names of labels and their values are our own.
     pub fn counters<'a>(
         &mut self,

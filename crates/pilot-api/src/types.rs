@@ -33,7 +33,7 @@ pub use app::{
 pub use bench::{BenchRequest, Benched};
 pub use daemon::{
     ApiLoad, DaemonStatus, DeregisterRequest, Deregistered, HostnameSet, Info, InfoRequest,
-    NatInfo, PortMappingInfo, RendezvousInfo, SetHostnameRequest, SetTagsRequest,
+    NatInfo, PortMappingInfo, RelayInfo, RendezvousInfo, SetHostnameRequest, SetTagsRequest,
     SetVisibilityRequest, Started, StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued,
     TicketRequest, VisibilitySet,
 };

@@ -46,6 +46,9 @@ pub(crate) fn start_flags(start: &StartArgs) -> Vec<OsString> {
     if let Some(address) = start.metrics {
         option("--metrics", address.to_string());
     }
+    if let Some(relay_for) = start.relay_for {
+        option("--relay-for", relay_for.word().to_owned());
+    }
     for tag in &start.tags {
         option("--tags", tag.to_string());
     }
@@ -74,6 +77,7 @@ pub(crate) async fn foreground(context: &Context, args: &StartArgs) -> Result<Re
         metrics: args.metrics,
         public: args.public,
         auto_approve: args.auto_approve,
+        relay_for: args.relay_for,
         tags: args.tags.clone(),
         log_format: match args.log_format {
             Some(LogForm::Json) => LogFormat::Json,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use pilot_api::ApiError;
 use pilot_rendezvous::embedded::EmbeddedHome;
-use pilot_store::FileConfig;
+use pilot_store::{FileConfig, RelayFor};
 use pilot_types::{Hostname, Tag};
 
 use crate::log::LogFormat;
@@ -32,6 +32,8 @@ pub struct Config {
     pub auto_approve: bool,
     /// Whether a router in front is asked to hold the UDP port open; by default it is.
     pub port_mapping: Option<bool>,
+    /// For whom the agent is a relay; by default for nobody.
+    pub relay_for: Option<RelayFor>,
     /// Words to be found by.
     pub tags: Vec<Tag>,
     /// How a line of the log looks.
@@ -62,6 +64,7 @@ impl Config {
             public: false,
             auto_approve: false,
             port_mapping: None,
+            relay_for: None,
             tags: vec![],
             log_format: LogFormat::Text,
             log_file: None,
@@ -99,6 +102,7 @@ impl Config {
         self.public |= file.public;
         self.auto_approve |= file.auto_approve;
         self.port_mapping = self.port_mapping.or(file.port_mapping);
+        self.relay_for = self.relay_for.or(file.relay_for);
         if let Some(text) = &file.listen {
             let addr = text.parse().map_err(|_| {
                 let words =
@@ -147,6 +151,7 @@ mod tests {
             public: true,
             listen: Some("127.0.0.1:4000".to_owned()),
             port_mapping: Some(false),
+            relay_for: Some(RelayFor::Trusted),
             metrics: Some("127.0.0.1:4001".to_owned()),
             ..FileConfig::default()
         };
@@ -157,11 +162,13 @@ mod tests {
         assert_eq!(by_file.metrics, "127.0.0.1:4001".parse().ok());
         assert!(by_file.public && !by_file.auto_approve);
         assert_eq!(by_file.port_mapping, Some(false));
+        assert_eq!(by_file.relay_for, Some(RelayFor::Trusted));
         let flags = Config {
             rendezvous: vec!["flag:9000".to_owned()],
             hostname: "from-flag".parse().ok(),
             listen: "127.0.0.1:5000".parse().ok(),
             port_mapping: Some(true),
+            relay_for: Some(RelayFor::Nobody),
             ..config()
         };
         let by_flags = flags.with_file(&file).unwrap();
@@ -169,6 +176,7 @@ mod tests {
         assert_eq!(by_flags.hostname, "from-flag".parse().ok());
         assert_eq!(by_flags.listen, "127.0.0.1:5000".parse().ok());
         assert_eq!(by_flags.port_mapping, Some(true));
+        assert_eq!(by_flags.relay_for, Some(RelayFor::Nobody));
     }
 
     #[test]

@@ -33,4 +33,5 @@ mod services;
 pub use config::Config;
 pub use error::RunError;
 pub use log::LogFormat;
+pub use pilot_store::RelayFor;
 pub use run::{Ready, run};

@@ -125,6 +125,21 @@ fn page(status: &NodeStatus, inbox: Option<u64>, load: &Load) -> String {
         "reason",
         status.drops.iter().copied(),
     );
+    add_surroundings(&mut page, status);
+    add_api(&mut page, load);
+    page.into_text()
+}
+
+/// What lies between us and others.
+fn add_surroundings(page: &mut Page, status: &NodeStatus) {
+    page.gauge(
+        "pilot_keep_alive_seconds",
+        "Silence that the NAT bears, as far as is known.",
+        status.keep_alive_secs.unwrap_or_default().into(),
+    );
+    if let Some(relay) = status.relay {
+        page.relay(relay.channels as u64, relay.datagrams, relay.bytes);
+    }
     let mapped = status.port_mapping.state.mapping();
     page.gauges(
         (
@@ -148,8 +163,6 @@ fn page(status: &NodeStatus, inbox: Option<u64>, load: &Load) -> String {
             .into_iter()
             .zip(status.port_mapping.failures),
     );
-    add_api(&mut page, load);
-    page.into_text()
 }
 
 fn add_api(page: &mut Page, load: &Load) {

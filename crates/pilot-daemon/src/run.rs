@@ -9,7 +9,7 @@ use pilot::Node;
 use pilot_api::types::{AgentSummary, Started};
 use pilot_api::{ApiError, DaemonApi, ErrorCode, Server};
 use pilot_appstore::Host;
-use pilot_store::{FileConfig, Home, HomeError, ReceivedFiles};
+use pilot_store::{FileConfig, Home, HomeError, ReceivedFiles, RelayFor};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -148,7 +148,8 @@ fn builder(config: &Config, links: &Links) -> pilot::Builder {
         .tags(config.tags.clone())
         .public(config.public)
         .auto_approve(config.auto_approve)
-        .port_mapping(config.port_mapping.unwrap_or(true));
+        .port_mapping(config.port_mapping.unwrap_or(true))
+        .relay_for_trusted(config.relay_for == Some(RelayFor::Trusted));
     for url in &links.urls {
         builder = builder.rendezvous(url.clone());
     }

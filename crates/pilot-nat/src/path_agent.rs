@@ -165,6 +165,12 @@ impl PathAgent {
         self.current
     }
 
+    /// Whether a direct path was answered, and nothing says that it does not work any more.
+    #[must_use]
+    pub fn has_answered(&self, path: &PathId) -> bool {
+        self.pairs.get(path).is_some_and(Pair::is_validated)
+    }
+
     /// How the peer's NAT maps, as far as it knows.
     #[must_use]
     pub const fn remote_mapping(&self) -> Mapping {

@@ -33,6 +33,26 @@ pub struct RelayLimits {
     pub idle: Duration,
 }
 
+impl RelayLimits {
+    /// Of an agent that forwards for those it trusts, beside its own work: a quarter of a gigabit for each, half of one in all.
+    #[must_use]
+    pub const fn of_an_agent() -> Self {
+        Self {
+            max_channels: 1024,
+            max_channels_per_client: 64,
+            client: RelayRate {
+                bytes: 32 << 20,
+                datagrams: 1 << 15,
+            },
+            total: RelayRate {
+                bytes: 64 << 20,
+                datagrams: 1 << 16,
+            },
+            idle: Duration::from_secs(120),
+        }
+    }
+}
+
 impl Default for RelayLimits {
     fn default() -> Self {
         Self {
@@ -120,7 +140,6 @@ pub struct RelayStats {
 
 /// One client: an agent with a session with the relay.
 struct Client {
-    agent: AgentId,
     addr: SocketAddr,
     is_open: bool,
     permits: Vec<[u8; 16]>,
@@ -193,7 +212,6 @@ impl RelayServer {
         let key = ClientKey(self.next_client);
         self.next_client = self.next_client.wrapping_add(1);
         let client = Client {
-            agent,
             addr,
             is_open: false,
             permits: vec![],
@@ -201,6 +219,12 @@ impl RelayServer {
         };
         self.clients.insert(key, client);
         self.by_agent.insert(agent, key);
+    }
+
+    /// Whether the agent has a session that was told of.
+    #[must_use]
+    pub fn has_client(&self, agent: &AgentId) -> bool {
+        self.by_agent.contains_key(agent)
     }
 
     /// An authenticated packet of the agent's session came from another address: its channels go with it.
@@ -336,14 +360,6 @@ impl RelayServer {
             channels: self.channels.len(),
             ..self.stats
         }
-    }
-
-    /// The agent at the other end of a client's channel, for logs.
-    #[must_use]
-    pub fn peer(&self, channel: u32) -> Option<AgentId> {
-        let other = self.channels.other(channel)?;
-        let client = self.clients.get(&self.channels.owner(other)?)?;
-        Some(client.agent)
     }
 }
 

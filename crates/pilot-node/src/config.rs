@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::links::KEEP_ALIVE;
 use pilot_types::{AgentId, Hostname, Tag};
 use pilot_wire::{NetworkConfig, Record, Scope, SignedBytes, Visibility, limits};
 
@@ -31,7 +32,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let link = pilot_transport::Config {
-            keep_alive: Some(Duration::from_secs(20)),
+            keep_alive: Some(KEEP_ALIVE),
             ..pilot_transport::Config::default()
         };
         Self {

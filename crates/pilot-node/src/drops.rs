@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pilot_session::DropReason;
 
 /// The reasons of nodes and of the shells around them, beside those of [`DropReason`]; `docs/operations.md` explains each.
-const REASONS: [&str; 47] = [
+const REASONS: [&str; 49] = [
     "accept_failed",
     "answer_unexpected",
     "candidates_malformed",
@@ -13,6 +13,7 @@ const REASONS: [&str; 47] = [
     "datagram_not_trusted",
     "datagram_port_closed",
     "datagram_queue_full",
+    "forwards_malformed",
     "grant_refused",
     "handshake_queue_full",
     "hello_key",
@@ -21,6 +22,7 @@ const REASONS: [&str; 47] = [
     "hello_stranger",
     "hello_unconfirmed",
     "hello_version",
+    "keep_alive_malformed",
     "key_answer_log",
     "key_answer_malformed",
     "key_answer_network",

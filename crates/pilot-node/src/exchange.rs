@@ -5,6 +5,7 @@ use std::time::Instant;
 use pilot_registry::{PushId, RequestId};
 
 use crate::event::DialId;
+use crate::relaying::RelayCall;
 
 /// Largest body of a request or answer between nodes: a record with its log fits many times.
 pub(crate) const MAX_EXCHANGE: usize = 256 * 1024;
@@ -14,7 +15,9 @@ pub(crate) const MAX_EXCHANGE: usize = 256 * 1024;
 pub(crate) enum Purpose {
     /// We asked a registry.
     RegistryCall { link: usize, request: RequestId },
-    /// An agent asks our registry.
+    /// We asked an agent that is a relay for us.
+    RelayCall(RelayCall),
+    /// An agent asks our registry or relay.
     RegistryServe,
     /// Our registry tells an agent something.
     PushSend { push: PushId },

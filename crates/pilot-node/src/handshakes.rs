@@ -374,11 +374,15 @@ impl Node {
         };
         let (agent, class) = (session.agent, session.class);
         match class {
-            Class::Rendezvous(link) => self.link_connected(now, link),
+            Class::Rendezvous(link) => {
+                self.link_connected(now, link);
+                self.keep_link_alive(now, link);
+            }
             Class::Client => {
                 let observed = session.transport.path().remote();
                 if let (Some(role), Some(observed)) = (&mut self.role, observed) {
-                    role.session_opened(now, agent, observed);
+                    role.host.session_opened(now.unix, agent, observed);
+                    self.relay_client_opened(now, agent, observed);
                 }
                 self.tell_observed(now, key);
             }
@@ -505,11 +509,13 @@ impl Node {
             },
             code,
         );
+        self.relay_client_closed(&agent);
+        self.relaying.relay_lost(&agent);
         match class {
             Class::Rendezvous(link) => self.link_lost(now, link),
             Class::Client => {
                 if let Some(role) = &mut self.role {
-                    role.session_closed(now.unix, &agent);
+                    role.host.session_closed(now.unix, &agent);
                 }
             }
             Class::Peer | Class::Stranger => {}

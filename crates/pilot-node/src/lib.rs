@@ -36,6 +36,7 @@ mod event;
 mod exchange;
 mod freshness;
 mod handshakes;
+mod keep_alive;
 mod left;
 mod links;
 mod lives;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pilot_nat::NatPatience;
 use pilot_registry::{
     Client, ClientConfig, ClientEvent, Permits, Request, RequestError, RequestId, RequestKind,
     Response,
@@ -20,12 +21,13 @@ use crate::config::{Pin, RendezvousTarget};
 use crate::dialing::names;
 use crate::dials::Target;
 use crate::directory::{PeerEntry, verify_entry};
-use crate::event::{Answer, DialId, Event, LinkState, Persist, QueryError, QueryId};
+use crate::event::{Answer, DialId, Event, LinkState, Persist, QueryError, QueryId, SessionKey};
 use crate::exchange::{Exchange, Purpose};
 use crate::node::Node;
 use crate::now::Now;
 use crate::peer_session::{Class, StreamUse};
 use crate::port_mapping::with_mapping;
+use crate::relaying::Via;
 use crate::rendezvous::KeyAnswerBody;
 
 /// Rendezvous of one agent.
@@ -34,6 +36,9 @@ const MAX_LINKS: usize = 8;
 const MIN_REST: Duration = Duration::from_millis(250);
 /// After so many tries in vain, and again after as many, its name is to be resolved anew: 4 s, then every 16 s.
 const SILENT_TRIES: u32 = 4;
+/// How often a rendezvous is heard from before it is known what our NAT bears; sessions of peers with open streams are never kept
+/// alive more seldom.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Longest pause: a daemon is back at most this long after its rendezvous.
 const MAX_REST: Duration = Duration::from_secs(4);
 
@@ -73,6 +78,7 @@ pub(crate) struct Link {
     is_recorded: bool,
     /// Whether it has a locator of this start.
     is_located: bool,
+    patience: NatPatience,
 }
 
 impl Link {
@@ -94,6 +100,7 @@ impl Link {
             observed: None,
             is_recorded: false,
             is_located: false,
+            patience: NatPatience::default(),
         }
     }
 
@@ -241,6 +248,28 @@ impl Links {
             .iter()
             .filter_map(|link| link.client.poll_timeout());
         tries.chain(clients).min_by_key(|deadline| deadline.at)
+    }
+
+    /// How long a rendezvous and we may both be silent.
+    pub(crate) fn patience_of(&mut self, index: usize) -> &mut NatPatience {
+        &mut self.links[index].patience
+    }
+
+    /// The same of the rendezvous through which the least is borne.
+    pub(crate) fn patience(&self) -> Option<&NatPatience> {
+        let patience = self.links.iter().map(|link| &link.patience);
+        patience.min_by_key(|patience| patience.seconds())
+    }
+
+    /// Begins anew to find out how long silence is borne; gives whose times changed.
+    pub(crate) fn forget_patience(&mut self) -> Vec<usize> {
+        let links = self.links.iter_mut().enumerate();
+        links
+            .filter_map(|(index, link)| {
+                let before = std::mem::take(&mut link.patience);
+                (before.seconds() != link.patience.seconds()).then_some(index)
+            })
+            .collect()
     }
 
     pub(crate) fn states(&self) -> impl Iterator<Item = (&str, LinkState, Option<SocketAddr>)> {
@@ -439,6 +468,7 @@ impl Node {
     pub(crate) fn link_lost(&mut self, now: Now, index: usize) {
         let link = &mut self.links.links[index];
         link.client.disconnected(now.instant);
+        link.patience.handle_lost();
         if link.state != LinkState::Refused {
             link.state = LinkState::Connecting;
             link.next_try = Some(now.instant + MIN_REST);
@@ -502,13 +532,14 @@ impl Node {
         }
     }
 
-    fn open_registry_stream(
-        &mut self,
-        now: Now,
-        index: usize,
-    ) -> Option<(crate::event::SessionKey, StreamId)> {
+    /// Our session with a rendezvous.
+    pub(crate) fn link_session(&self, index: usize) -> Option<SessionKey> {
         let agent = self.links.links[index].log.as_ref()?.agent();
-        let key = self.table.key_of(&agent)?;
+        self.table.key_of(&agent)
+    }
+
+    fn open_registry_stream(&mut self, now: Now, index: usize) -> Option<(SessionKey, StreamId)> {
+        let key = self.link_session(index)?;
         let session = self.session_mut(key)?;
         let header = StreamHeader::new(session.ephemeral_port(), Port::REGISTRY);
         Some((key, session.open(now, &header)?))
@@ -652,7 +683,7 @@ impl Node {
                 self.reconnect_answered(now, agent, entry);
             }
             QueryUse::Channel { link, agent } => {
-                self.channel_answered(now, (link, agent), &response);
+                self.channel_answered(now, (Via::Link(link), agent), &response);
             }
             QueryUse::Lookup(query, target) => {
                 let result = self.read_entry(now, response).and_then(|entry| {

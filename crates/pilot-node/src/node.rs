@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pilot_nat::RelayLimits;
 use pilot_session::Endpoint;
 use pilot_trust::{Identity, Trust, TrustItem};
 use pilot_types::{AgentId, Deadline, Ecn, Overhead, PathId, Port, Seed, Transmit, TransmitBuf};
@@ -27,7 +28,7 @@ use crate::log_cache::LogCache;
 use crate::now::Now;
 use crate::paths::Place;
 use crate::reconnects::{LastSession, Reconnects};
-use crate::relay_role::Forwarded;
+use crate::relay_role::{Forwarded, RelayRole};
 use crate::relaying::Relaying;
 use crate::rendezvous::RendezvousRole;
 use crate::session_table::SessionTable;
@@ -52,6 +53,7 @@ pub struct Node {
     pub(crate) directory: Directory,
     pub(crate) links: Links,
     pub(crate) role: Option<RendezvousRole>,
+    pub(crate) relay: Option<RelayRole>,
     pub(crate) dials: Dials,
     pub(crate) reconnects: Reconnects,
     pub(crate) relaying: Relaying,
@@ -182,6 +184,7 @@ impl Node {
             directory: Directory::restore(restored.peers, config.min_work_bits),
             links: Links::default(),
             role: None,
+            relay: None,
             dials: Dials::default(),
             reconnects: Reconnects::restore(now.instant, restored.sessions),
             relaying: Relaying::default(),
@@ -206,7 +209,9 @@ impl Node {
         if let Some(now) = self.output.latest {
             let mut key = [0; 32];
             self.rng.fill_bytes(&mut key);
-            role.start(&key, self.child_seed(), now.instant);
+            role.start(&key, now.instant);
+            let seed = self.child_seed();
+            self.relay = Some(RelayRole::new(RelayLimits::default(), seed, &key, now));
         }
         self.role = Some(role);
         self
@@ -284,7 +289,10 @@ impl Node {
         self.handle_reconnect_timeouts(now);
         self.trust.handle_time(now.unix);
         if let Some(role) = &mut self.role {
-            role.handle_time(now);
+            role.host.handle_time(now.unix);
+        }
+        if let Some(relay) = &mut self.relay {
+            relay.handle_timeout(now);
         }
         self.drain(now);
     }
@@ -300,7 +308,7 @@ impl Node {
             self.place.nat.poll_timeout(),
             self.sprays.poll_timeout(),
             self.reconnects.poll_timeout(),
-            self.role.as_ref().and_then(RendezvousRole::poll_timeout),
+            self.relay.as_ref().and_then(RelayRole::poll_timeout),
             self.wall_deadline(),
         ];
         parts.into_iter().fold(None, Deadline::earliest)

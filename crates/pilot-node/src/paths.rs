@@ -19,6 +19,8 @@ use crate::peer_session::Class;
 /// Types of extension frames (`docs/wire.md` §4).
 const OBSERVED_ADDRESS: u64 = 0x42;
 const CANDIDATES: u64 = 0x43;
+pub(crate) const KEEP_ALIVE_FRAME: u64 = 0x44;
+pub(crate) const FORWARDS_FRAME: u64 = 0x45;
 
 /// What we know of our own place in the network.
 pub(crate) struct Place {
@@ -109,6 +111,7 @@ impl Node {
     /// it sees where we are.
     pub fn network_changed(&mut self, now: Now) {
         self.place.changed();
+        self.forget_patience(now);
         // Clients of a rendezvous find it by its address; it looks for none of them.
         let sessions = if self.role.is_some() {
             vec![]
@@ -161,7 +164,10 @@ impl Node {
         paths.set_locals(now.instant, &sockets);
         paths.set_mapping(mapping);
         session.paths = Some(Box::new(paths));
+        let agent = session.agent;
+        self.keep_peer_alive(now, key);
         self.tell_candidates(now, key);
+        self.offer_forwarding(now, &agent);
     }
 
     /// Tells peers our addresses, if they changed since they were told.
@@ -232,6 +238,8 @@ impl Node {
         match kind {
             CANDIDATES => self.take_candidates(now, key, body),
             OBSERVED_ADDRESS => self.take_observed(now, key, body),
+            KEEP_ALIVE_FRAME => self.take_keep_alive(now, key, body),
+            FORWARDS_FRAME => self.take_forwarding(now, key, body),
             // Of a later version.
             _ => {}
         }
@@ -300,6 +308,7 @@ impl Node {
             }
             (_, _) => {}
         }
+        self.relay_peer_moved(key);
     }
 
     /// A handshake was answered on another path than the one in use.
@@ -324,7 +333,8 @@ impl Node {
             session.transport.path().remote(),
             &mut self.role,
         ) {
-            role.session_moved(&session.agent, addr);
+            role.host.observed_changed(&session.agent, addr);
+            self.relay_client_moved(key);
         }
     }
 

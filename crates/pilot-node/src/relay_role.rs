@@ -1,14 +1,21 @@
-//! A rendezvous as a relay: what its clients ask of it, and the frames that it passes on.
+//! Being a relay: for all clients of a rendezvous, or for agents that we trust. What they ask, and the frames that are passed on.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
-use pilot_nat::{BindError, RelayStats};
+use pilot_nat::{BindError, RelayDrop, RelayLimits, RelayServer, RelayStats};
 use pilot_registry::{RefusalCode, Request, RequestKind, Response};
-use pilot_types::{AgentId, Ecn, PathId, Transmit, TransmitBuf};
+use pilot_session::{NameLimit, Rate};
+use pilot_types::{AgentId, Deadline, Ecn, PathId, Seed, Transmit, TransmitBuf};
+use pilot_wire::Forwards;
 use pilot_wire::limits::BASE_DATAGRAM;
+use rand_core::Rng;
 
+use crate::event::SessionKey;
 use crate::node::Node;
 use crate::now::Now;
+use crate::paths::FORWARDS_FRAME;
+use crate::peer_session::{Class, PeerSession};
 
 /// Bytes of frames that wait to be sent on: 20 ms at 3 Gbit/s. More is loss, as in any router.
 const MAX_QUEUED: usize = 8 << 20;
@@ -16,6 +23,39 @@ const MAX_QUEUED: usize = 8 << 20;
 const MAX_SPARE: usize = MAX_QUEUED / BASE_DATAGRAM;
 /// Who finds no channel free tries again after this: idle ones are forgotten.
 const FULL_REST_MS: u64 = 10_000;
+
+/// What an agent may ask of another that is a relay for it: a channel for each of its own peers at once, and some changes
+/// of its permits.
+const REQUESTS_PER_PEER: Rate = Rate {
+    burst: 256,
+    per_second: 4,
+};
+/// Who asks too much tries again after this.
+const ASKED_REST_MS: u64 = 1000;
+
+/// The relay of this node.
+pub(crate) struct RelayRole {
+    server: RelayServer,
+    /// What peers ask; clients of a rendezvous are held back by its registry.
+    requests: NameLimit,
+}
+
+impl RelayRole {
+    pub(crate) fn new(limits: RelayLimits, seed: Seed, key: &[u8; 32], now: Now) -> Self {
+        Self {
+            server: RelayServer::new(limits, seed),
+            requests: NameLimit::new(REQUESTS_PER_PEER, key, now.instant),
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        self.server.handle_timeout(now.instant);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+        self.server.poll_timeout()
+    }
+}
 
 /// Frames on their way through.
 #[derive(Default)]
@@ -87,7 +127,7 @@ impl Node {
     /// Figures of the relay, if this node is one.
     #[must_use]
     pub fn relay_stats(&self) -> Option<RelayStats> {
-        Some(self.role.as_ref()?.relay.as_ref()?.stats())
+        Some(self.relay.as_ref()?.server.stats())
     }
 
     /// A frame of a relay: one that we pass on, or one that was passed on to us.
@@ -102,17 +142,21 @@ impl Node {
             self.output.drops.count("relay_payload");
             return;
         };
-        let relay = self.role.as_mut().and_then(|role| role.relay.as_mut());
-        let Some(relay) = relay else {
+        let from = tuple.remote.0;
+        let Some(relay) = &mut self.relay else {
             self.handle_relayed(now, tuple, ecn, data);
             return;
         };
-        match relay.handle_frame(now.instant, tuple.remote.0, data) {
+        match relay.server.handle_frame(now.instant, from, data) {
             Ok(to) => match self.place.path_to(to) {
                 Some(path) if self.output.forwarded.push(path, ecn, data) => {}
                 Some(_) => self.output.drops.count("relay_queue_full"),
                 None => self.output.drops.count("wrong_path"),
             },
+            // An agent that is a relay has relays of its own.
+            Err(RelayDrop::UnknownChannel) if self.is_relay(&from) => {
+                self.handle_relayed(now, tuple, ecn, data);
+            }
             Err(reason) => self.output.drops.count(reason.name()),
         }
     }
@@ -121,15 +165,9 @@ impl Node {
     pub(crate) fn serve_relay(
         &mut self,
         now: Now,
-        from: &AgentId,
+        key: SessionKey,
         request: Request,
     ) -> Result<Response, Request> {
-        let Some(role) = self.role.as_mut() else {
-            return Err(request);
-        };
-        let Some(relay) = role.relay.as_mut() else {
-            return Err(request);
-        };
         let asked = match request {
             Request::Permit { is_open, permits } => Asked::Permit(is_open, permits),
             Request::Bind { to, permit } => Asked::Bind(to, permit),
@@ -142,17 +180,142 @@ impl Node {
             | Request::Observe
             | Request::Unknown => return Err(request),
         };
-        if let Err(refusal) = role.host.admit(now.unix, *from, asked.kind()) {
+        let Some((from, refusal)) = self.admit_to_relay(now, key, asked.kind()) else {
+            return Ok(Response::NotFound);
+        };
+        if let Some(refusal) = refusal {
             return Ok(refusal);
         }
+        let Some(relay) = &mut self.relay else {
+            return Ok(Response::NotFound);
+        };
         Ok(match asked {
-            Asked::Bind(to, permit) => bound(relay.bind(now.instant, from, &to, permit)),
+            Asked::Bind(to, permit) => bound(relay.server.bind(now.instant, &from, &to, permit)),
             Asked::Permit(is_open, permits) => {
-                relay.set_permits(from, is_open, permits);
+                relay.server.set_permits(&from, is_open, permits);
                 Response::Permitted
             }
         })
     }
+
+    /// Who asks, and the refusal if it asks too much; `None` if we are no relay for it.
+    fn admit_to_relay(
+        &mut self,
+        now: Now,
+        key: SessionKey,
+        kind: RequestKind,
+    ) -> Option<(AgentId, Option<Response>)> {
+        let session = self.table.get(key)?;
+        let (from, class, addr) = (session.agent, session.class, client_addr(session));
+        let relay = self.relay.as_mut()?;
+        if let (Class::Client, Some(role)) = (class, &mut self.role) {
+            return Some((from, role.host.admit(now.unix, from, kind).err()));
+        }
+        if !relay.requests.take(now.instant, from.as_bytes()) {
+            return Some((from, Some(too_much("too many requests", ASKED_REST_MS))));
+        }
+        if !relay.server.has_client(&from) {
+            relay.server.client_opened(now.instant, from, addr?);
+        }
+        Some((from, None))
+    }
+
+    /// A client of the rendezvous is there.
+    pub(crate) fn relay_client_opened(&mut self, now: Now, agent: AgentId, addr: SocketAddr) {
+        if let Some(relay) = &mut self.relay {
+            relay.server.client_opened(now.instant, agent, addr);
+        }
+    }
+
+    /// The packets of a client or peer come from elsewhere, and it answered there.
+    pub(crate) fn relay_client_moved(&mut self, key: SessionKey) {
+        let (Some(session), Some(relay)) = (self.table.get(key), &mut self.relay) else {
+            return;
+        };
+        match client_addr(session) {
+            Some(addr) => relay.server.client_moved(&session.agent, addr),
+            // It is behind a relay itself now.
+            None if !session.transport.path().is_direct() => {
+                relay.server.client_closed(&session.agent);
+            }
+            None => {}
+        }
+    }
+
+    /// Something was learnt of the paths to an agent that we may be a relay for.
+    pub(crate) fn relay_peer_moved(&mut self, key: SessionKey) {
+        let session = self.table.get(key);
+        if self.relay.is_some() && session.is_some_and(|session| session.paths.is_some()) {
+            self.relay_client_moved(key);
+        }
+    }
+
+    pub(crate) fn relay_client_closed(&mut self, agent: &AgentId) {
+        if let Some(relay) = &mut self.relay {
+            relay.server.client_closed(agent);
+        }
+    }
+
+    /// Passes sealed packets on for agents that we trust and have a session with, to others that permit it, or stops doing so.
+    /// A rendezvous does for all its clients, whatever is said here.
+    pub fn relay_for_trusted(&mut self, now: Now, is_on: bool) {
+        if self.role.is_some() || is_on == self.relay.is_some() {
+            return;
+        }
+        self.relay = is_on.then(|| {
+            let mut key = [0; 32];
+            self.rng.fill_bytes(&mut key);
+            RelayRole::new(RelayLimits::of_an_agent(), self.child_seed(), &key, now)
+        });
+        for key in self.table.keys() {
+            self.tell_forwarding(now, key, is_on);
+        }
+        self.drain(now);
+    }
+
+    /// Whether we are a relay for an agent.
+    pub(crate) fn forwards_for(&self, now: Now, agent: &AgentId) -> bool {
+        let is_agent = self.role.is_none() && self.relay.is_some();
+        is_agent && self.trust.has_granted(now.unix, agent)
+    }
+
+    /// Tells an agent that we are a relay for it, if we are.
+    pub(crate) fn offer_forwarding(&mut self, now: Now, agent: &AgentId) {
+        if let Some(key) = self.table.key_of(agent)
+            && self.forwards_for(now, agent)
+        {
+            self.tell_forwarding(now, key, true);
+        }
+    }
+
+    fn tell_forwarding(&mut self, now: Now, key: SessionKey, is_on: bool) {
+        let agent = self.table.get(key).map(|session| session.agent);
+        let is_trusted = |agent| self.trust.has_granted(now.unix, &agent);
+        if !agent.is_some_and(is_trusted) {
+            return;
+        }
+        let body = Forwards { is_on }.encode();
+        if let Some(session) = self.session_mut(key).filter(|it| it.class == Class::Peer)
+            && let Err(error) = session
+                .transport
+                .send_extension(now.instant, FORWARDS_FRAME, body)
+        {
+            tracing::debug!(agent = %session.agent, %error, "forwarding not told");
+        }
+    }
+}
+
+/// Where the frames of a client of ours come from: where its packets do, once it answered there. That of a rendezvous' client is asked
+/// for when its path is validated.
+fn client_addr(session: &PeerSession) -> Option<SocketAddr> {
+    let transport = &session.transport;
+    let Some(paths) = &session.paths else {
+        return transport.path().remote();
+    };
+    let at = [transport.peer_path(), transport.path()];
+    at.into_iter()
+        .find(|path| paths.has_answered(path))?
+        .remote()
 }
 
 /// What a relay can be asked.
@@ -173,11 +336,15 @@ impl Asked {
 fn bound(result: Result<u32, BindError>) -> Response {
     match result {
         Ok(channel) => Response::Bound(channel),
-        Err(BindError::Full) => Response::Refused {
-            code: RefusalCode::RateLimited,
-            message: "too many channels".to_owned(),
-            retry_after_ms: FULL_REST_MS,
-        },
+        Err(BindError::Full) => too_much("too many channels", FULL_REST_MS),
         Err(BindError::NotFound | _) => Response::NotFound,
+    }
+}
+
+fn too_much(message: &str, retry_after_ms: u64) -> Response {
+    Response::Refused {
+        code: RefusalCode::RateLimited,
+        message: message.to_owned(),
+        retry_after_ms,
     }
 }

@@ -1,19 +1,43 @@
-//! An agent's use of its rendezvous as relays: who may reach it through them, and channels to others.
+//! An agent's use of relays: its rendezvous, and agents that are relays for it. Who may reach it through them, and channels to others.
 //!
 //! A channel is asked for beside each handshake, so that two agents have a path before their NATs have let one straight
-//! packet through. The rendezvous matches permits and sees sealed packets.
+//! packet through. The relay matches permits and sees sealed packets.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use pilot_registry::{Permits, Request, RequestError, Response, limits::MAX_PERMITS};
 use pilot_trust::{Permit, VerifiedLog};
-use pilot_types::{AgentId, Ecn, FourTuple, PathId, PeerAddr, RelayAddr};
-use pilot_wire::{PacketKind, RelayFrame};
+use pilot_types::{AgentId, Ecn, FourTuple, PathId, PeerAddr, Port, RelayAddr};
+use pilot_wire::{Forwards, PacketKind, RelayFrame, StreamHeader};
 
+use crate::event::SessionKey;
+use crate::exchange::{Exchange, Purpose};
 use crate::links::QueryUse;
 use crate::node::Node;
 use crate::now::Now;
-use crate::peer_session::Class;
+use crate::peer_session::{Class, StreamUse};
+
+/// Agents that are used as relays at a time: sessions with them are kept alive, and each is asked at each dial.
+const MAX_PEER_RELAYS: usize = 4;
+
+/// Which relay is meant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Via {
+    /// A rendezvous, by its link.
+    Link(usize),
+    /// An agent that we have a session with.
+    Peer(AgentId),
+}
+
+/// What is asked of an agent that is a relay for us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum RelayCall {
+    /// A channel to an agent.
+    Bind(AgentId),
+    /// To let in who shows our permits.
+    Permit,
+}
 
 /// What an agent derived and asked for.
 #[derive(Default)]
@@ -21,9 +45,12 @@ pub(crate) struct Relaying {
     /// Permits that we gave, with the key of the peer that each was derived from: an agreement costs more than a look.
     /// Bounded by [`MAX_PERMITS`].
     given: BTreeMap<AgentId, ([u8; 32], Permit)>,
-    /// Channels that were asked for; bounded by the clients' own bound on requests.
-    asked: BTreeSet<(usize, AgentId)>,
-    /// Whether trust or visibility changed since the rendezvous were told.
+    /// Channels that were asked for; bounded by the clients' own bound on requests, and by the streams of at most
+    /// [`MAX_PEER_RELAYS`] sessions.
+    asked: BTreeSet<(Via, AgentId)>,
+    /// Agents that are relays for us; at most [`MAX_PEER_RELAYS`].
+    peers: BTreeSet<AgentId>,
+    /// Whether trust or visibility changed since the relays were told.
     is_stale: bool,
 }
 
@@ -36,6 +63,16 @@ impl Relaying {
     /// A session with an agent that we trust no more ended; a permit that was left to it ends too.
     pub(crate) fn untrusted_session_ended(&mut self, agent: &AgentId) {
         self.is_stale |= self.given.contains_key(agent);
+    }
+
+    /// The session with an agent ended: it is no relay any more.
+    pub(crate) fn relay_lost(&mut self, agent: &AgentId) {
+        self.peers.remove(agent);
+    }
+
+    /// Whether an agent is a relay for us.
+    pub(crate) fn is_relay(&self, agent: &AgentId) -> bool {
+        self.peers.contains(agent)
     }
 }
 
@@ -67,9 +104,87 @@ impl Node {
         };
         self.relaying.given = given;
         self.links.set_permits(&permits);
+        for relay in self.relaying.peers.clone() {
+            let request = Request::Permit {
+                is_open: permits.is_open,
+                permits: permits.secrets.clone(),
+            };
+            self.call_relay(now, &relay, RelayCall::Permit, &request);
+        }
     }
 
-    /// Asks every rendezvous that we are connected to for a channel to an agent. What it says is handled by
+    /// An agent is a relay for us from now on, or no more.
+    pub(crate) fn take_forwarding(&mut self, now: Now, key: SessionKey, body: &[u8]) {
+        let Ok(Forwards { is_on }) = Forwards::decode(body) else {
+            self.output.drops.count("forwards_malformed");
+            return;
+        };
+        let session = self.table.get(key);
+        let Some(agent) = session
+            .filter(|session| session.class == Class::Peer)
+            .map(|session| session.agent)
+        else {
+            return;
+        };
+        // Only who we trust sees whom we talk to.
+        if is_on
+            && self.trust.has_granted(now.unix, &agent)
+            && self.relaying.peers.len() < MAX_PEER_RELAYS
+        {
+            self.relaying.peers.insert(agent);
+            self.relaying.changed();
+        } else if !is_on {
+            self.relaying.peers.remove(&agent);
+        }
+        self.keep_peer_alive(now, key);
+    }
+
+    /// Asks an agent that is a relay for us; `false` if there is no way to ask it.
+    fn call_relay(
+        &mut self,
+        now: Now,
+        relay: &AgentId,
+        call: RelayCall,
+        request: &Request,
+    ) -> bool {
+        let Some(key) = self.table.key_of(relay) else {
+            return false;
+        };
+        let Some(session) = self.session_mut(key) else {
+            return false;
+        };
+        if session.transport.is_closing() || !session.transport.path().is_direct() {
+            return false;
+        }
+        let header = StreamHeader::new(session.ephemeral_port(), Port::REGISTRY);
+        let Some(stream) = session.open(now, &header) else {
+            return false;
+        };
+        let exchange = Exchange::asking(Purpose::RelayCall(call), request.encode());
+        session
+            .streams
+            .insert(stream, StreamUse::Internal(exchange));
+        self.advance_stream(now, key, stream);
+        true
+    }
+
+    /// An agent that is a relay for us answered, or did not.
+    pub(crate) fn relay_answered(
+        &mut self,
+        now: Now,
+        relay: AgentId,
+        call: RelayCall,
+        body: Option<Vec<u8>>,
+    ) {
+        let RelayCall::Bind(agent) = call else {
+            return;
+        };
+        let response = body.and_then(|body| Response::decode(&body).ok());
+        let response = response.ok_or(RequestError::Failed);
+        self.channel_answered(now, (Via::Peer(relay), agent), &response);
+    }
+
+    /// Asks every relay that we are connected to for a channel to an agent. What it says is handled by
     /// [`Node::channel_answered`].
     pub(crate) fn ask_for_channels(&mut self, now: Now, log: &VerifiedLog) {
         let agent = log.agent();
@@ -77,11 +192,20 @@ impl Node {
             .trust
             .is_granted_by(now.unix, &agent)
             .then(|| self.identity.permit_of(log));
+        let request = Request::Bind { to: agent, permit };
         for link in self.links.connected() {
-            if self.relaying.asked.insert((link, agent)) {
-                let request = Request::Bind { to: agent, permit };
+            if self.relaying.asked.insert((Via::Link(link), agent)) {
                 let use_ = QueryUse::Channel { link, agent };
-                self.links.ask_one(now.instant, link, request, use_);
+                self.links.ask_one(now.instant, link, request.clone(), use_);
+            }
+        }
+        for relay in self.relaying.peers.clone() {
+            let asked = (Via::Peer(relay), agent);
+            if relay != agent && self.relaying.asked.insert(asked) {
+                let is_asked = self.call_relay(now, &relay, RelayCall::Bind(agent), &request);
+                if !is_asked {
+                    self.relaying.asked.remove(&asked);
+                }
             }
         }
     }
@@ -91,24 +215,39 @@ impl Node {
         self.relaying.asked.iter().any(|(_, asked)| asked == agent)
     }
 
-    /// A rendezvous gave a channel, or has none to give.
+    /// A relay gave a channel, or has none to give.
     pub(crate) fn channel_answered(
         &mut self,
         now: Now,
-        (link, agent): (usize, AgentId),
+        (via, agent): (Via, AgentId),
         response: &Result<Response, RequestError>,
     ) {
-        self.relaying.asked.remove(&(link, agent));
+        self.relaying.asked.remove(&(via, agent));
         let &Ok(Response::Bound(channel)) = response else {
             self.channel_refused(&agent);
             return;
         };
-        if let Some(relay) = self.rendezvous_addr(link).map(RelayAddr) {
+        let addr = match via {
+            Via::Link(link) => self.rendezvous_addr(link),
+            Via::Peer(relay) => self.relay_addr(&relay),
+        };
+        if let Some(relay) = addr.map(RelayAddr) {
             self.try_channel(now, agent, PathId::Relay { relay, channel });
         }
     }
 
-    /// Uses a channel for the handshake that waits for a path.
+    /// Where an agent that is a relay for us is.
+    fn relay_addr(&self, relay: &AgentId) -> Option<SocketAddr> {
+        self.table.by_agent(relay)?.transport.path().remote()
+    }
+
+    /// Whether a relay of ours is at an address.
+    pub(crate) fn is_relay(&self, addr: &SocketAddr) -> bool {
+        let mut peers = self.relaying.peers.iter();
+        self.links.has_addr(addr) || peers.any(|relay| self.relay_addr(relay) == Some(*addr))
+    }
+
+    /// Uses a channel for the handshake that waits for a path; one to an agent that is there already is a standby.
     fn try_channel(&mut self, now: Now, agent: AgentId, path: PathId) {
         if self.endpoint.is_connecting(&agent) {
             self.endpoint.add_path(now.instant, &agent, path);
@@ -118,6 +257,14 @@ impl Node {
         let is_live = session.is_some_and(|session| {
             session.silent_since.is_none() && !session.transport.is_closing()
         });
+        if is_live
+            && let Some(key) = self.table.key_of(&agent)
+            && let Some(session) = self.session_mut(key)
+            && let Some(paths) = &mut session.paths
+        {
+            paths.add_path(now.instant, path);
+            return;
+        }
         let is_wanted =
             self.reconnects.contains(&agent) || !self.dials.connecting_to(&agent).is_empty();
         if !is_live
@@ -148,7 +295,7 @@ impl Node {
         data: &mut [u8],
     ) {
         let PeerAddr(addr) = relay.remote;
-        if !self.links.has_addr(&addr) {
+        if !self.is_relay(&addr) {
             self.output.drops.count("relay_unknown");
             return;
         }

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use pilot_nat::{RelayLimits, RelayServer};
 use pilot_registry::{
-    LogFacts, OutgoingPush, PushAck, PushId, Request, RequestKind, Response, Service, Stats, Store,
-    Verify,
+    LogFacts, OutgoingPush, PushAck, PushId, RefusalCode, Request, RequestKind, Response, Service,
+    Stats, Store, Verify,
 };
 use pilot_session::{NameLimit, Rate, source_name};
 use pilot_trust::IdentityLog;
-use pilot_types::{AgentId, Deadline, PathId, Port, Seed, UnixTime};
+use pilot_types::{AgentId, PathId, Port, UnixTime};
 use pilot_wire::{
     EnvelopeHead, KeyAnswer, KeyQuery, NetworkConfig, SignedBytes, StreamHeader, decode_postcard,
     encode_postcard,
@@ -162,8 +161,6 @@ pub struct RendezvousRole {
     pub(crate) host: Box<dyn RegistryHost>,
     bucket: KeyBucket,
     sources: Option<NameLimit>,
-    /// `None` before the node has taken the role.
-    pub(crate) relay: Option<RelayServer>,
     pub(crate) stun: StunSockets,
 }
 
@@ -200,15 +197,12 @@ impl RendezvousRole {
                 refilled: None,
             },
             sources: None,
-            relay: None,
             stun: StunSockets::default(),
         }
     }
 
-    /// Begins to relay, and bounds what one source may ask outside of sessions; which sources share a bucket follows from
-    /// `key`.
-    pub(crate) fn start(&mut self, key: &[u8; 32], seed: Seed, now: Instant) {
-        self.relay = Some(RelayServer::new(RelayLimits::default(), seed));
+    /// Bounds what one source may ask outside of sessions; which sources share a bucket follows from `key`.
+    pub(crate) fn start(&mut self, key: &[u8; 32], now: Instant) {
         self.sources = Some(NameLimit::new(ANSWERS_PER_SOURCE, key, now));
     }
 
@@ -227,39 +221,6 @@ impl RendezvousRole {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.host.stats()
-    }
-
-    pub(crate) fn session_opened(&mut self, now: Now, agent: AgentId, observed: SocketAddr) {
-        self.host.session_opened(now.unix, agent, observed);
-        if let Some(relay) = &mut self.relay {
-            relay.client_opened(now.instant, agent, observed);
-        }
-    }
-
-    pub(crate) fn session_closed(&mut self, now: UnixTime, agent: &AgentId) {
-        self.host.session_closed(now, agent);
-        if let Some(relay) = &mut self.relay {
-            relay.client_closed(agent);
-        }
-    }
-
-    /// The agent's packets come from another address, and a packet that only it could make came from there.
-    pub(crate) fn session_moved(&mut self, agent: &AgentId, observed: SocketAddr) {
-        self.host.observed_changed(agent, observed);
-        if let Some(relay) = &mut self.relay {
-            relay.client_moved(agent, observed);
-        }
-    }
-
-    pub(crate) fn handle_time(&mut self, now: Now) {
-        self.host.handle_time(now.unix);
-        if let Some(relay) = &mut self.relay {
-            relay.handle_timeout(now.instant);
-        }
-    }
-
-    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
-        self.relay.as_ref()?.poll_timeout()
     }
 
     pub(crate) fn poll_timeout_unix(&self) -> Option<UnixTime> {
@@ -313,18 +274,12 @@ impl Node {
     ) -> Option<Vec<u8>> {
         let from = self.table.get(key)?.agent;
         let response = match Request::decode(body) {
-            Ok(request) => match self.serve_relay(now, &from, request) {
-                Ok(response) => response,
-                Err(request) => {
-                    let host = &mut self.role.as_mut()?.host;
-                    host.handle_request(now.unix, from, request)
-                }
+            Ok(request) => match (self.serve_relay(now, key, request), &mut self.role) {
+                (Ok(response), _) => response,
+                (Err(request), Some(role)) => role.host.handle_request(now.unix, from, request),
+                (Err(_), None) => refused("an agent that is a relay keeps no registry"),
             },
-            Err(error) => Response::Refused {
-                code: pilot_registry::RefusalCode::Invalid,
-                message: format!("malformed request: {error}"),
-                retry_after_ms: 0,
-            },
+            Err(error) => refused(&format!("malformed request: {error}")),
         };
         Some(response.encode())
     }
@@ -383,5 +338,13 @@ impl Node {
         if let Some(role) = &mut self.role {
             role.host.push_failed(now.unix, agent, push);
         }
+    }
+}
+
+fn refused(message: &str) -> Response {
+    Response::Refused {
+        code: RefusalCode::Invalid,
+        message: message.to_owned(),
+        retry_after_ms: 0,
     }
 }

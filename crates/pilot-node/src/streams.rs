@@ -97,6 +97,8 @@ impl Node {
                 }
             }
             TransportEvent::Silent => self.peer_silent(now, key),
+            TransportEvent::Rested(rest) => self.link_rested(now, key, Some(rest)),
+            TransportEvent::Unheard => self.link_rested(now, key, None),
             TransportEvent::Closed {
                 code,
                 reason,
@@ -233,6 +235,9 @@ impl Node {
             (Class::Client, Port::REGISTRY) => Admission::Serve(Purpose::RegistryServe),
             (Class::Rendezvous(_), Port::REGISTRY) => Admission::Serve(Purpose::PushServe),
             (Class::Client | Class::Rendezvous(_), _) => Admission::Refuse(ErrorCode::NOT_TRUSTED),
+            (Class::Peer, Port::REGISTRY) if self.forwards_for(now, &session.agent) => {
+                Admission::Serve(Purpose::RegistryServe)
+            }
             (Class::Peer | Class::Stranger, Port::TRUST) => Admission::Serve(Purpose::TrustServe),
             (Class::Peer | Class::Stranger, Port::LIVENESS)
                 if self.trust.has_granted(now.unix, &session.agent) =>
@@ -280,6 +285,7 @@ impl Node {
             Purpose::RegistryCall { link, request } => {
                 self.registry_answered(now, link, request, result.ok());
             }
+            Purpose::RelayCall(call) => self.relay_answered(now, agent, call, result.ok()),
             Purpose::PushSend { push } => self.push_answered(now, &agent, push, result.ok()),
             Purpose::TrustSend { dial: Some(dial) } => match result {
                 Ok(_) => self.dial_delivered(dial, agent),
@@ -324,6 +330,7 @@ impl Node {
             Purpose::TrustServe => self.serve_trust(now, key, &body),
             Purpose::PingServe => Some(body),
             Purpose::RegistryCall { .. }
+            | Purpose::RelayCall(_)
             | Purpose::PushSend { .. }
             | Purpose::TrustSend { .. }
             | Purpose::PingSend { .. }
@@ -406,6 +413,7 @@ impl Node {
                 Purpose::RegistryCall { link, request } => {
                     self.registry_answered(now, link, request, None);
                 }
+                Purpose::RelayCall(call) => self.relay_answered(now, agent, call, None),
                 Purpose::PushSend { push } => self.push_lost(now, &agent, push),
                 Purpose::TrustSend { dial: Some(dial) } | Purpose::PingSend { dial, .. } => {
                     self.dial_interrupted(dial, agent, code);

@@ -377,6 +377,7 @@ impl Node {
         match event {
             TrustEvent::GrantIssued { to, raw } => {
                 self.relaying.changed();
+                self.offer_forwarding(now, &to);
                 self.output.written.hold(Held::Grant { to, raw });
             }
             TrustEvent::Trusted { agent } => {
@@ -392,6 +393,7 @@ impl Node {
                 self.hellos.tickets.remove(&agent);
                 self.reconnects.sessions_changed();
                 self.relaying.changed();
+                self.offer_forwarding(now, &agent);
                 self.output.event(Event::Trusted(agent));
             }
             TrustEvent::Untrusted { agent, by_peer } => {

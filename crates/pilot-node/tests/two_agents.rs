@@ -47,7 +47,7 @@ fn befriend(world: &mut World, alice: HostId, bob: HostId) {
     world.with(alice, |agent, now| {
         agent
             .node
-            .knock(now, KnockTarget::Hostname(name("bob")), "work")
+            .knock(now, KnockTarget::Agent(bob_id), "work")
             .unwrap()
     });
     world.until("knock arrived", 10 * SECOND, |sim| {

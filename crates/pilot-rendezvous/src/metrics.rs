@@ -13,21 +13,7 @@ pub(crate) fn page(rendezvous: &Rendezvous) -> String {
         rendezvous.sessions() as u64,
     );
     let relay = rendezvous.relay();
-    page.gauge(
-        "pilot_relay_channels",
-        "Channels of the relay now.",
-        relay.channels as u64,
-    );
-    for (name, help, value) in [
-        (
-            "pilot_relay_datagrams_total",
-            "Datagrams passed on.",
-            relay.datagrams,
-        ),
-        ("pilot_relay_bytes_total", "Bytes passed on.", relay.bytes),
-    ] {
-        page.counter(name, help, value);
-    }
+    page.relay(relay.channels as u64, relay.datagrams, relay.bytes);
     registry(&mut page, &rendezvous.stats());
     let drops = rendezvous.drops();
     page.counters(

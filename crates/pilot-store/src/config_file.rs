@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use pilot_types::{Hostname, Tag};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -60,12 +62,48 @@ pub struct FileConfig {
     pub listen: Option<String>,
     /// `port_mapping`: whether a router is asked to hold the UDP port open; if unset, it is.
     pub port_mapping: Option<bool>,
+    /// `relay_for`: for whom the agent is a relay; if unset, for nobody.
+    pub relay_for: Option<RelayFor>,
     /// `metrics`: TCP address of the metrics.
     pub metrics: Option<String>,
     /// `catalogues`: where apps are looked for, in order.
     pub catalogues: Vec<String>,
     /// Keys that this version does not know, kept as they are.
     pub other: Map<String, Value>,
+}
+
+/// For whom an agent passes sealed packets on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RelayFor {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Agents that it trusts.
+    Trusted,
+}
+
+impl RelayFor {
+    /// As the file and commands name it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Trusted => "trusted",
+        }
+    }
+}
+
+impl FromStr for RelayFor {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "nobody" => Ok(Self::Nobody),
+            "trusted" => Ok(Self::Trusted),
+            other => Err(format!("expected nobody or trusted, found {other:?}")),
+        }
+    }
 }
 
 impl FileConfig {
@@ -84,6 +122,7 @@ impl FileConfig {
             auto_approve: take(&mut fields, "auto_approve", "true or false")?,
             listen: take(&mut fields, "listen", "an address or null")?,
             port_mapping: take(&mut fields, "port_mapping", "true or false")?,
+            relay_for: take(&mut fields, "relay_for", "nobody or trusted")?,
             metrics: take(&mut fields, "metrics", "an address or null")?,
             catalogues: take(&mut fields, "catalogues", "a list of URLs")?,
             other: fields,
@@ -112,6 +151,7 @@ impl FileConfig {
         put("auto_approve", self.auto_approve.then_some(true.into()));
         put("listen", self.listen.as_deref().map(Value::from));
         put("port_mapping", self.port_mapping.map(Value::from));
+        put("relay_for", self.relay_for.map(|it| it.word().into()));
         put("metrics", self.metrics.as_deref().map(Value::from));
         Value::Object(fields)
     }

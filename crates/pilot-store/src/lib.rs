@@ -51,7 +51,7 @@ mod registry_db;
 mod state_db;
 
 pub use atomic::replace as replace_file;
-pub use config_file::{ConfigError, FileConfig};
+pub use config_file::{ConfigError, FileConfig, RelayFor};
 pub use error::{DbError, OpenDbError};
 pub use home::{Home, HomeError, HomeLock};
 pub use identity_file::IdentityError;

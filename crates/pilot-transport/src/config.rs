@@ -35,6 +35,15 @@ pub struct Config {
     pub datagram_queue: usize,
 }
 
+/// When an otherwise idle session sends a PING.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeepAlive {
+    /// After so long.
+    Always(Duration),
+    /// While streams are open, after so long and never more seldom than three times in the idle timeout.
+    WithStreams(Duration),
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

@@ -71,6 +71,15 @@ pub enum Event {
     /// Something is in flight and nothing of it was acknowledged for three probe timeouts, at least 0.5 s and at most 2 s. Told
     /// again after as long again.
     Silent,
+    /// A packet of the peer was the first word of either end for so long; told after [`Transport::set_keep_alive`] alone, and
+    /// of five seconds or more. What lies between still lets in who was not sent to for that long.
+    ///
+    /// [`Transport::set_keep_alive`]: crate::Transport::set_keep_alive
+    Rested(Duration),
+    /// Neither end said anything for the time of [`Transport::set_keep_alive`]: a PING goes out.
+    ///
+    /// [`Transport::set_keep_alive`]: crate::Transport::set_keep_alive
+    Unheard,
     /// The session ends; streams are gone.
     Closed {
         /// Why.
@@ -140,6 +149,8 @@ const fn is_unsolicited(event: &Event) -> bool {
         | Event::PathProbed { .. }
         | Event::Silent
         | Event::Closed { .. }
+        | Event::Rested(_)
+        | Event::Unheard
         | Event::Drained => false,
     }
 }

@@ -45,7 +45,7 @@ mod transmit;
 mod transport;
 mod writer;
 
-pub use config::{Config, Congestion, Side};
+pub use config::{Config, Congestion, KeepAlive, Side};
 pub use error::{ControlError, DatagramError, OpenError, PeerError, ReadError, WriteError};
 pub use event::Event;
 pub use stats::{ControlFrame, PathStats, Read, SentPacket, Stats, StreamStats};

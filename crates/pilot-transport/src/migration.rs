@@ -93,6 +93,10 @@ impl Paths {
         heard.map(|(_, bytes)| bytes)
     }
 
+    pub(crate) const fn peer_at(&self) -> PathId {
+        self.peer_at
+    }
+
     /// The peer's newest packet so far, no probe, came on `path`; `true` if it sends on another path than before, which
     /// is not the one in use.
     pub(crate) fn has_peer_moved(&mut self, path: PathId) -> bool {

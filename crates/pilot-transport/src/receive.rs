@@ -6,6 +6,7 @@ use pilot_types::{Ecn, PacketNumber, PathId};
 use pilot_wire::{Frame, Frames};
 
 use crate::ack::Arrival;
+use crate::config::KeepAlive;
 use crate::error::PeerError;
 use crate::event::Event;
 use crate::migration::Challenge;
@@ -17,6 +18,8 @@ const PINGS_PER_IDLE_TIMEOUT: u32 = 3;
 /// The least pause in what comes on streams after which the path is asked for. A path that was lost is then noticed, with the
 /// half second of [`Timer::Silence`] that follows, soon enough to be replaced within a second.
 const LULL: Duration = Duration::from_millis(100);
+/// A pause that is told: shorter ones are of a conversation, and say little of what lies between.
+const REST: Duration = Duration::from_secs(5);
 /// RFC 9000 §10.1: the idle period is "at least three times the current PTO".
 const IDLE_TIMEOUTS: u32 = 3;
 
@@ -81,6 +84,7 @@ impl Transport {
                 self.timers.set(Timer::Ack as usize, at);
             }
         }
+        self.tell_rest(now);
         self.activity.has_sent = false;
         self.activity.is_ping_due |= self.loss.is_back();
         self.arm_idle(now);
@@ -179,7 +183,39 @@ impl Transport {
             let timeout = self.peer.idle_timeout.filter(|_| has_streams)?;
             Some(timeout / PINGS_PER_IDLE_TIMEOUT)
         };
-        self.config.keep_alive.or_else(for_streams)
+        match self.activity.keep_alive {
+            Some(KeepAlive::Always(interval)) => Some(interval),
+            Some(KeepAlive::WithStreams(longest)) => Some(for_streams()?.min(longest)),
+            None => self.config.keep_alive.or_else(for_streams),
+        }
+    }
+
+    /// How long an idle session lasts at least for the sake of its keep-alive.
+    fn kept_alive(&self) -> Duration {
+        match self.activity.keep_alive {
+            Some(KeepAlive::Always(interval)) => interval * PINGS_PER_IDLE_TIMEOUT,
+            Some(KeepAlive::WithStreams(_)) | None => Duration::ZERO,
+        }
+    }
+
+    /// Nothing was said for the time of the keep-alive.
+    pub(crate) fn keep_alive_due(&mut self) {
+        if self.keep_alive().is_none() {
+            return;
+        }
+        self.activity.is_ping_due = true;
+        if self.activity.keep_alive.is_some() {
+            self.take_event(|| Event::Unheard);
+        }
+    }
+
+    /// What the peer said came through although nothing was sent for a while.
+    fn tell_rest(&mut self, now: Instant) {
+        let spoke_at = self.activity.spoke_at;
+        let rest = spoke_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        if self.activity.keep_alive.is_some() && rest >= REST {
+            self.take_event(|| Event::Rested(rest));
+        }
     }
 
     /// Who only receives sends nothing by itself, and would not notice that its own NAT forgot it: when a stream's bytes came
@@ -196,7 +232,9 @@ impl Transport {
     /// Something was heard, or said that wants an answer: idle time starts anew.
     pub(crate) fn arm_idle(&mut self, now: Instant) {
         if let Some(timeout) = self.peer.idle_timeout {
-            let timeout = timeout.max(self.probe_timeout() * IDLE_TIMEOUTS);
+            let timeout = timeout
+                .max(self.kept_alive())
+                .max(self.probe_timeout() * IDLE_TIMEOUTS);
             self.timers.set(Timer::Idle as usize, now + timeout);
         }
         match self.keep_alive() {

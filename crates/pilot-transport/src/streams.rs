@@ -247,6 +247,8 @@ impl Streams {
             | Event::PeerMoved(_)
             | Event::Silent
             | Event::Closed { .. }
+            | Event::Rested(_)
+            | Event::Unheard
             | Event::Drained => {}
         }
     }

@@ -70,6 +70,7 @@ impl Transport {
         } else {
             self.track_ack_only(out, frames, acked_up_to);
         }
+        self.activity.spoke_at = Some(now);
         Some(self.committed(self.paths.current.id, out))
     }
 

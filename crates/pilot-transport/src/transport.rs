@@ -11,7 +11,7 @@ use rand_core::SeedableRng;
 
 use crate::ack::AckTracker;
 use crate::close::{Closing, State};
-use crate::config::{Config, Side};
+use crate::config::{Config, KeepAlive, Side};
 use crate::control::{Control, ControlQueue, DatagramQueue};
 use crate::error::{ControlError, DatagramError, OpenError, PeerError, ReadError, WriteError};
 use crate::event::{Event, Events};
@@ -70,6 +70,10 @@ pub(crate) struct Activity {
     pub(crate) is_ping_due: bool,
     /// Packets with nothing but an ACK since the last ack-eliciting one.
     pub(crate) ack_only: u32,
+    /// When we sent anything last; `None` before that.
+    pub(crate) spoke_at: Option<Instant>,
+    /// What the owner set in place of the configured keep-alive.
+    pub(crate) keep_alive: Option<KeepAlive>,
 }
 
 /// Memory that is used again.
@@ -191,7 +195,7 @@ impl Transport {
             self.drained();
         }
         if self.timers.take_if_due(Timer::KeepAlive as usize, now) {
-            self.activity.is_ping_due |= self.keep_alive().is_some();
+            self.keep_alive_due();
         }
         if self.timers.take_if_due(Timer::Lull as usize, now) {
             self.activity.is_ping_due |= !self.streams.is_empty();
@@ -273,6 +277,18 @@ impl Transport {
     pub fn stop(&mut self, _now: Instant, id: StreamId, code: ErrorCode) {
         self.streams.stop(id, code);
         self.rest_without_streams();
+    }
+
+    /// Pings after so long without a word of either end, in place of the configured time. The idle timeout grows where it is
+    /// shorter than three such times. [`Event::Rested`] and [`Event::Unheard`] tell how it goes.
+    pub fn set_keep_alive(&mut self, now: Instant, keep_alive: KeepAlive) {
+        self.activity.keep_alive = Some(match keep_alive {
+            KeepAlive::Always(interval) => KeepAlive::Always(interval.min(MAX_IDLE)),
+            KeepAlive::WithStreams(_) => keep_alive,
+        });
+        if self.is_open() {
+            self.arm_idle(now);
+        }
     }
 
     /// The last stream may be over: nothing needs to be kept alive for it, and nothing comes on it.
@@ -421,6 +437,12 @@ impl Transport {
     #[must_use]
     pub const fn path(&self) -> PathId {
         self.paths.current.id
+    }
+
+    /// Where the peer's newest packet came from, probes apart. Whoever sees its packets may have sent one on from there.
+    #[must_use]
+    pub const fn peer_path(&self) -> PathId {
+        self.paths.peer_at()
     }
 
     /// Figures of now.

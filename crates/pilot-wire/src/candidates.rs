@@ -106,6 +106,53 @@ impl ObservedAddress {
     }
 }
 
+/// Body of a KEEP_ALIVE frame: the receiver is to ping the sender after so long without a word of either end. A packet of
+/// the receiver that arrives shows that the sender's NAT has not forgotten it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct KeepAlive {
+    /// Seconds; the receiver may ping earlier.
+    pub seconds: u16,
+}
+
+impl KeepAlive {
+    /// The frame's body.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode_postcard(self)
+    }
+
+    /// Reads a body. Bytes after it are ignored.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`].
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        decode_postcard(body, "keep-alive")
+    }
+}
+
+/// Body of a FORWARDS frame: whether the sender passes sealed packets on for the receiver, to agents that permit it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Forwards {
+    /// Whether it does.
+    pub is_on: bool,
+}
+
+impl Forwards {
+    /// The frame's body.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode_postcard(self)
+    }
+
+    /// Reads a body. Bytes after it are ignored.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`].
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        decode_postcard(body, "forwards")
+    }
+}
+
 /// Refuses a longer list at its first surplus item, before memory is spent on it.
 fn at_most_max<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Candidate>, D::Error> {
     struct AtMostMax;

@@ -3,9 +3,9 @@
 use crate::limits::MAX_CANDIDATES;
 use crate::{
     Candidates, DatagramHeader, EntrySignatures, EventAnswer, EventFrame, EventRequest, FileAnswer,
-    FileHead, FileVerdict, Frame, Frames, Hello, HelloAnswer, KeyAnswer, KeyQuery, LogEntry,
-    ObservedAddress, RelayFrame, SignedBytes, SignedEntry, StreamHeader, decode_data_header,
-    decode_handshake_header, decode_postcard, encode_postcard,
+    FileHead, FileVerdict, Forwards, Frame, Frames, Hello, HelloAnswer, KeepAlive, KeyAnswer,
+    KeyQuery, LogEntry, ObservedAddress, RelayFrame, SignedBytes, SignedEntry, StreamHeader,
+    decode_data_header, decode_handshake_header, decode_postcard, encode_postcard,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -74,6 +74,8 @@ fn paths(data: &[u8]) {
         assert!(body.candidates.len() <= MAX_CANDIDATES);
     }
     round_trip::<ObservedAddress>(data);
+    round_trip::<Forwards>(data);
+    round_trip::<KeepAlive>(data);
     if let Ok(frame) = RelayFrame::decode(data) {
         let mut head = [0; RelayFrame::HEAD];
         RelayFrame::write_head(&mut head, frame.channel);

@@ -35,7 +35,9 @@ mod traceparent;
 mod varint;
 
 pub use ack::{Ack, AckRanges, EcnCounts, encode_ack};
-pub use candidates::{Candidate, CandidateKind, Candidates, Mapping, ObservedAddress};
+pub use candidates::{
+    Candidate, CandidateKind, Candidates, Forwards, KeepAlive, Mapping, ObservedAddress,
+};
 pub use cursor::{DecodeError, Reader};
 pub use datagram_header::DatagramHeader;
 pub use envelope::{

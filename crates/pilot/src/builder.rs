@@ -34,6 +34,7 @@ pub struct Builder {
     auto_approve: bool,
     listen: SocketAddr,
     port_mapping: bool,
+    relay_for_trusted: bool,
     work_bits: u8,
     min_work_bits: u8,
 }
@@ -49,6 +50,7 @@ impl Default for Builder {
             auto_approve: false,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             port_mapping: true,
+            relay_for_trusted: false,
             work_bits: limits::DEFAULT_WORK_BITS,
             min_work_bits: limits::MIN_WORK_BITS,
         }
@@ -139,6 +141,14 @@ impl Builder {
         self
     }
 
+    /// Whether we pass sealed packets on for agents that we trust and have a session with, so that they reach each other where NATs
+    /// let no straight path through and no rendezvous is there. Default: we do not.
+    #[must_use]
+    pub const fn relay_for_trusted(mut self, is_on: bool) -> Self {
+        self.relay_for_trusted = is_on;
+        self
+    }
+
     /// Zero bits of work of a key to be made, for networks of one's own. Default: 20.
     #[must_use]
     pub const fn work_bits(mut self, bits: u8) -> Self {
@@ -195,6 +205,7 @@ impl Builder {
             clock::now(),
         );
         node.init_profile(self.profile());
+        node.relay_for_trusted(clock::now(), self.relay_for_trusted);
         node.set_interfaces(clock::now(), Surroundings::look().prefixes);
         node.set_sockets(clock::now(), sockets.locals());
         let shared = Shared::new(node, sockets, Some(persister));

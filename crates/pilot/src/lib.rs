@@ -57,7 +57,7 @@ pub use peers::{
     ConnectionStatus, Found, Knocked, NatStatus, NodeStatus, PathKind, PeerStatus, Pong,
     ProfileChange, RendezvousStatus,
 };
-pub use pilot_node::PathState;
+pub use pilot_node::{PathState, RelayStats};
 pub use pilot_trust::{LearntBy, PendingKnock, Terms, TrustedPeer};
 pub use pilot_types::{Address, AgentId, Hostname, NodeId, Port, Tag, UnixTime};
 pub use pilot_wire::{ErrorCode, Scope, TraceParent};

@@ -491,6 +491,7 @@ impl Node {
         let state = self.shared.lock();
         let (status, profile) = (state.node.status(), state.node.profile().clone());
         let (mapping, filtering) = state.node.nat();
+        let (keep_alive_secs, relay) = (state.node.keep_alive_secs(), state.node.relay_stats());
         let (endpoints, port_mapping) = (state.node.outer_addresses(), state.port_mapping);
         drop(state);
         let link = |url: &str, state| RendezvousStatus {
@@ -504,6 +505,8 @@ impl Node {
                 .iter()
                 .map(|(url, state, _)| link(url, *state))
                 .collect(),
+            keep_alive_secs,
+            relay,
             nat: NatStatus::new(mapping, filtering),
             endpoints,
             port_mapping,

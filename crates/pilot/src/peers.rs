@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pilot_node::{Filtering, Mapping, PeerEntry};
+use pilot_node::{Filtering, Mapping, PeerEntry, RelayStats};
 use pilot_types::{AgentId, Hostname, PathId, Port, Tag, UnixTime};
 use pilot_wire::{Capability, Visibility};
 
@@ -182,6 +182,11 @@ pub struct NodeStatus {
     pub rendezvous: Vec<RendezvousStatus>,
     /// Where we are seen from outside, and the port mapping.
     pub endpoints: Vec<SocketAddr>,
+    /// Seconds of silence that our NAT bears as far as is known, and after which a rendezvous or we say a word; `None` without
+    /// a rendezvous.
+    pub keep_alive_secs: Option<u16>,
+    /// What we passed on, if we are a relay for agents that we trust.
+    pub relay: Option<RelayStats>,
     /// What our NAT does with IPv4.
     pub nat: NatStatus,
     /// The search for a port mapping.

@@ -104,6 +104,11 @@ pub struct Info {
     pub embedded: bool,
     /// What is known of the NAT in front of it.
     pub nat: NatInfo,
+    /// What this agent passed on as a relay for agents that it trusts; null where it is none.
+    pub relay: Option<RelayInfo>,
+    /// Seconds of silence that the NAT bears as far as is known, and after which a rendezvous and this agent say a word; null without a
+    /// rendezvous.
+    pub keep_alive_secs: Option<u16>,
     /// Where it is reached, `host:port`.
     pub endpoints: Vec<String>,
     /// The port that a router in front of it holds open, or why none does.
@@ -154,6 +159,17 @@ pub struct PortMappingInfo {
     pub gateway: Option<String>,
     /// Where the router says that it takes packets for the agent, `host:port`.
     pub outer: Option<String>,
+}
+
+/// What a relay did since its start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct RelayInfo {
+    /// Channels now.
+    pub channels: usize,
+    /// Packets passed on.
+    pub datagrams: u64,
+    /// Bytes passed on.
+    pub bytes: u64,
 }
 
 /// NAT behaviour in the words of RFC 4787; `unknown` where nothing is known.

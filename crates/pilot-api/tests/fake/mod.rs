@@ -154,6 +154,8 @@ impl DaemonApi for Fake {
             }],
             embedded: true,
             nat: NatInfo::unknown(),
+            keep_alive_secs: Some(20),
+            relay: None,
             endpoints: vec!["127.0.0.1:4711".into()],
             port_mapping: PortMappingInfo {
                 state: "not_needed".into(),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use pilot_store::RelayFor;
 use pilot_types::{Hostname, Tag};
 
 /// `daemon start`.
@@ -27,6 +28,9 @@ pub(crate) struct StartArgs {
     /// Approve every request for trust
     #[arg(long)]
     pub(crate) auto_approve: bool,
+    /// Pass sealed packets on for agents that this one trusts [default: nobody]
+    #[arg(long, value_name = "nobody|trusted")]
+    pub(crate) relay_for: Option<RelayFor>,
     /// The words that this agent is found by
     #[arg(long, value_name = "TAG,…", value_delimiter = ',')]
     pub(crate) tags: Vec<Tag>,

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pilot_api::{ApiError, ErrorCode};
 use pilot_rendezvous::error::{describe, home_code, io_code};
-use pilot_store::{ConfigError, FileConfig, Home, HomeError};
+use pilot_store::{ConfigError, FileConfig, Home, HomeError, RelayFor};
 use serde_json::{Map, Value, json};
 
 use crate::args::{ConfigArgs, InitArgs};
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::output::{Failure, Reply};
 use crate::style::{self, Style};
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "rendezvous",
     "hostname",
     "tags",
@@ -20,6 +20,7 @@ const KEYS: [&str; 8] = [
     "auto_approve",
     "listen",
     "port_mapping",
+    "relay_for",
     "catalogues",
 ];
 
@@ -113,6 +114,10 @@ fn value(key: &str, text: &str) -> Result<Value, ApiError> {
             .parse::<bool>()
             .map(Value::from)
             .map_err(|_| expected("true or false")),
+        "relay_for" => text
+            .parse::<RelayFor>()
+            .map(|it| Value::from(it.word()))
+            .map_err(|_| expected("nobody or trusted")),
         "listen" => text
             .parse::<std::net::SocketAddr>()
             .map(|address| Value::from(address.to_string()))
@@ -132,6 +137,7 @@ fn shown(context: &Context, home: &Path, config: &FileConfig) -> Result<Reply, F
         "auto_approve": false,
         "listen": null,
         "port_mapping": true,
+        "relay_for": "nobody",
         "catalogues": [],
     });
     if let (Some(data), Value::Object(set)) = (data.as_object_mut(), config.to_value()) {
@@ -184,12 +190,13 @@ mod tests {
             "rendezvous=pilot://ab@h:9000",
             "listen=0.0.0.0:4000",
             "port_mapping=false",
+            "relay_for=trusted",
         ])
         .unwrap();
         assert_eq!(
             set,
             json!({"hostname":"worker","tags":["gpu","fast"],"public":true,
-                   "rendezvous":["pilot://ab@h:9000"],"listen":"0.0.0.0:4000","port_mapping":false})
+                   "rendezvous":["pilot://ab@h:9000"],"listen":"0.0.0.0:4000","port_mapping":false,"relay_for":"trusted"})
         );
         assert_eq!(after(&["tags=gpu", "tags="]).unwrap(), json!({}));
     }
@@ -201,6 +208,7 @@ mod tests {
             ("colour=red", "unknown setting \"colour\""),
             ("public=yes", "expected true or false"),
             ("port_mapping=1", "expected true or false"),
+            ("relay_for=all", "expected nobody or trusted"),
             ("hostname=A b", "invalid hostname"),
             ("tags=a,B", "invalid tag"),
             ("listen=here", "expected an address"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pilot_api::types::{
-    DeregisterRequest, Info, InfoRequest, NatInfo, PortMappingInfo, RendezvousInfo,
+    DeregisterRequest, Info, InfoRequest, NatInfo, PortMappingInfo, RelayInfo, RendezvousInfo,
     SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, TicketRequest,
 };
 use pilot_types::{Hostname, Tag};
@@ -35,6 +35,8 @@ fn info_words(info: &Info, style: Style) -> String {
         ("ports", listed(&info.ports)),
         ("rendezvous", joined(&rendezvous)),
         ("nat", nat_words(&info.nat)),
+        ("keep-alive", keep_alive_words(info.keep_alive_secs)),
+        ("relay", relay_words(info.relay)),
         ("endpoints", joined(&info.endpoints)),
         ("port mapping", mapping_words(&info.port_mapping)),
         ("sent", style::bytes(info.bytes_sent)),
@@ -51,6 +53,22 @@ pub(super) fn nat_words(nat: &NatInfo) -> String {
     let [mapping, filtering] =
         [&nat.mapping, &nat.filtering].map(|word| style::clean(word).replace('_', " "));
     format!("mapping {mapping}, filtering {filtering}")
+}
+
+/// What was passed on for agents that we trust.
+fn relay_words(relay: Option<RelayInfo>) -> String {
+    let none = || "for nobody".to_owned();
+    relay.map_or_else(none, |relay| {
+        let bytes = style::bytes(relay.bytes);
+        format!(
+            "for trusted agents, {} channels, {bytes} passed on",
+            relay.channels
+        )
+    })
+}
+
+fn keep_alive_words(seconds: Option<u16>) -> String {
+    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("every {seconds} s"))
 }
 
 fn mapping_words(found: &PortMappingInfo) -> String {

@@ -70,6 +70,8 @@ impl DaemonApi for Daemon {
             rendezvous: self.rendezvous(),
             embedded: self.links.is_embedded,
             nat: view::nat(status.nat),
+            keep_alive_secs: status.keep_alive_secs,
+            relay: status.relay.map(view::relay),
             endpoints: status.endpoints.iter().map(ToString::to_string).collect(),
             port_mapping: view::port_mapping(status.port_mapping.state),
             bytes_sent: status.bytes_sent,

@@ -9,7 +9,7 @@ use pilot::{
 use pilot_api::Load;
 use pilot_api::types::{
     self, AgentSummary, ApiLoad, ConnectionSummary, NatInfo, PeerSummary, PortMappingInfo,
-    PublicKey, RendezvousInfo, TrustedAgent,
+    PublicKey, RelayInfo, RendezvousInfo, TrustedAgent,
 };
 use pilot_types::{AgentId, Hostname, NetworkId};
 
@@ -65,6 +65,15 @@ impl Daemon {
             .iter()
             .map(|link| self.links.info(&link.url, link.state))
             .collect()
+    }
+}
+
+/// What we passed on for others.
+pub(super) const fn relay(stats: pilot::RelayStats) -> RelayInfo {
+    RelayInfo {
+        channels: stats.channels,
+        datagrams: stats.datagrams,
+        bytes: stats.bytes,
     }
 }
 

@@ -139,10 +139,6 @@ impl Channels {
         Some(self.sides.get(&number)?.owner)
     }
 
-    pub(super) fn other(&self, number: u32) -> Option<u32> {
-        Some(self.sides.get(&number)?.other)
-    }
-
     /// Ends all channels of a client, from and to it.
     pub(super) fn remove_client(&mut self, client: ClientKey) {
         let from = self.pairs.range(all_of(client)).map(|(pair, _)| *pair);

@@ -108,7 +108,7 @@ fn channels_end_with_their_clients_and_with_silence() {
     };
     let (to_one, used, unused) = (bind(2, 1), bind(2, 3), bind(3, 2));
     relay.client_opened(now, agent(1), addr(1));
-    assert!(relay.peer(to_one).is_none());
+    assert!(relay.channels.side(to_one).is_none());
     assert_eq!(relay.stats().channels, 2);
     for _ in 0..5 {
         now += limits.idle / 2;
@@ -122,8 +122,8 @@ fn channels_end_with_their_clients_and_with_silence() {
             relay.handle_timeout(now);
         }
     }
-    assert!(relay.peer(unused).is_none());
-    assert_eq!(relay.peer(used), Some(agent(3)));
+    assert!(relay.channels.side(unused).is_none());
+    assert!(relay.channels.side(used).is_some());
     now += limits.idle * 2;
     relay.handle_timeout(now);
     relay.handle_timeout(now + limits.idle);

@@ -1,5 +1,7 @@
 //! Agents behind NATs: they meet through the rendezvous, and straight wherever the oracle says that it can be.
 
+mod peer_relays;
+
 use std::net::{IpAddr, SocketAddr};
 
 use pilot_node::{Filtering, Mapping, PathState, Refusal};
@@ -415,4 +417,66 @@ fn a_straight_transfer_needs_no_rendezvous() {
     world.crash_rendezvous();
     let gap = finish(&mut world, bob);
     assert!(gap <= Duration::from_millis(100), "{gap:?}");
+}
+
+/// Two agents, the first of which is behind a NAT that forgets after `lifetime` seconds unless it hears from within.
+fn behind_impatient(seed: u64, lifetime: u64, mapping: Dependence) -> (World, HostId, HostId) {
+    let link = LinkConfig::delay(Duration::from_millis(10));
+    let mut world = World::new(seed, link);
+    let config = NatConfig {
+        lifetime: Duration::from_secs(lifetime),
+        ..NatConfig::new(mapping, Dependence::AddressAndPortDependent)
+    };
+    let outside = IpAddr::from([192, 0, 2, 1]);
+    let nat = world.sim.network.add_nat(config, Place::Internet, outside);
+    let place = (Place::Behind(nat), [10, 0, 1, 2]);
+    let alice = world.add_agent_at("alice", Profile::default(), link, place);
+    let place = (Place::Internet, [203, 0, 113, 2]);
+    let bob = world.add_agent_at("bob", Profile::default(), link, place);
+    world.until("both registered", 30 * SECOND, |sim| {
+        sim[alice].is_registered() && sim[bob].is_registered()
+    });
+    befriend(&mut world, alice, bob);
+    (world, alice, bob)
+}
+
+#[test]
+fn silence_with_a_rendezvous_lasts_as_long_as_the_nat_bears() {
+    for (seed, lifetime, borne) in [
+        (38_000, 11, 10),
+        (38_001, 18, 15),
+        (38_002, 30, 25),
+        (38_003, 62, 58),
+        (38_004, 120, 95),
+        (38_005, 300, 120),
+    ] {
+        for mapping in Dependence::ALL {
+            let (mut world, alice, bob) = behind_impatient(seed, lifetime, mapping);
+            run(&mut world, 900 * SECOND);
+            let learnt = world.sim[alice].node.keep_alive_secs();
+            assert_eq!(learnt, Some(borne), "{lifetime} s, {mapping:?}");
+            // Whenever somebody wants something of her, she is there.
+            for _ in 0..20 {
+                run(&mut world, 37 * SECOND);
+                let rtt = ping(&mut world, bob, Target::Hostname(name("alice")));
+                let rtt = rtt.unwrap_or_else(|error| panic!("{lifetime} s: {error}"));
+                assert!(rtt < SECOND, "{lifetime} s, {mapping:?}: {rtt:?}");
+                run(&mut world, 70 * SECOND);
+            }
+            let before = world.sim[alice].node.status().packets_sent;
+            run(&mut world, 1200 * SECOND);
+            let sent = world.sim[alice].node.status().packets_sent - before;
+            let expected = 1200 / u64::from(borne);
+            assert!(sent <= expected + 8, "{sent} packets, {expected} expected");
+        }
+    }
+}
+
+#[test]
+fn another_network_may_have_another_patience() {
+    let (mut world, alice, _) = behind_impatient(38_100, 18, Dependence::EndpointIndependent);
+    run(&mut world, 300 * SECOND);
+    assert_eq!(world.sim[alice].node.keep_alive_secs(), Some(15));
+    world.with(alice, |agent, now| agent.node.network_changed(now));
+    assert_eq!(world.sim[alice].node.keep_alive_secs(), Some(20));
 }

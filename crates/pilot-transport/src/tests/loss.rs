@@ -5,6 +5,7 @@ use std::time::Duration;
 use pilot_wire::{ErrorCode, Frame, TransportParams};
 
 use super::{pair, pair_with, pattern};
+use crate::KeepAlive;
 use crate::pair::Link;
 use crate::{Config, Congestion, Event};
 
@@ -249,6 +250,39 @@ fn a_session_without_streams_ends_after_the_idle_timeout_unless_it_keeps_alive()
         assert_eq!(sent > 0, survives);
         assert!(sent <= 4 * 15, "{sent} packets to keep alive");
     }
+}
+
+#[test]
+fn who_is_to_speak_first_shows_that_the_path_still_lets_it_in() {
+    let config = Config {
+        keep_alive: Some(Duration::from_secs(20)),
+        ..Config::default()
+    };
+    let mut pair = pair_with(config, Link::default(), 1);
+    for (end, seconds) in [(0, 92), (1, 90)] {
+        let now = pair.now;
+        let keep_alive = KeepAlive::Always(Duration::from_secs(seconds));
+        pair.ends[end].set_keep_alive(now, keep_alive);
+    }
+    let start = pair.now;
+    while pair.now < start + Duration::from_secs(900) && pair.turn() {}
+    assert!(!pair.ends[0].is_drained(), "the idle timeout of 60 s grew");
+    let packets = [0, 1].map(|end| pair.ends[end].stats().packets_sent);
+    assert!(packets[0] <= 10 && packets[1] <= 10, "{packets:?}");
+    let rests: Vec<_> = pair.take_events(0);
+    let rests: Vec<_> = rests
+        .iter()
+        .map(|event| match event {
+            Event::Rested(rest) => rest.as_secs(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert!(
+        rests.len() >= 8 && rests.iter().all(|rest| *rest == 90),
+        "{rests:?}"
+    );
+    let unheard = pair.take_events(1);
+    assert!(unheard.iter().all(|event| *event == Event::Unheard));
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! Agents that are relays for those who trust them.
+
+use pilot_types::PathId;
+
+use super::*;
+
+/// Alice and Bob behind NATs that let nobody through, and Carol, whom both trust, on a public address.
+fn three(seed: u64) -> (World, [HostId; 3]) {
+    let (mut world, alice, bob) = behind(seed, [Behind::Hard, Behind::Hard]);
+    let link = LinkConfig::delay(Duration::from_millis(10));
+    let carol = world.add_agent("carol", Profile::default(), link);
+    world.until("Carol is registered", 30 * SECOND, |sim| {
+        sim[carol].is_registered()
+    });
+    for host in [alice, bob] {
+        befriend(&mut world, host, carol);
+    }
+    (world, [alice, bob, carol])
+}
+
+fn call(world: &mut World, from: HostId, to: &str) -> Result<Duration, DialError> {
+    ping(world, from, Target::Hostname(name(to)))
+}
+
+/// Both have a session with Carol, none with each other any more, and the rendezvous is gone.
+fn alone_with_carol(world: &mut World, [alice, bob, carol]: [HostId; 3]) {
+    world.with(carol, |agent, now| agent.node.relay_for_trusted(now, true));
+    for host in [alice, bob] {
+        call(world, host, "carol").unwrap();
+    }
+    run(world, 5 * SECOND);
+    world.crash_rendezvous();
+    // Whatever session Alice and Bob had is over; those with Carol are kept alive.
+    run(world, 300 * SECOND);
+    for (host, other) in [(alice, bob), (bob, alice)] {
+        let peers = world.sim[host].node.peers();
+        assert!(peers.iter().all(|peer| peer.agent != world.id(other)));
+        assert!(peers.iter().any(|peer| peer.agent == world.id(carol)));
+    }
+}
+
+#[test]
+fn a_trusted_agent_joins_two_others_when_there_is_no_rendezvous() {
+    let (mut world, hosts) = three(39_000);
+    let [alice, bob, carol] = hosts;
+    alone_with_carol(&mut world, hosts);
+    let rtt = call(&mut world, alice, "bob").unwrap();
+    assert!(rtt < SECOND, "{rtt:?}");
+    let carol_addr = SocketAddr::from(([203, 0, 113, 3], AGENT_PORT));
+    let bob_id = world.id(bob);
+    let report = world.sim[alice].node.path_report(&bob_id);
+    let used = report.iter().find(|path| path.state == PathState::InUse);
+    let used = used.map(|path| path.path);
+    let Some(PathId::Relay { relay, .. }) = used else {
+        panic!("{used:?}");
+    };
+    assert_eq!(relay.0, carol_addr);
+    let stats = world.sim[carol].node.relay_stats().unwrap();
+    assert!(stats.channels > 0 && stats.datagrams > 0, "{stats:?}");
+}
+
+#[test]
+fn who_is_no_relay_is_none() {
+    let (mut world, [alice, bob, carol]) = three(39_100);
+    for host in [alice, bob] {
+        call(&mut world, host, "carol").unwrap();
+    }
+    run(&mut world, 5 * SECOND);
+    world.crash_rendezvous();
+    run(&mut world, 300 * SECOND);
+    assert!(call(&mut world, alice, "bob").is_err());
+    assert!(world.sim[carol].node.relay_stats().is_none());
+}
+
+#[test]
+fn a_relay_serves_whom_it_trusts_and_no_longer() {
+    let (mut world, hosts) = three(39_200);
+    let [alice, bob, carol] = hosts;
+    alone_with_carol(&mut world, hosts);
+    call(&mut world, alice, "bob").unwrap();
+    let bob_id = world.id(bob);
+    world.with(carol, |agent, now| {
+        agent.node.untrust(now, &bob_id).unwrap();
+    });
+    run(&mut world, SECOND);
+    assert_eq!(world.sim[carol].node.relay_stats().unwrap().channels, 0);
+    run(&mut world, 120 * SECOND);
+    assert!(call(&mut world, alice, "bob").is_err());
+}
+
+#[test]
+fn a_relay_that_stops_being_one_is_asked_no_more() {
+    let (mut world, hosts) = three(39_300);
+    let [alice, _, carol] = hosts;
+    alone_with_carol(&mut world, hosts);
+    call(&mut world, alice, "bob").unwrap();
+    world.with(carol, |agent, now| {
+        agent.node.relay_for_trusted(now, false);
+    });
+    run(&mut world, 200 * SECOND);
+    assert!(call(&mut world, alice, "bob").is_err());
+}
+
+/// The transfer goes on by the second relay when the first one falls silent.
+#[test]
+fn a_relay_that_dies_is_replaced_without_losing_a_byte() {
+    let (mut world, alice, bob) = transferring_between(39_400, [Behind::Hard, Behind::Hard]);
+    let link = LinkConfig::delay(Duration::from_millis(30));
+    let carol = world.add_agent("carol", Profile::default(), link);
+    world.until("Carol is registered", 30 * SECOND, |sim| {
+        sim[carol].is_registered()
+    });
+    world.with(carol, |agent, now| agent.node.relay_for_trusted(now, true));
+    for host in [alice, bob] {
+        befriend(&mut world, host, carol);
+        call(&mut world, host, "carol").unwrap();
+    }
+    run(&mut world, SECOND);
+    assert!(
+        received(&world.sim, bob) < SIZE,
+        "there is something left to send"
+    );
+    world.crash_rendezvous();
+    let gap = finish(&mut world, bob);
+    assert!(gap < 3 * SECOND, "{gap:?}");
+    let inbox = world.sim[bob]
+        .incoming
+        .values()
+        .max_by_key(|it| it.bytes.len());
+    assert!(inbox.unwrap().bytes == pattern());
+    assert!(world.sim[carol].node.relay_stats().unwrap().bytes > 100_000);
+}
