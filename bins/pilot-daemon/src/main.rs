@@ -34,6 +34,9 @@ struct Args {
     /// pilot://KEY@host:port or host:port; may be given several times [default: the embedded one]
     #[arg(long, value_name = "URL")]
     rendezvous: Vec<String>,
+    /// A relay beside the rendezvous, pilot://KEY@host:port or host:port; may be repeated
+    #[arg(long, value_name = "URL")]
+    relay: Vec<String>,
     /// Where to listen for UDP [default: any address and port]
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
@@ -104,6 +107,7 @@ fn config(args: Args) -> Result<Config, ApiError> {
         socket: args.socket.unwrap_or_else(|| standard.socket.clone()),
         hostname: args.hostname,
         rendezvous: args.rendezvous,
+        relays: args.relay,
         listen: args.listen,
         metrics: args.metrics,
         public: args.public,

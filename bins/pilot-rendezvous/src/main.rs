@@ -30,6 +30,9 @@ struct Args {
     /// Where to serve health and metrics over HTTP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9080")]
     http: SocketAddr,
+    /// Be a relay alone, without a registry; agents use it by --relay
+    #[arg(long)]
+    relay_only: bool,
     /// The ready line and errors as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -62,6 +65,7 @@ fn run(args: Args) -> Result<(), ApiError> {
         listen: args.listen,
         advertise: args.advertise,
         http: Some(args.http),
+        relay_only: args.relay_only,
         ..Config::new(home)
     };
     match command {

@@ -33,9 +33,9 @@ pub use app::{
 pub use bench::{BenchRequest, Benched};
 pub use daemon::{
     ApiLoad, DaemonStatus, DeregisterRequest, Deregistered, HostnameSet, Info, InfoRequest,
-    NatInfo, PortMappingInfo, RelayInfo, RendezvousInfo, SetHostnameRequest, SetTagsRequest,
-    SetVisibilityRequest, Started, StatusRequest, StopRequest, Stopped, TagsSet, TicketIssued,
-    TicketRequest, VisibilitySet,
+    NatInfo, PortMappingInfo, RelayInfo, RelayLink, RendezvousInfo, SetHostnameRequest,
+    SetTagsRequest, SetVisibilityRequest, Started, StatusRequest, StopRequest, Stopped, TagsSet,
+    TicketIssued, TicketRequest, VisibilitySet,
 };
 pub use datagram::{
     Datagram, DatagramSent, Datagrams, ReceiveDatagramsRequest, SendDatagramRequest,

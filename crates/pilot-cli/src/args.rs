@@ -246,7 +246,7 @@ pub(crate) struct InitArgs {
 /// `config`.
 #[derive(Args, Debug)]
 pub(crate) struct ConfigArgs {
-    /// rendezvous, hostname, tags, public, auto_approve, listen, port_mapping, relay_for or catalogues; lists with commas; an empty value
+    /// rendezvous, hostname, tags, public, auto_approve, listen, port_mapping, relays, relay_for or catalogues; lists with commas; an empty value
     /// unsets
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

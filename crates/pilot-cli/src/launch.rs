@@ -40,6 +40,9 @@ pub(crate) fn start_flags(start: &StartArgs) -> Vec<OsString> {
     for url in &start.rendezvous {
         option("--rendezvous", url.clone());
     }
+    for url in &start.relay {
+        option("--relay", url.clone());
+    }
     if let Some(address) = start.listen {
         option("--listen", address.to_string());
     }
@@ -73,6 +76,7 @@ pub(crate) async fn foreground(context: &Context, args: &StartArgs) -> Result<Re
         socket: context.settings.socket()?,
         hostname: args.hostname.clone(),
         rendezvous: args.rendezvous.clone(),
+        relays: args.relay.clone(),
         listen: args.listen,
         metrics: args.metrics,
         public: args.public,

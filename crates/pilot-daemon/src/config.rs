@@ -22,6 +22,8 @@ pub struct Config {
     pub hostname: Option<Hostname>,
     /// `pilot://KEY@host:port` or `host:port`; with none here or in the file, the embedded rendezvous.
     pub rendezvous: Vec<String>,
+    /// Relays that are no registries, by URL.
+    pub relays: Vec<String>,
     /// Where it listens for UDP; any address and port by default.
     pub listen: Option<SocketAddr>,
     /// Where it serves health and metrics over HTTP; nowhere by default.
@@ -59,6 +61,7 @@ impl Config {
             home,
             hostname: None,
             rendezvous: vec![],
+            relays: vec![],
             listen: None,
             metrics: None,
             public: false,
@@ -88,6 +91,9 @@ impl Config {
         }
         if self.rendezvous.is_empty() {
             self.rendezvous.clone_from(&file.rendezvous);
+        }
+        if self.relays.is_empty() {
+            self.relays.clone_from(&file.relays);
         }
         if self.tags.is_empty() {
             self.tags.clone_from(&file.tags);

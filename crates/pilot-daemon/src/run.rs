@@ -153,6 +153,9 @@ fn builder(config: &Config, links: &Links) -> pilot::Builder {
     for url in &links.urls {
         builder = builder.rendezvous(url.clone());
     }
+    for url in &config.relays {
+        builder = builder.relay(url.clone());
+    }
     if let Some(name) = &config.hostname {
         builder = builder.hostname(name.clone());
     }

@@ -98,6 +98,8 @@ pub struct RendezvousTarget {
     pub addrs: Vec<SocketAddr>,
     /// How it is recognised.
     pub pin: Pin,
+    /// Whether it is a relay alone: it is asked for channels, and told nothing but who may reach us by it.
+    pub is_relay: bool,
 }
 
 impl RendezvousTarget {

@@ -188,9 +188,14 @@ impl Links {
         addrs.copied()
     }
 
-    /// A rendezvous sees us at another address.
-    pub(crate) fn observed(&mut self, index: usize, addr: SocketAddr) {
-        self.links[index].client.observed_changed(addr);
+    /// A rendezvous sees us at another address; gives whether a relay does, which keeps no locator of us.
+    pub(crate) fn observed(&mut self, index: usize, addr: SocketAddr) -> bool {
+        let link = &mut self.links[index];
+        if !link.target.is_relay {
+            link.client.observed_changed(addr);
+            return false;
+        }
+        link.observed.replace(addr) != Some(addr)
     }
 
     /// Has every rendezvous told who may reach us through it.
@@ -202,15 +207,25 @@ impl Links {
 
     /// The rendezvous that answers soonest, as far as its state tells.
     fn best(&self) -> Option<usize> {
-        let usable = |state: LinkState| self.links.iter().position(|link| link.state == state);
+        let usable = |state| {
+            let is_usable = |link: &Link| link.state == state && !link.target.is_relay;
+            self.links.iter().position(is_usable)
+        };
         usable(LinkState::Registered)
             .or_else(|| usable(LinkState::Connected))
             .or_else(|| usable(LinkState::Connecting))
     }
 
+    /// Those that keep a registry.
+    fn registries(&self) -> Vec<usize> {
+        let links = self.links.iter().enumerate();
+        let registries = links.filter(|(_, link)| !link.target.is_relay);
+        registries.map(|(index, _)| index).collect()
+    }
+
     /// Tells every rendezvous.
     pub(crate) fn tell_all(&mut self, now: Instant, request: &Request) {
-        for index in 0..self.links.len() {
+        for index in self.registries() {
             self.tell(now, index, request.clone());
         }
     }
@@ -218,7 +233,7 @@ impl Links {
     /// Stops telling anybody of us. The best rendezvous is left for the caller to tell.
     pub(crate) fn withdraw(&mut self, now: Instant) {
         let best = self.best();
-        for index in 0..self.links.len() {
+        for index in self.registries() {
             let link = &mut self.links[index];
             link.client.clear_record();
             (link.is_recorded, link.is_located) = (false, false);
@@ -272,10 +287,23 @@ impl Links {
             .collect()
     }
 
+    /// Each that keeps a registry: which, how far it is, and where it sees us.
     pub(crate) fn states(&self) -> impl Iterator<Item = (&str, LinkState, Option<SocketAddr>)> {
-        self.links
-            .iter()
-            .map(|link| (link.target.url.as_str(), link.state, link.observed))
+        let links = self.links.iter().filter(|link| !link.target.is_relay);
+        links.map(|link| (link.target.url.as_str(), link.state, link.observed))
+    }
+
+    /// Each that is a relay alone: its index, which, and how far it is.
+    pub(crate) fn relays(&self) -> impl Iterator<Item = (usize, &str, LinkState)> {
+        let links = self.links.iter().enumerate();
+        links
+            .filter(|(_, link)| link.target.is_relay)
+            .map(|(index, link)| (index, link.target.url.as_str(), link.state))
+    }
+
+    /// Where others see us.
+    pub(crate) fn observed_by_all(&self) -> impl Iterator<Item = SocketAddr> {
+        self.links.iter().filter_map(|link| link.observed)
     }
 }
 
@@ -482,6 +510,9 @@ impl Node {
 
     /// Signs our record anew and hands it to a rendezvous.
     pub(crate) fn announce(&mut self, now: Now, index: usize) {
+        if self.links.links[index].target.is_relay {
+            return;
+        }
         let not_after = now.unix.plus(limits::RECORD_LIFETIME);
         let serial = self.hellos.own.stamp(now.unix);
         let record =
@@ -644,7 +675,7 @@ impl Node {
 
     /// Tells each rendezvous anew where we are reached.
     pub(crate) fn renew_locators(&mut self, now: Now) {
-        for index in 0..self.links.links.len() {
+        for index in self.links.registries() {
             if let Some(observed) = self.links.links[index].observed {
                 self.sign_locator(now, index, observed);
             }

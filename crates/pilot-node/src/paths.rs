@@ -213,10 +213,8 @@ impl Node {
                 insert(CandidateKind::Host, SocketAddr::new(ip, local.port()));
             }
         }
-        for (_, _, observed) in self.links.states() {
-            if let Some(observed) = observed {
-                insert(CandidateKind::Reflexive, observed);
-            }
+        for observed in self.links.observed_by_all() {
+            insert(CandidateKind::Reflexive, observed);
         }
         if let Some(mapped) = self.place.mapped() {
             insert(CandidateKind::Mapped, mapped);
@@ -272,7 +270,9 @@ impl Node {
             if let Some(server) = session.transport.path().remote() {
                 self.seen_by(now, server, addr, stun_port);
             }
-            self.links.observed(link, addr);
+            if self.links.observed(link, addr) {
+                self.place.changed();
+            }
             self.drain_links(now);
         }
     }

@@ -35,8 +35,7 @@ impl Node {
     /// Where somebody outside reaches us: where each rendezvous sees us, and the port mapping.
     #[must_use]
     pub fn outer_addresses(&self) -> Vec<SocketAddr> {
-        let observed = self.links.states().filter_map(|(_, _, observed)| observed);
-        with_mapping(observed, self.place.mapped())
+        with_mapping(self.links.observed_by_all(), self.place.mapped())
     }
 }
 

@@ -14,6 +14,8 @@ use crate::peer_session::{Class, StreamUse};
 pub struct Status {
     /// Each rendezvous, how far it is, and where it sees us.
     pub rendezvous: Vec<(String, LinkState, Option<SocketAddr>)>,
+    /// Each relay that is no registry, how far it is, and the round trip to it, once measured.
+    pub relays: Vec<(String, LinkState, Option<Duration>)>,
     /// Live sessions with agents.
     pub peers: usize,
     /// Streams in the shell's hands.
@@ -103,6 +105,7 @@ impl Node {
                 .states()
                 .map(|(url, state, seen)| (url.to_owned(), state, seen))
                 .collect(),
+            relays: self.relay_links(),
             peers,
             connections: self
                 .table
@@ -119,6 +122,17 @@ impl Node {
             sessions: self.table.len(),
             ports: self.ports.listened.iter().copied().collect(),
         }
+    }
+
+    fn relay_links(&self) -> Vec<(String, LinkState, Option<Duration>)> {
+        let rtt = |index| {
+            let session = self.table.get(self.link_session(index)?)?;
+            measured(&session.transport.stats())
+        };
+        let relays = self.links.relays();
+        relays
+            .map(|(index, url, state)| (url.to_owned(), state, rtt(index)))
+            .collect()
     }
 
     /// Live sessions with agents.

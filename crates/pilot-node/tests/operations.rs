@@ -539,3 +539,32 @@ proptest! {
         run(seed, &ops);
     }
 }
+
+/// The CLOSE of an end that trusts no more is lost; whatever a rendezvous' keep-alive is by then, the other end's idle timeout comes.
+#[test]
+fn a_close_that_is_lost_still_ends_the_streams_of_the_other_end() {
+    let pass = |millis| Op::Pass { millis };
+    let write = |end, stream, len| Op::Write { end, stream, len };
+    let ops = [
+        Op::Ping { end: 1 },
+        Op::Ping { end: 0 },
+        Op::Weather(1),
+        pass(40),
+        write(0, 0, 15_199),
+        pass(274),
+        write(0, 0, 8174),
+        Op::Weather(1),
+        pass(178),
+        Op::Finish { end: 0, stream: 91 },
+        pass(138),
+        write(1, 0, 18_704),
+        pass(1),
+        Op::Weather(1),
+        write(0, 47, 1),
+        pass(489),
+        Op::Untrust { end: 1 },
+        pass(10),
+        write(1, 0, 1),
+    ];
+    run(227, &ops);
+}

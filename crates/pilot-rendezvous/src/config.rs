@@ -23,6 +23,8 @@ pub struct Config {
     pub embedded: bool,
     /// Zero bits of work of its network, for networks of one's own; the default network's otherwise.
     pub work_bits: Option<u8>,
+    /// Whether it is a relay alone, without a registry.
+    pub relay_only: bool,
 }
 
 impl Config {
@@ -41,6 +43,7 @@ impl Config {
             http: Some((Ipv4Addr::LOCALHOST, Self::HTTP_PORT).into()),
             embedded: false,
             work_bits: None,
+            relay_only: false,
         }
     }
 

@@ -145,7 +145,8 @@ async fn start(
     let mut builder = Rendezvous::builder()
         .home(home)
         .listen(listen)
-        .advertise(config.advertise.clone());
+        .advertise(config.advertise.clone())
+        .relay_only(config.relay_only);
     if let Some(bits) = config.work_bits {
         builder = builder.work_bits(bits);
     }

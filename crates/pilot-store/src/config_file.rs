@@ -64,6 +64,8 @@ pub struct FileConfig {
     pub port_mapping: Option<bool>,
     /// `relay_for`: for whom the agent is a relay; if unset, for nobody.
     pub relay_for: Option<RelayFor>,
+    /// `relays`: URLs of relays that are no registries.
+    pub relays: Vec<String>,
     /// `metrics`: TCP address of the metrics.
     pub metrics: Option<String>,
     /// `catalogues`: where apps are looked for, in order.
@@ -122,6 +124,7 @@ impl FileConfig {
             auto_approve: take(&mut fields, "auto_approve", "true or false")?,
             listen: take(&mut fields, "listen", "an address or null")?,
             port_mapping: take(&mut fields, "port_mapping", "true or false")?,
+            relays: take(&mut fields, "relays", "a list of URLs")?,
             relay_for: take(&mut fields, "relay_for", "nobody or trusted")?,
             metrics: take(&mut fields, "metrics", "an address or null")?,
             catalogues: take(&mut fields, "catalogues", "a list of URLs")?,
@@ -142,6 +145,8 @@ impl FileConfig {
         put("rendezvous", strings(rendezvous));
         let catalogues = self.catalogues.iter().map(String::as_str).collect();
         put("catalogues", strings(catalogues));
+        let relays = self.relays.iter().map(String::as_str).collect();
+        put("relays", strings(relays));
         put("tags", strings(self.tags.iter().map(Tag::as_str).collect()));
         put(
             "hostname",

@@ -237,6 +237,10 @@ impl Transport {
                 .max(self.probe_timeout() * IDLE_TIMEOUTS);
             self.timers.set(Timer::Idle as usize, now + timeout);
         }
+        self.arm_keep_alive(now);
+    }
+
+    pub(crate) fn arm_keep_alive(&mut self, now: Instant) {
         match self.keep_alive() {
             Some(interval) => self.timers.set(Timer::KeepAlive as usize, now + interval),
             None => self.timers.stop(Timer::KeepAlive as usize),

@@ -282,12 +282,17 @@ impl Transport {
     /// Pings after so long without a word of either end, in place of the configured time. The idle timeout grows where it is
     /// shorter than three such times. [`Event::Rested`] and [`Event::Unheard`] tell how it goes.
     pub fn set_keep_alive(&mut self, now: Instant, keep_alive: KeepAlive) {
-        self.activity.keep_alive = Some(match keep_alive {
+        let keep_alive = match keep_alive {
             KeepAlive::Always(interval) => KeepAlive::Always(interval.min(MAX_IDLE)),
             KeepAlive::WithStreams(_) => keep_alive,
-        });
-        if self.is_open() {
-            self.arm_idle(now);
+        };
+        if self.activity.keep_alive.replace(keep_alive) == Some(keep_alive) || !self.is_open() {
+            return;
+        }
+        match keep_alive {
+            KeepAlive::Always(_) => self.arm_idle(now),
+            // A peer that is gone is not to seem to be there for it.
+            KeepAlive::WithStreams(_) => self.arm_keep_alive(now),
         }
     }
 

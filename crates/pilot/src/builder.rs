@@ -21,13 +21,14 @@ use crate::persist::{Notice, Persister};
 use crate::port_mapping::{PortMapper, Want};
 use crate::socket::Sockets;
 use crate::state::Shared;
-use crate::url::RendezvousUrl;
+use crate::url::{ParseUrlError, RendezvousUrl};
 
 /// Settings of a node to start; [`Builder::start`] starts it.
 #[derive(Clone, Debug)]
 pub struct Builder {
     home: Option<PathBuf>,
     rendezvous: Vec<String>,
+    relays: Vec<String>,
     hostname: Option<Hostname>,
     tags: Vec<Tag>,
     is_public: bool,
@@ -44,6 +45,7 @@ impl Default for Builder {
         Self {
             home: None,
             rendezvous: vec![],
+            relays: vec![],
             hostname: None,
             tags: vec![],
             is_public: false,
@@ -95,6 +97,14 @@ impl Builder {
     #[must_use]
     pub fn rendezvous(mut self, url: impl Into<String>) -> Self {
         self.rendezvous.push(url.into());
+        self
+    }
+
+    /// A relay beside the rendezvous, which are relays too, `pilot://KEY@host:port` or `host:port`; may be called several times. It is
+    /// asked for channels to peers, and told nothing but who may reach us by it. At most eight of both are used.
+    #[must_use]
+    pub fn relay(mut self, url: impl Into<String>) -> Self {
+        self.relays.push(url.into());
         self
     }
 
@@ -170,11 +180,10 @@ impl Builder {
     /// [`StartError`]. A damaged or foreign file in the home is never overwritten.
     pub async fn start(self) -> Result<Node, StartError> {
         let dir = self.home.clone().ok_or(StartError::NoHome)?;
-        let urls = self
-            .rendezvous
-            .iter()
-            .map(|url| url.parse())
-            .collect::<Result<Vec<RendezvousUrl>, _>>()?;
+        let urls = |texts: &[String]| -> Result<Vec<RendezvousUrl>, ParseUrlError> {
+            texts.iter().map(|url| url.parse()).collect()
+        };
+        let (urls, relays) = (urls(&self.rendezvous)?, urls(&self.relays)?);
         let work_bits = self.work_bits;
         let opening = tokio::task::spawn_blocking(move || load(dir, work_bits));
         let (opened, db, restored) = opening.await.expect("opening a home does not panic")?;
@@ -214,7 +223,10 @@ impl Builder {
         tokio::spawn(names::resolve_again(Arc::downgrade(&shared), wanted));
         let mut rendezvous = vec![];
         for url in &urls {
-            rendezvous.extend(add_rendezvous(&shared, &db, url).await?);
+            rendezvous.extend(add_rendezvous(&shared, &db, url, false).await?);
+        }
+        for url in &relays {
+            add_rendezvous(&shared, &db, url, true).await?;
         }
         let mapper = PortMapper::start(&shared, self.port_mapping_for(&rendezvous));
         let node = Node {
@@ -300,12 +312,13 @@ async fn add_rendezvous(
     shared: &Shared,
     db: &StateDb,
     url: &RendezvousUrl,
+    is_relay: bool,
 ) -> Result<Vec<SocketAddr>, StartError> {
     let host_port = url.host_port();
     let pinned = db.pin(&host_port)?;
     let addrs = match names::resolve(&host_port).await {
         Ok(addrs) => addrs,
-        Err(error) if pinned.is_some() => {
+        Err(error) if pinned.is_some() || is_relay => {
             tracing::warn!(host_port, %error, "the rendezvous' name does not resolve");
             vec![]
         }
@@ -316,6 +329,7 @@ async fn add_rendezvous(
         url: host_port,
         addrs: addrs.clone(),
         pin,
+        is_relay,
     };
     shared.with(|state| state.node.add_rendezvous(clock::now(), target, known));
     Ok(addrs)

@@ -55,7 +55,7 @@ pub use listener::{Listener, Peer};
 pub use node::{DialOptions, Node};
 pub use peers::{
     ConnectionStatus, Found, Knocked, NatStatus, NodeStatus, PathKind, PeerStatus, Pong,
-    ProfileChange, RendezvousStatus,
+    ProfileChange, RelayLink, RendezvousStatus,
 };
 pub use pilot_node::{PathState, RelayStats};
 pub use pilot_trust::{LearntBy, PendingKnock, Terms, TrustedPeer};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot_node::{Answer, DialId, QueryId, Target as NodeTarget};
+use pilot_node::{Answer, DialId, LinkState, QueryId, Target as NodeTarget};
 use pilot_store::Home;
 use pilot_trust::{PendingKnock, Terms, Ticket, TrustedPeer};
 use pilot_types::{Address, AgentId, Hostname, Port};
@@ -18,7 +18,7 @@ use crate::error::{
 use crate::listener::{Listener, Peer};
 use crate::peers::{
     ConnectionStatus, Found, Knocked, NatStatus, NodeStatus, PathKind, PeerStatus, Pong,
-    ProfileChange, RendezvousStatus,
+    ProfileChange, RelayLink, RendezvousStatus,
 };
 use crate::state::{DialOutcome, Registration, Shared, State, link_word};
 use crate::stream::Stream;
@@ -505,6 +505,7 @@ impl Node {
                 .iter()
                 .map(|(url, state, _)| link(url, *state))
                 .collect(),
+            relays: status.relays.into_iter().map(relay_link).collect(),
             keep_alive_secs,
             relay,
             nat: NatStatus::new(mapping, filtering),
@@ -758,4 +759,9 @@ fn profile_error(error: pilot_node::QueryError, name: Option<Hostname>) -> Profi
         (pilot_node::QueryError::Refused { message, .. }, _) => ProfileError::Refused(message),
         (error, _) => ProfileError::Refused(error.to_string()),
     }
+}
+
+fn relay_link((url, state, rtt): (String, LinkState, Option<Duration>)) -> RelayLink {
+    let state = link_word(state);
+    RelayLink { url, state, rtt }
 }

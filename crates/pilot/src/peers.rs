@@ -142,6 +142,17 @@ pub struct RendezvousStatus {
     pub state: &'static str,
 }
 
+/// A relay that is no registry, and how it stands with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RelayLink {
+    /// `host:port`.
+    pub url: String,
+    /// `connecting`, `connected` or `refused`.
+    pub state: &'static str,
+    /// Round trip to it, once measured.
+    pub rtt: Option<Duration>,
+}
+
 /// How a NAT behaves, in the words of RFC 4787.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NatStatus {
@@ -180,6 +191,8 @@ pub struct NodeStatus {
     pub uptime: Duration,
     /// Each rendezvous.
     pub rendezvous: Vec<RendezvousStatus>,
+    /// Each relay that is no registry.
+    pub relays: Vec<RelayLink>,
     /// Where we are seen from outside, and the port mapping.
     pub endpoints: Vec<SocketAddr>,
     /// Seconds of silence that our NAT bears as far as is known, and after which a rendezvous or we say a word; `None` without

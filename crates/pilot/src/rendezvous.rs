@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pilot_node::{LogVerifier, RelayStats, RendezvousConfig, RendezvousRole, Restored};
+use pilot_node::{
+    LogVerifier, RegistryHost, RelayOnly, RelayStats, RendezvousConfig, RendezvousRole, Restored,
+};
 use pilot_registry::{Service, Stats};
 use pilot_store::RegistryDb;
 use pilot_types::{AgentId, UnixTime, encode_hex};
@@ -24,6 +26,7 @@ pub struct RendezvousBuilder {
     listen: SocketAddr,
     advertise: Option<String>,
     work_bits: u8,
+    is_relay: bool,
 }
 
 /// A running rendezvous.
@@ -42,6 +45,7 @@ impl Default for RendezvousBuilder {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9000)),
             advertise: None,
             work_bits: limits::DEFAULT_WORK_BITS,
+            is_relay: false,
         }
     }
 }
@@ -75,15 +79,22 @@ impl RendezvousBuilder {
         self
     }
 
+    /// Whether it is a relay alone, without a registry. Default: it is both.
+    #[must_use]
+    pub const fn relay_only(mut self, is_relay: bool) -> Self {
+        self.is_relay = is_relay;
+        self
+    }
+
     /// Opens the home, binds the socket and serves. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
     /// [`StartError`]. A damaged file in the home is never overwritten.
     pub async fn start(self) -> Result<Rendezvous, StartError> {
         let dir = self.home.clone().ok_or(StartError::NoHome)?;
-        let work_bits = self.work_bits;
-        let opening = tokio::task::spawn_blocking(move || load(dir, work_bits));
-        let (opened, db) = opening.await.expect("opening a home does not panic")?;
+        let (work_bits, is_relay) = (self.work_bits, self.is_relay);
+        let opening = tokio::task::spawn_blocking(move || load(dir, work_bits, is_relay));
+        let (opened, host) = opening.await.expect("opening a home does not panic")?;
         let mut sockets = Sockets::bind(self.listen).map_err(|source| StartError::Bind {
             addr: self.listen,
             source,
@@ -92,13 +103,12 @@ impl RendezvousBuilder {
         let (agent, public_key) = (identity.agent(), identity.sign_public());
         let network = NetworkConfig { work_bits };
         let signed_network = identity.sign(1, UnixTime::default(), UnixTime::FAR_FUTURE, &network);
-        let service = Service::new(Arc::default(), db, LogVerifier { work_bits }, clock::seed());
         let role = RendezvousRole::new(
             RendezvousConfig {
                 network,
                 signed_network,
             },
-            Box::new(service),
+            host,
         );
         let now_ns = clock::unix().as_millis().saturating_mul(1_000_000);
         // A rendezvous dials nobody: its stamps are never compared, so they need no disk.
@@ -138,10 +148,20 @@ impl RendezvousBuilder {
     }
 }
 
-fn load(dir: PathBuf, work_bits: u8) -> Result<(Opened, RegistryDb), StartError> {
+fn load(
+    dir: PathBuf,
+    work_bits: u8,
+    is_relay: bool,
+) -> Result<(Opened, Box<dyn RegistryHost>), StartError> {
     let opened = open_home(dir, work_bits)?;
+    if is_relay {
+        let now = clock::now();
+        let host = RelayOnly::new(&clock::seed(), now.instant, now.unix);
+        return Ok((opened, Box::new(host)));
+    }
     let db = RegistryDb::open(&opened.home.path("registry.redb"))?;
-    Ok((opened, db))
+    let service = Service::new(Arc::default(), db, LogVerifier { work_bits }, clock::seed());
+    Ok((opened, Box::new(service)))
 }
 
 impl Rendezvous {

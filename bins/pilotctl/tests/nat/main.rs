@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "the figures of a run are its output")]
 
 mod families;
+mod load;
 mod mapped;
 mod moves;
 mod pairs;

@@ -77,7 +77,7 @@ pub struct Started {
 pub struct InfoRequest {}
 
 /// Everything about this agent.
-#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Info {
     /// Itself.
     #[serde(flatten)]
@@ -104,6 +104,9 @@ pub struct Info {
     pub embedded: bool,
     /// What is known of the NAT in front of it.
     pub nat: NatInfo,
+    /// Relays that it uses beside the rendezvous.
+    #[serde(default)]
+    pub relays: Vec<RelayLink>,
     /// What this agent passed on as a relay for agents that it trusts; null where it is none.
     pub relay: Option<RelayInfo>,
     /// Seconds of silence that the NAT bears as far as is known, and after which a rendezvous and this agent say a word; null without a
@@ -159,6 +162,17 @@ pub struct PortMappingInfo {
     pub gateway: Option<String>,
     /// Where the router says that it takes packets for the agent, `host:port`.
     pub outer: Option<String>,
+}
+
+/// A relay that is no registry, and how it stands with it.
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct RelayLink {
+    /// `host:port`.
+    pub url: String,
+    /// `connecting`, `connected` or `refused`.
+    pub state: String,
+    /// Round trip to it in milliseconds, once measured.
+    pub rtt_ms: Option<f64>,
 }
 
 /// What a relay did since its start.

@@ -156,6 +156,7 @@ impl DaemonApi for Fake {
             nat: NatInfo::unknown(),
             keep_alive_secs: Some(20),
             relay: None,
+            relays: vec![],
             endpoints: vec!["127.0.0.1:4711".into()],
             port_mapping: PortMappingInfo {
                 state: "not_needed".into(),

@@ -16,6 +16,9 @@ pub(crate) struct StartArgs {
     /// A rendezvous, pilot://KEY@host:port or host:port; may be repeated [default: the embedded one]
     #[arg(long, value_name = "URL")]
     pub(crate) rendezvous: Vec<String>,
+    /// A relay beside the rendezvous, pilot://KEY@host:port or host:port; may be repeated
+    #[arg(long, value_name = "URL")]
+    pub(crate) relay: Vec<String>,
     /// The UDP address to bind [default: any, an ephemeral port]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::output::{Failure, Reply};
 use crate::style::{self, Style};
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "rendezvous",
     "hostname",
     "tags",
@@ -20,6 +20,7 @@ const KEYS: [&str; 9] = [
     "auto_approve",
     "listen",
     "port_mapping",
+    "relays",
     "relay_for",
     "catalogues",
 ];
@@ -109,7 +110,9 @@ fn value(key: &str, text: &str) -> Result<Value, ApiError> {
     let expected =
         |what: &str| ApiError::invalid(format!("invalid {key} {text:?}: expected {what}"));
     match key {
-        "rendezvous" | "tags" | "catalogues" => Ok(text.split(',').map(Value::from).collect()),
+        "rendezvous" | "relays" | "tags" | "catalogues" => {
+            Ok(text.split(',').map(Value::from).collect())
+        }
         "public" | "auto_approve" | "port_mapping" => text
             .parse::<bool>()
             .map(Value::from)
@@ -137,6 +140,7 @@ fn shown(context: &Context, home: &Path, config: &FileConfig) -> Result<Reply, F
         "auto_approve": false,
         "listen": null,
         "port_mapping": true,
+        "relays": [],
         "relay_for": "nobody",
         "catalogues": [],
     });

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use pilot_api::types::{
-    DeregisterRequest, Info, InfoRequest, NatInfo, PortMappingInfo, RelayInfo, RendezvousInfo,
-    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, TicketRequest,
+    DeregisterRequest, Info, InfoRequest, NatInfo, PortMappingInfo, RelayInfo, RelayLink,
+    RendezvousInfo, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, TicketRequest,
 };
 use pilot_types::{Hostname, Tag};
 use serde::Serialize;
@@ -42,6 +42,10 @@ fn info_words(info: &Info, style: Style) -> String {
         ("sent", style::bytes(info.bytes_sent)),
         ("received", style::bytes(info.bytes_recv)),
     ];
+    if !info.relays.is_empty() {
+        let relays: Vec<String> = info.relays.iter().map(relay_link_words).collect();
+        facts.push(("relays", relays.join(", ")));
+    }
     if !info.drops.is_empty() {
         facts.push(("dropped", dropped_words(&info.drops)));
     }
@@ -65,6 +69,14 @@ fn relay_words(relay: Option<RelayInfo>) -> String {
             relay.channels
         )
     })
+}
+
+/// A relay that we use, with its state and round trip.
+fn relay_link_words(link: &RelayLink) -> String {
+    let rtt = link
+        .rtt_ms
+        .map_or_else(String::new, |ms| format!(", {ms:.1} ms"));
+    format!("{} ({}{rtt})", style::clean(&link.url), link.state)
 }
 
 fn keep_alive_words(seconds: Option<u16>) -> String {

@@ -72,6 +72,7 @@ impl DaemonApi for Daemon {
             nat: view::nat(status.nat),
             keep_alive_secs: status.keep_alive_secs,
             relay: status.relay.map(view::relay),
+            relays: status.relays.into_iter().map(view::relay_link).collect(),
             endpoints: status.endpoints.iter().map(ToString::to_string).collect(),
             port_mapping: view::port_mapping(status.port_mapping.state),
             bytes_sent: status.bytes_sent,

@@ -9,7 +9,7 @@ use pilot::{
 use pilot_api::Load;
 use pilot_api::types::{
     self, AgentSummary, ApiLoad, ConnectionSummary, NatInfo, PeerSummary, PortMappingInfo,
-    PublicKey, RelayInfo, RendezvousInfo, TrustedAgent,
+    PublicKey, RelayInfo, RelayLink, RendezvousInfo, TrustedAgent,
 };
 use pilot_types::{AgentId, Hostname, NetworkId};
 
@@ -65,6 +65,15 @@ impl Daemon {
             .iter()
             .map(|link| self.links.info(&link.url, link.state))
             .collect()
+    }
+}
+
+/// A relay that we use.
+pub(super) fn relay_link(link: pilot::RelayLink) -> RelayLink {
+    RelayLink {
+        url: link.url,
+        state: link.state.to_owned(),
+        rtt_ms: link.rtt.map(millis),
     }
 }
 

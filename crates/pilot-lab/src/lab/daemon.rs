@@ -105,11 +105,24 @@ impl Machine {
     /// If it does not.
     #[must_use]
     pub fn rendezvous(&self) -> Rendezvous {
+        self.server(&[])
+    }
+
+    /// The same without a registry: a relay alone.
+    ///
+    /// # Panics
+    /// If it does not serve.
+    #[must_use]
+    pub fn relay(&self) -> Rendezvous {
+        self.server(&["--relay-only"])
+    }
+
+    fn server(&self, arguments: &[&str]) -> Rendezvous {
         let mut command = self.product("pilot-rendezvous");
         let advertise = format!("{}:{PORT}", self.address());
         command.arg("--home").arg(self.home());
         command.args(["--json", "--listen", &format!("0.0.0.0:{PORT}")]);
-        command.args(["--advertise", &advertise]);
+        command.args(["--advertise", &advertise]).args(arguments);
         let mut process = Process::spawn(command.stdout(Stdio::piped()));
         let stdout = process.child.stdout.take().expect("stdout is piped");
         let mut line = String::new();

@@ -1,4 +1,4 @@
-//! Agents that are relays for those who trust them.
+//! Many relays: agents that are relays for those who trust them, and relays that are no registries.
 
 use pilot_types::PathId;
 
@@ -129,4 +129,60 @@ fn a_relay_that_dies_is_replaced_without_losing_a_byte() {
         .max_by_key(|it| it.bytes.len());
     assert!(inbox.unwrap().bytes == pattern());
     assert!(world.sim[carol].node.relay_stats().unwrap().bytes > 100_000);
+}
+
+fn relay_in_use(world: &World, from: HostId, to: HostId) -> Option<SocketAddr> {
+    let report = world.sim[from].node.path_report(&world.id(to));
+    let used = report.iter().find(|path| path.state == PathState::InUse)?;
+    match used.path {
+        PathId::Relay { relay, .. } => Some(relay.0),
+        PathId::Udp(_) | PathId::Stream(_) => None,
+    }
+}
+
+/// Of two relays the one that answers first is used; what is on its way goes on by the other when that one dies.
+#[test]
+fn a_relay_of_its_own_is_used_where_it_is_nearer_and_replaced_when_it_dies() {
+    let slow = LinkConfig::delay(Duration::from_millis(60));
+    let (mut world, alice, bob) = behind(39_500, [Behind::Hard, Behind::Hard]);
+    let rendezvous = world.rendezvous;
+    world.sim.network.set_link(rendezvous, slow);
+    let near = LinkConfig::delay(Duration::from_millis(1));
+    let relay = world.add_relay(near, &[alice, bob]);
+    world.until("both use the relay", 10 * SECOND, |sim| {
+        sim[relay].node.status().sessions == 2
+    });
+    run(&mut world, SECOND);
+    for host in [alice, bob] {
+        let status = world.sim[host].node.status();
+        assert_eq!(status.relays.len(), 1);
+        assert!(status.relays[0].2.unwrap() < Duration::from_millis(60));
+        assert_eq!(status.rendezvous.len(), 1, "it is no registry");
+    }
+    // A session that there may be is over.
+    run(&mut world, 120 * SECOND);
+    call(&mut world, alice, "bob").unwrap();
+    let near = SocketAddr::from(([198, 51, 100, 2], 9000));
+    assert_eq!(relay_in_use(&world, alice, bob), Some(near));
+    world.sim.remove(relay).unwrap();
+    let rtt = call(&mut world, alice, "bob").unwrap();
+    assert!(rtt < 3 * SECOND, "{rtt:?}");
+    let far = SocketAddr::from(([198, 51, 100, 1], 9000));
+    assert_eq!(relay_in_use(&world, alice, bob), Some(far));
+}
+
+#[test]
+fn a_relay_alone_is_told_nothing_that_a_registry_is() {
+    let (mut world, alice, bob) = behind(39_600, [Behind::Nothing, Behind::Nothing]);
+    let link = LinkConfig::delay(Duration::from_millis(1));
+    let relay = world.add_relay(link, &[alice, bob]);
+    run(&mut world, 5 * SECOND);
+    world.crash_rendezvous();
+    run(&mut world, 120 * SECOND);
+    // It is not asked where Bob is, but is a way to him.
+    call(&mut world, alice, "bob").unwrap();
+    assert!(world.sim[relay].node.relay_stats().unwrap().datagrams > 0);
+    let refused =
+        world.sim[alice].count(|event| matches!(event, Event::Registered { result: Err(_), .. }));
+    assert_eq!(refused, 0, "no record was offered to it");
 }

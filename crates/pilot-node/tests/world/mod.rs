@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use pilot_nat::Prefix;
 use pilot_node::{
-    Config, Event, LogVerifier, Node, Now, Persist, Pin, Profile, Read, RendezvousConfig,
-    RendezvousRole, RendezvousTarget, Restored, StreamHandle,
+    Config, Event, LogVerifier, Node, Now, Persist, Pin, Profile, Read, RegistryHost, RelayOnly,
+    RendezvousConfig, RendezvousRole, RendezvousTarget, Restored, StreamHandle,
 };
 use pilot_registry::{MemoryStore, Service};
 use pilot_sim::{HostId, LinkConfig, Machine, Network, Place, Sim};
@@ -371,6 +371,7 @@ impl World {
             url: self.rendezvous_addr.to_string(),
             addrs: vec![self.rendezvous_addr],
             pin: Pin::Agent(self.rendezvous_agent),
+            is_relay: false,
         };
         let prefix = Prefix::new(self.ips[&host], 24).unwrap();
         let any = SocketAddr::new(IpAddr::from([0, 0, 0, 0]), AGENT_PORT);
@@ -437,6 +438,48 @@ impl World {
 
     fn start_rendezvous_of(&mut self, key: u8) {
         self.rendezvous_boots += 1;
+        let boots = u64::from(self.rendezvous_boots) << 32;
+        let service = Service::new(
+            Arc::default(),
+            MemoryStore::default(),
+            LogVerifier { work_bits: 0 },
+            seed(self.seed ^ boots, 201),
+        );
+        let (host, port) = (self.rendezvous, self.rendezvous_addr.port());
+        self.start_server((host, port), key, Box::new(service));
+    }
+
+    /// A relay that is no registry, on a public address of its own, with `delay` to everybody; every agent that is given uses it.
+    pub(crate) fn add_relay(&mut self, link: LinkConfig, agents: &[HostId]) -> HostId {
+        let host = self
+            .sim
+            .network
+            .add_public_host("198.51.100.2".parse().unwrap());
+        self.sim.network.set_link(host, link);
+        let now = self.sim.network.now_at(host);
+        let only = RelayOnly::new(&seed(self.seed, 205), now.instant, now.unix);
+        self.start_server((host, RENDEZVOUS_PORT), 204, Box::new(only));
+        let addr = SocketAddr::new(self.sim.network.address(host), RENDEZVOUS_PORT);
+        let target = RendezvousTarget {
+            url: addr.to_string(),
+            addrs: vec![addr],
+            pin: Pin::Agent(self.id(host)),
+            is_relay: true,
+        };
+        for agent in agents {
+            self.with(*agent, |agent, now| {
+                agent.node.add_rendezvous(now, target.clone(), None);
+            });
+        }
+        host
+    }
+
+    fn start_server(
+        &mut self,
+        (machine, port): (HostId, u16),
+        key: u8,
+        host: Box<dyn RegistryHost>,
+    ) {
         let identity = Identity::generate(seed(self.seed, key), 0);
         let network_config = NetworkConfig { work_bits: 0 };
         let signed_network = identity.sign(
@@ -445,35 +488,27 @@ impl World {
             UnixTime::FAR_FUTURE,
             &network_config,
         );
-        let boots = u64::from(self.rendezvous_boots) << 32;
-        let service = Service::new(
-            Arc::default(),
-            MemoryStore::default(),
-            LogVerifier { work_bits: 0 },
-            seed(self.seed ^ boots, 201),
-        );
         let role = RendezvousRole::new(
             RendezvousConfig {
                 network: network_config,
                 signed_network,
             },
-            Box::new(service),
+            host,
         );
-        let now = clocks(self.sim.network.now_at(self.rendezvous));
+        let now = clocks(self.sim.network.now_at(machine));
         // Each start has a block of stamps of its own, as the store gives them.
+        let boots = u64::from(self.rendezvous_boots) << 32;
         let restored = Restored {
             stamps: boots..boots + (1 << 32),
             ..Restored::default()
         };
-        let boot_seed = seed(self.seed ^ boots, 202);
+        let boot_seed = seed(self.seed ^ boots, key ^ 202);
         let mut node = Node::new(config(), identity, restored, &boot_seed, now).with_role(role);
-        let port = self.rendezvous_addr.port();
         let [main, asked, answering] =
             [0, 1, 2].map(|above| SocketAddr::new(IpAddr::from([0, 0, 0, 0]), port + above));
         node.set_sockets(now, vec![main]);
         node.set_stun_sockets(vec![asked], vec![answering]);
-        self.sim
-            .install(self.rendezvous, agent(node, Disk::default()));
+        self.sim.install(machine, agent(node, Disk::default()));
     }
 
     pub(crate) fn with<T>(&mut self, host: HostId, call: impl FnOnce(&mut Agent, Now) -> T) -> T {
