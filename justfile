@@ -18,6 +18,12 @@ search factor="50":
 bench:
     cargo bench -p pilot-session -p pilot-transport -p pilot-wire --bench '*'
 
+# Pilot beside quinn, iroh, TCP and sealed UDP, in network namespaces (root); see docs/performance.md.
+bench-peers *arguments:
+    cargo build --release
+    cargo build --release --manifest-path benches/e2e/Cargo.toml
+    PILOTCTL="${CARGO_TARGET_DIR:-$PWD/target}/release/pilotctl" "${CARGO_TARGET_DIR:-$PWD/benches/e2e/target}/release/pilot-e2e-bench" {{arguments}}
+
 # One fuzz target for a while.
 fuzz target seconds="1200":
     RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{target}} -- -max_total_time={{seconds}}

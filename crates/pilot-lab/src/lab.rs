@@ -182,6 +182,19 @@ impl Lab {
         router
     }
 
+    /// Joins two machines by a perfect wire of their own with an MTU of 1500, in a subnet of its own: no switch between
+    /// them takes part in what is measured.
+    pub fn wire(&self, a: &mut Machine, b: &mut Machine) {
+        let [x, y, z] = self.shared.private_network();
+        let (end_a, end_b) = (a.next_interface(), b.next_interface());
+        host::ip(&format!(
+            "-n {} link add {} type veth peer name {} netns {}",
+            end_a.namespace, end_a.device, end_b.device, end_b.namespace
+        ));
+        a.set_up(&end_a.device, Ipv4Addr::new(x, y, z, 1));
+        b.set_up(&end_b.device, Ipv4Addr::new(x, y, z, 2));
+    }
+
     /// Joins two machines by an emulated link of their own, in a subnet of its own. The first machine is end A.
     pub fn link(&self, a: &mut Machine, b: &mut Machine, link: LinkConfig) -> Rc<Cable> {
         let [x, y, z] = self.shared.private_network();

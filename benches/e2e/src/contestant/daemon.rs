@@ -1,0 +1,57 @@
+//! Two programs that talk by their pilot daemons: program, Unix socket, daemon, UDP, daemon, Unix socket, program.
+
+use pilot::Port;
+use pilot_api::types::{AcceptRequest, DialRequest};
+use pilot_api::{ApiStream, Client as Api};
+
+use crate::contestant::{self, Duplex};
+use crate::setup::{Result, Setup};
+
+impl Duplex for ApiStream {}
+
+/// The serving agent's name.
+pub(crate) const HOSTNAME: &str = "server";
+
+pub(crate) struct Server(Api);
+
+impl contestant::Server for Server {
+    type Stream = ApiStream;
+
+    async fn listen(setup: &Setup) -> Result<(Self, String)> {
+        let api = Api::new(setup.home.join("pilot.sock")).with_timeout(None);
+        Ok((Self(api), String::new()))
+    }
+
+    async fn serve<F: Fn(ApiStream)>(self, take: F) -> Result<()>
+    where
+        F: Send,
+    {
+        loop {
+            let request = AcceptRequest {
+                port: Port::STDIO,
+                timeout_ms: Some(0),
+            };
+            take(self.0.accept(&request).await?.1);
+        }
+    }
+}
+
+pub(crate) struct Client(Api);
+
+impl contestant::Client for Client {
+    type Stream = ApiStream;
+
+    async fn bind(setup: &Setup) -> Result<Self> {
+        Ok(Self(Api::new(setup.home.join("pilot.sock"))))
+    }
+
+    async fn open(&self) -> Result<ApiStream> {
+        let request = DialRequest {
+            peer: HOSTNAME.parse()?,
+            port: Port::STDIO,
+            timeout_ms: None,
+            traceparent: None,
+        };
+        Ok(self.0.dial(&request).await?.1)
+    }
+}
