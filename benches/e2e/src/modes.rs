@@ -231,10 +231,11 @@ async fn request<C: Client>(client: &C) -> Result<u64> {
 async fn connects<C: Client>(setup: &Setup) -> Result<Done> {
     let begin = Instant::now();
     let until = begin + Duration::from_secs_f64(setup.bounds.seconds);
-    let (mut nanos, mut cpu) = (vec![], 0.0);
+    let (mut starts, mut nanos, mut cpu) = (vec![], vec![], 0.0);
     while nanos.len() < setup.bounds.connects as usize && Instant::now() < until {
         let (before, start) = (Usage::own(), Instant::now());
         let mut client = C::bind(setup).await?;
+        starts.push(start.elapsed().as_nanos() as u64);
         client.connect().await?;
         first_byte(&client).await?;
         nanos.push(start.elapsed().as_nanos() as u64);
@@ -249,7 +250,7 @@ async fn connects<C: Client>(setup: &Setup) -> Result<Done> {
         },
         ..Done::default()
     };
-    Ok(done.with_times(nanos))
+    Ok(done.with_times(nanos).with_starts(starts))
 }
 
 async fn first_byte<C: Client>(client: &C) -> Result<()> {

@@ -138,6 +138,8 @@ pub(crate) struct Done {
     pub(crate) seconds: f64,
     /// Bytes of payload that the other side confirmed.
     pub(crate) bytes: u64,
+    /// In `connect`, the part of `p50` until there was an end that could dial.
+    pub(crate) start: f64,
     /// Round trips, requests or connects.
     pub(crate) count: u64,
     /// Of each of them, in microseconds: the median and the 99th of 100.
@@ -148,18 +150,27 @@ pub(crate) struct Done {
 
 impl Done {
     /// Takes times, in nanoseconds, of what was counted.
-    pub(crate) fn with_times(mut self, mut nanos: Vec<u64>) -> Self {
-        nanos.sort_unstable();
-        let at = |share: f64| {
-            let index = (nanos.len().saturating_sub(1)) as f64 * share;
-            nanos
-                .get(index.round() as usize)
-                .map_or(0.0, |it| *it as f64 / 1e3)
-        };
-        (self.p50, self.p99) = (at(0.5), at(0.99));
+    pub(crate) fn with_times(mut self, nanos: Vec<u64>) -> Self {
         self.count = nanos.len() as u64;
+        [self.p50, self.p99] = quantiles(nanos);
         self
     }
+
+    /// Takes times, in nanoseconds, until an end could dial.
+    pub(crate) fn with_starts(mut self, nanos: Vec<u64>) -> Self {
+        [self.start, _] = quantiles(nanos);
+        self
+    }
+}
+
+/// The median and the 99th of 100, in microseconds.
+fn quantiles(mut nanos: Vec<u64>) -> [f64; 2] {
+    nanos.sort_unstable();
+    [0.5, 0.99].map(|share| {
+        let index = (nanos.len().saturating_sub(1)) as f64 * share;
+        let nanos = nanos.get(index.round() as usize);
+        nanos.map_or(0.0, |it| *it as f64 / 1e3)
+    })
 }
 
 #[cfg(test)]

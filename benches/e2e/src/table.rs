@@ -61,7 +61,7 @@ const MEMORY: [Column; 2] = [
 fn columns(mode: Mode) -> Vec<Column> {
     let own: &[Column] = match mode {
         Mode::Bulk | Mode::Streams => &[
-            column("Mbit/s", "mbit_per_second", 0, mbit),
+            column("Mbit/s", "mbit_per_second", 1, mbit),
             column("client CPU s/GB", "client_cpu_per_gb", 2, |run| {
                 per_gb(run, run.client.cpu)
             }),
@@ -92,6 +92,7 @@ fn columns(mode: Mode) -> Vec<Column> {
         ],
         Mode::Connect => &[
             column("p50 µs", "p50_us", 0, |run| run.done.p50),
+            column("until it dials", "start_us", 0, |run| run.done.start),
             column("p99 µs", "p99_us", 0, |run| run.done.p99),
             column("client CPU µs", "client_cpu_us", 0, |run| {
                 micros_each(run, run.client.cpu)
@@ -278,11 +279,11 @@ mod tests {
     fn rows_show_medians_and_how_pilot_compares() {
         let text = table(Mode::Bulk).markdown();
         assert!(
-            text.contains("| pilot | 16 | 8–24 | 1.00 | 500.00 |"),
+            text.contains("| pilot | 16.0 | 8.0–24.0 | 1.00 | 500.00 |"),
             "{text}"
         );
         assert!(
-            text.contains("| quinn | 8 | 4–12 | 2.00 | 1000.00 |"),
+            text.contains("| quinn | 8.0 | 4.0–12.0 | 2.00 | 1000.00 |"),
             "{text}"
         );
         // Less time is better.

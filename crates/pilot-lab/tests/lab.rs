@@ -131,6 +131,28 @@ fn two_machines_have_a_link_of_their_own_and_an_attacker_on_it() {
 
 #[test]
 #[ignore = "needs root for network namespaces; .ci/run runs it"]
+fn a_wire_joins_two_machines_and_nobody_else() {
+    let lab = Lab::new();
+    let (mut a, mut b) = (lab.bare_machine("a"), lab.bare_machine("b"));
+    lab.wire(&mut a, &mut b);
+    let (from, to) = (socket(&a), socket(&b));
+    from.send_to(b"over the wire", to.local_addr().unwrap())
+        .unwrap();
+    let mut buffer = [0; 100];
+    let (length, sender) = to.recv_from(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], b"over the wire");
+    assert_eq!(sender, from.local_addr().unwrap());
+    let elsewhere = socket(&lab.machine("c"));
+    // No route leads from a wire to a switch.
+    let refused = from.send_to(b"out", elsewhere.local_addr().unwrap());
+    assert_eq!(
+        refused.unwrap_err().kind(),
+        std::io::ErrorKind::NetworkUnreachable
+    );
+}
+
+#[test]
+#[ignore = "needs root for network namespaces; .ci/run runs it"]
 fn nothing_is_left_of_a_test_that_panics() {
     let seen = std::panic::catch_unwind(|| {
         let lab = Lab::new();
