@@ -22,10 +22,7 @@ impl contestant::Server for Server {
         Ok((Self(api), String::new()))
     }
 
-    async fn serve<F: Fn(ApiStream)>(self, take: F) -> Result<()>
-    where
-        F: Send,
-    {
+    async fn serve<F: Fn(ApiStream) + Send>(self, take: F) -> Result<()> {
         loop {
             let request = AcceptRequest {
                 port: Port::STDIO,

@@ -63,10 +63,7 @@ impl contestant::Server for Server {
         Ok((server, setup.ticket.clone()))
     }
 
-    async fn serve<F: Fn(Stream)>(mut self, take: F) -> Result<()>
-    where
-        F: Send,
-    {
+    async fn serve<F: Fn(Stream) + Send>(mut self, take: F) -> Result<()> {
         loop {
             take(self.listener.accept().await?.0);
         }

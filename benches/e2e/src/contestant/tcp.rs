@@ -23,10 +23,7 @@ impl contestant::Server for Server {
         Ok((Self(listener), ticket))
     }
 
-    async fn serve<F: Fn(TcpStream)>(self, take: F) -> Result<()>
-    where
-        F: Send,
-    {
+    async fn serve<F: Fn(TcpStream) + Send>(self, take: F) -> Result<()> {
         loop {
             let (stream, _) = self.0.accept().await?;
             stream.set_nodelay(true)?;

@@ -19,10 +19,7 @@ impl contestant::Server for Server {
         Ok((Self(listener), path.display().to_string()))
     }
 
-    async fn serve<F: Fn(UnixStream)>(self, take: F) -> Result<()>
-    where
-        F: Send,
-    {
+    async fn serve<F: Fn(UnixStream) + Send>(self, take: F) -> Result<()> {
         loop {
             take(self.0.accept().await?.0);
         }
