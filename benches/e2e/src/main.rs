@@ -8,6 +8,7 @@ mod place;
 mod setup;
 mod table;
 
+use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -72,6 +73,9 @@ fn run(args: &Args) -> Result<()> {
     if let Some(Command::Child { role, setup }) = &args.command {
         let setup: Setup = serde_json::from_str(setup)?;
         return child::main(*role, &setup);
+    }
+    if std::fs::metadata("/proc/self")?.uid() != 0 {
+        return Err("network namespaces need root: run it with sudo".into());
     }
     let mut tables = vec![];
     for link in &args.link {

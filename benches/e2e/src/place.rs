@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pilot_lab::{Daemon, Lab, LinkConfig, Machine, Rendezvous, parse_link};
+use pilot_lab::{Daemon, Lab, LinkConfig, Machine, parse_link};
 
 use crate::child::{Child, Role};
 use crate::contestant::daemon::HOSTNAME;
@@ -55,7 +55,6 @@ pub(crate) struct Run {
 pub(crate) fn measure(wire: &Wire, name: Name, mode: Mode, bounds: Bounds) -> Result<Run> {
     let lab = Lab::new();
     let machines = join(&lab, wire)?;
-    let daemons = (name == Name::Daemon).then(|| Daemons::start(&machines));
     let mut setup = Setup {
         name,
         mode,
@@ -64,23 +63,15 @@ pub(crate) fn measure(wire: &Wire, name: Name, mode: Mode, bounds: Bounds) -> Re
         home: machines[0].home().to_owned(),
         ticket: String::new(),
     };
-    // Only pilot wants one; it ends with the function.
-    let _rendezvous = match name {
-        Name::Pilot => {
-            let home = lab.directory().join("rendezvous");
-            let child = Child::start(
-                &machines[0],
-                Role::Rendezvous,
-                &Setup {
-                    home,
-                    ..setup.clone()
-                },
-            )?;
-            setup.ticket = child.ready(PATIENCE)?;
-            Some(child)
-        }
+    // It ends with the function.
+    let rendezvous = match name {
+        Name::Pilot | Name::Daemon => Some(rendezvous(&lab, &machines[0], &setup)?),
         _ => None,
     };
+    if let Some(rendezvous) = &rendezvous {
+        setup.ticket = rendezvous.ready(PATIENCE)?;
+    }
+    let daemons = (name == Name::Daemon).then(|| Daemons::start(&machines, &setup.ticket));
     let mut server = Child::start(&machines[0], Role::Server, &setup)?;
     setup.ticket = server.ready(PATIENCE)?;
     setup.address = machines[1].address();
@@ -100,6 +91,15 @@ pub(crate) fn measure(wire: &Wire, name: Name, mode: Mode, bounds: Bounds) -> Re
         measured.add(daemons.usage(), before);
     }
     Ok(measured)
+}
+
+/// Starts a rendezvous on a machine, with a home of its own.
+fn rendezvous(lab: &Lab, machine: &Machine, setup: &Setup) -> Result<Child> {
+    let setup = Setup {
+        home: lab.directory().join("rendezvous"),
+        ..setup.clone()
+    };
+    Child::start(machine, Role::Rendezvous, &setup)
 }
 
 impl Run {
@@ -134,30 +134,21 @@ fn open_ports() -> std::io::Result<()> {
     std::fs::write("/proc/sys/net/ipv4/tcp_tw_reuse", "1")
 }
 
-/// Two daemons that trust each other, and their rendezvous.
-struct Daemons {
-    daemons: [Daemon; 2],
-    _rendezvous: Rendezvous,
-}
+/// Two daemons that trust each other.
+struct Daemons([Daemon; 2]);
 
 impl Daemons {
-    fn start(machines: &[Machine; 2]) -> Self {
+    fn start(machines: &[Machine; 2], url: &str) -> Self {
         let [server, client] = machines;
-        let rendezvous = server.rendezvous();
-        let daemons = [
-            pilot_lab::start(server, HOSTNAME, &rendezvous),
-            pilot_lab::start(client, "client", &rendezvous),
-        ];
+        let start = |(machine, name): (&Machine, &str)| {
+            machine.daemon(&["--hostname", name, "--rendezvous", url])
+        };
+        let daemons = [(server, HOSTNAME), (client, "client")].map(start);
         pilot_lab::befriend(client, HOSTNAME, server);
-        Self {
-            daemons,
-            _rendezvous: rendezvous,
-        }
+        Self(daemons)
     }
 
     fn usage(&self) -> [Usage; 2] {
-        self.daemons
-            .each_ref()
-            .map(|daemon| Usage::of(daemon.pid()))
+        self.0.each_ref().map(|daemon| Usage::of(daemon.pid()))
     }
 }

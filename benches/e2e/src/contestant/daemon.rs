@@ -1,7 +1,9 @@
 //! Two programs that talk by their pilot daemons: program, Unix socket, daemon, UDP, daemon, Unix socket, program.
 
+use std::time::Duration;
+
 use pilot::Port;
-use pilot_api::types::{AcceptRequest, DialRequest};
+use pilot_api::types::{AcceptRequest, DialRequest, PathKind, PingRequest};
 use pilot_api::{ApiStream, Client as Api};
 
 use crate::contestant::{self, Duplex};
@@ -9,6 +11,8 @@ use crate::setup::{Result, Setup};
 
 impl Duplex for ApiStream {}
 
+/// Until two agents talk directly.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The serving agent's name.
 pub(crate) const HOSTNAME: &str = "server";
 
@@ -42,6 +46,10 @@ impl contestant::Client for Client {
         Ok(Self(Api::new(setup.home.join("pilot.sock"))))
     }
 
+    async fn settle(&mut self) -> Result<()> {
+        tokio::time::timeout(PATIENCE, self.settled()).await?
+    }
+
     async fn open(&self) -> Result<ApiStream> {
         let request = DialRequest {
             peer: HOSTNAME.parse()?,
@@ -50,5 +58,18 @@ impl contestant::Client for Client {
             traceparent: None,
         };
         Ok(self.0.dial(&request).await?.1)
+    }
+}
+
+impl Client {
+    async fn settled(&self) -> Result<()> {
+        let ping = PingRequest {
+            peer: HOSTNAME.parse()?,
+            timeout_ms: None,
+        };
+        while self.0.call(&ping).await?.path != PathKind::Direct {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 }

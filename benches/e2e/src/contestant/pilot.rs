@@ -6,7 +6,7 @@ use std::time::Duration;
 use pilot::{AgentId, Listener, Node, PathKind, Port, Rendezvous, Stream, Target};
 
 use crate::contestant::{self, Duplex};
-use crate::setup::{Result, Setup};
+use crate::setup::{Name, Result, Setup};
 
 /// The serving agent's name.
 const HOSTNAME: &str = "server";
@@ -23,9 +23,13 @@ impl Duplex for Stream {
 
 /// Runs a rendezvous until the process ends; gives its URL.
 pub(crate) async fn rendezvous(setup: &Setup) -> Result<(Rendezvous, String)> {
-    let builder = Rendezvous::builder().home(&setup.home).work_bits(0);
     let listen = (setup.address, RENDEZVOUS_PORT).into();
-    let rendezvous = builder.listen(listen).start().await?;
+    let mut builder = Rendezvous::builder().home(&setup.home).listen(listen);
+    if setup.name == Name::Pilot {
+        // Keys are made for each run. Daemons take no such network.
+        builder = builder.work_bits(0);
+    }
+    let rendezvous = builder.start().await?;
     let url = rendezvous.url();
     Ok((rendezvous, url))
 }
