@@ -21,7 +21,7 @@ use crate::error::{ApiError, Envelope, ErrorCode};
 use crate::server::{ID_HEADER, INFO_HEADER, PROTOCOL};
 use crate::types::{
     AcceptInfo, AcceptRequest, Call, DialInfo, DialRequest, StreamEnded, StreamOutcomeRequest,
-    SubscribeRequest, Subscribed, Verb,
+    SubscribeRequest, Subscribed, TcpOpened, Verb,
 };
 
 /// The daemon keeps a request's deadline itself; the client waits this much longer for its word.
@@ -97,6 +97,17 @@ impl Client {
         &self,
         call: &SubscribeRequest,
     ) -> Result<(Subscribed, ApiStream), ApiError> {
+        self.within(call, self.upgrade(call)).await
+    }
+
+    /// Opens a port for TCP programs; the stream brings a [`crate::types::TcpFault`] in JSON a line, and its end closes the port.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn open_port<R: Call<Answer = TcpOpened>>(
+        &self,
+        call: &R,
+    ) -> Result<(TcpOpened, ApiStream), ApiError> {
         self.within(call, self.upgrade(call)).await
     }
 

@@ -11,15 +11,15 @@ use crate::types::{
     Apps, AppsRequest, BenchRequest, Benched, CallAppRequest, CatalogueListed, CatalogueRequest,
     Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest,
     Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished,
-    ExplainRequest, Explained, FileSent, FindRequest, Found, HandshakeRequest, HostnameSet, Inbox,
-    InboxReadRequest, InboxRequest, Info, InfoRequest, InstallAppRequest, Knocked, LookedUp,
-    LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
-    PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected,
-    RestartAppRequest, RollBackAppRequest, SendDatagramRequest, SendFileRequest,
-    SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
-    StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TicketIssued, TicketRequest,
-    TrustRequest, Trusted, UninstallAppRequest, UntrustRequest, Untrusted, ViewAppRequest,
-    VisibilitySet,
+    ExplainRequest, Explained, ExposeRequest, FileSent, FindRequest, ForwardRequest, Found,
+    HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
+    InstallAppRequest, Knocked, LookedUp, LookupRequest, MessageSent, Peers, PeersRequest, Pending,
+    PendingRequest, PingRequest, Pong, ProxyRequest, PublishRequest, ReceiveDatagramsRequest,
+    Received, ReceivedRequest, RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest,
+    SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest, SetHostnameRequest,
+    SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest,
+    Subscribed, TagsSet, TcpOpened, TicketIssued, TicketRequest, TrustRequest, Trusted,
+    UninstallAppRequest, UntrustRequest, Untrusted, ViewAppRequest, VisibilitySet,
 };
 
 /// The two directions of a stream in one object.
@@ -152,4 +152,12 @@ calls! { daemon_api;
     subscribe: SubscribeRequest => (Subscribed, BoxStream);
     /// Takes a stream that came.
     accept: AcceptRequest => (AcceptInfo, BoxStream);
+    /// Leads a TCP port to a port of an agent; the stream brings a fault a line.
+    forward: ForwardRequest => (TcpOpened, BoxStream);
+    /// Leads a port of this agent to a TCP port; the stream brings a fault a line.
+    expose: ExposeRequest => (TcpOpened, BoxStream);
+    /// Serves files on a port of this agent; the stream brings a fault a line.
+    serve: ServeRequest => (TcpOpened, BoxStream);
+    /// Opens a proxy to agents; the stream brings a fault a line.
+    proxy: ProxyRequest => (TcpOpened, BoxStream);
 }

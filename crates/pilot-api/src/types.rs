@@ -15,6 +15,7 @@ mod file;
 mod message;
 mod schema;
 mod stream;
+mod tcp;
 mod trust;
 
 use pilot_wire::limits::MAX_MESSAGE;
@@ -55,6 +56,7 @@ pub use message::{
 pub use stream::{
     AcceptInfo, AcceptRequest, DialInfo, DialRequest, StreamEnded, StreamOutcomeRequest,
 };
+pub use tcp::{ExposeRequest, ForwardRequest, ProxyRequest, ServeRequest, TcpFault, TcpOpened};
 pub use trust::{
     ApproveRequest, Approved, HandshakeRequest, HandshakeStatus, Knocked, Pending, PendingKnock,
     PendingRequest, RejectRequest, Rejected, TrustRequest, Trusted, TrustedAgent, UntrustRequest,
@@ -128,6 +130,10 @@ calls! {
     Post "/v1/apps/restart" RestartAppRequest => AppStatus;
     Post "/v1/apps/caps" AppCapsRequest => AppCaps;
     Post "/v1/apps/audit" AppAuditRequest => AppAudit;
+    Post "/v1/tcp/forward" ForwardRequest => TcpOpened;
+    Post "/v1/tcp/expose" ExposeRequest => TcpOpened;
+    Post "/v1/tcp/serve" ServeRequest => TcpOpened;
+    Post "/v1/tcp/proxy" ProxyRequest => TcpOpened;
 }
 
 impl Call for SendMessageRequest {

@@ -3,6 +3,7 @@
 mod app;
 mod start;
 mod talk;
+mod tcp;
 mod traffic;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ pub(crate) use talk::{
     ConnectArgs, InboxArgs, InboxCommand, MessageType, PingArgs, RecvArgs, SendArgs,
     SendMessageArgs, Since,
 };
+pub(crate) use tcp::{ExposeArgs, ForwardArgs, ProxyArgs, ServeArgs};
 pub(crate) use traffic::{
     BenchArgs, DgramArgs, ListenArgs, PublishArgs, SendFileArgs, SubscribeArgs,
 };
@@ -175,6 +177,14 @@ pub(crate) enum Command {
     Listen(ListenArgs),
     /// Measure how fast bytes go to an agent
     Bench(BenchArgs),
+    /// Lead a TCP port of this machine to a port of an agent
+    Forward(ForwardArgs),
+    /// Lead a port of this agent to a TCP port
+    Expose(ExposeArgs),
+    /// Serve files of a directory over HTTP on a port of this agent
+    Serve(ServeArgs),
+    /// Open a SOCKS5 and HTTP proxy that leads to agents: NAME.pilot
+    Proxy(ProxyArgs),
     /// Open streams
     Connections,
     /// Give an open stream up

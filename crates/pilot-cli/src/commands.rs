@@ -16,6 +16,7 @@ mod publisher;
 mod recv;
 mod rendezvous;
 mod stream;
+mod tcp;
 mod traffic;
 mod trust;
 
@@ -53,6 +54,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Dgram(args) => traffic::dgram(context, args).await,
         Command::Listen(args) => traffic::listen(context, &args).await,
         Command::Bench(args) => traffic::bench(context, args).await,
+        Command::Forward(args) => tcp::forward(context, args).await,
+        Command::Expose(args) => tcp::expose(context, args).await,
+        Command::Serve(args) => tcp::serve(context, &args).await,
+        Command::Proxy(args) => tcp::proxy(context, &args).await,
         Command::Deregister => profile::deregister(context).await,
         Command::Completions { shell } => profile::completions(shell),
         Command::Handshake(args) => trust::handshake(context, args).await,

@@ -148,6 +148,26 @@ impl Output {
         write_error(&text);
     }
 
+    /// What a command that goes on has opened: one envelope on standard output, or a sentence for people on standard error.
+    ///
+    /// # Errors
+    /// `internal` if standard output cannot be written to: whoever waits for the line would wait for ever.
+    pub(crate) fn ready(&self, data: &impl Serialize, sentence: &str) -> Result<(), ApiError> {
+        if !self.json {
+            self.note(&self.error_style.done(sentence));
+            return Ok(());
+        }
+        let data = to_json(data)?;
+        print(&format!(r#"{{"status":"ok","data":{data}}}"#)).map_err(|error| {
+            ApiError::internal(format!("cannot write to standard output: {error}"))
+        })
+    }
+
+    /// Words about something that went wrong, for standard error.
+    pub(crate) fn failed(&self, text: &str) -> String {
+        self.error_style.failed(text)
+    }
+
     /// A word on the way, for people, on standard error.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.json {

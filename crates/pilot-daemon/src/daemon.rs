@@ -7,6 +7,7 @@ mod explain;
 mod files;
 mod messages;
 mod profile;
+mod tcp;
 mod traffic;
 mod view;
 
@@ -114,7 +115,7 @@ impl Daemon {
 }
 
 /// What the node calls an agent.
-fn target(peer: &PeerRef) -> Result<Target, ApiError> {
+pub(crate) fn target(peer: &PeerRef) -> Result<Target, ApiError> {
     Ok(match peer {
         PeerRef::Ticket(text) => {
             let ticket = text.parse();

@@ -12,6 +12,7 @@ pub(crate) use pilot_rendezvous::error::describe;
 use pilot_rendezvous::error::{home_code, identity_code, io_code, start_code};
 use pilot_store::{ConfigError, DbError, HomeError, IdentityError, OpenDbError, ReceivedError};
 use pilot_types::Port;
+use pilot_wire::Scope;
 use thiserror::Error;
 
 use crate::embedded::EmbeddedError;
@@ -55,8 +56,25 @@ fn shut_down() -> ApiError {
 
 fn refused(peer: &str, port: Port) -> ApiError {
     let words = format!("nobody takes streams on port {port} of {peer}");
-    ApiError::new(ErrorCode::ConnectionFailed, words)
-        .with_hint(format!("run `pilotctl recv {port}` on {peer}"))
+    ApiError::new(ErrorCode::ConnectionFailed, words).with_hint(format!(
+        "run `pilotctl recv {port}` on {peer}, or `pilotctl expose HOST:PORT --port {port}`"
+    ))
+}
+
+/// `peer` granted something, but not the port to the agent that it knows as `own`.
+pub(crate) fn port_not_granted(peer: &str, port: Port, granted: &Scope, own: &str) -> ApiError {
+    let ports = granted.ports_text();
+    let others = if ports.is_empty() { "no port" } else { &ports };
+    let words = format!("{peer} has not granted you port {port}: its grant is for {others}");
+    let with_port = Scope::parse_ports(&format!("{ports},{port}"))
+        .or_else(|_| Scope::parse_ports(&port.to_string()))
+        .map_or_else(
+            |_| port.to_string(),
+            |wanted| Scope::of_ports(wanted).ports_text(),
+        );
+    ApiError::new(ErrorCode::NotTrusted, words).with_hint(format!(
+        "run `pilotctl approve {own} --ports {with_port}` on {peer}"
+    ))
 }
 
 pub(crate) fn dial(error: &DialError, peer: &PeerRef, port: Port) -> ApiError {
@@ -326,7 +344,24 @@ mod tests {
         assert_eq!(error.code, ErrorCode::ConnectionFailed);
         assert_eq!(
             error.hint.as_deref(),
-            Some("run `pilotctl recv 7000` on planner")
+            Some("run `pilotctl recv 7000` on planner, or `pilotctl expose HOST:PORT --port 7000`")
+        );
+    }
+
+    #[test]
+    fn a_port_that_was_not_granted_names_the_command_that_grants_it_beside_the_others() {
+        let default = Scope::default_scope();
+        let error = port_not_granted("planner", Port::new(8080), &default, "worker");
+        assert_eq!(error.code, ErrorCode::NotTrusted);
+        assert!(error.message.contains("port 8080"), "{error}");
+        assert_eq!(
+            error.hint.as_deref(),
+            Some("run `pilotctl approve worker --ports 7,1000-1002,8080` on planner")
+        );
+        let reply_only = port_not_granted("planner", Port::new(80), &Scope::reply_only(), "worker");
+        assert_eq!(
+            reply_only.hint.as_deref(),
+            Some("run `pilotctl approve worker --ports 80` on planner")
         );
     }
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! pilotctl ── pilot.sock ──▶ Server ──▶ Daemon ──▶ pilot::Node ── UDP ──▶ other agents, rendezvous
-//!                                         └──▶ Services: echo 7, streams to user ports (1000 …), messages 1001 ──▶ inbox
+//!                                         ├──▶ Services: echo 7, streams to user ports (1000 …), messages 1001 ──▶ inbox
+//!                                         └──▶ pilot-tcp: TCP ports to and from ports of agents
 //! Keeper ──▶ the embedded rendezvous, where none is configured
 //! ```
 //!
@@ -21,14 +22,16 @@ mod daemon;
 mod datagrams;
 mod embedded;
 mod error;
-mod event_lines;
 mod files;
 mod inbox;
+mod json_lines;
+mod limits;
 mod log;
 mod metrics;
 mod peer_stream;
 mod run;
 mod services;
+mod tcp_streams;
 
 pub use config::Config;
 pub use error::RunError;

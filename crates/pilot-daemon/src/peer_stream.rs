@@ -4,7 +4,8 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use pilot::Stream;
+use pilot::{ErrorCode, Node, Stream};
+use pilot_api::ApiError;
 use pilot_types::Port;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -12,6 +13,7 @@ use crate::error;
 
 /// A stream whose I/O errors carry an [`pilot_api::ApiError`].
 pub(crate) struct PeerStream {
+    node: Node,
     stream: Stream,
     peer: String,
     port: Port,
@@ -19,18 +21,40 @@ pub(crate) struct PeerStream {
 
 impl PeerStream {
     /// `peer` as the user calls it; `port` is the one that was dialled.
-    pub(crate) const fn new(stream: Stream, peer: String, port: Port) -> Self {
-        Self { stream, peer, port }
+    pub(crate) const fn new(node: Node, stream: Stream, peer: String, port: Port) -> Self {
+        Self {
+            node,
+            stream,
+            peer,
+            port,
+        }
+    }
+
+    /// Tells the peer that nobody takes it.
+    pub(crate) fn refuse(self) {
+        self.stream.reset(ErrorCode::REFUSED);
     }
 
     fn translated<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         polled.map_err(|error| match error::code_of(&error) {
-            Some(code) => io::Error::new(
-                error.kind(),
-                error::stream_code(code, &self.peer, self.port),
-            ),
+            Some(code) => io::Error::new(error.kind(), self.reason(code)),
             None => error,
         })
+    }
+
+    /// A session is open only to who was granted something: what then is not trusted is the port.
+    fn reason(&self, code: ErrorCode) -> ApiError {
+        let granted = self.node.granted_by(&self.stream.peer().agent);
+        match granted {
+            Some(scope) if code == ErrorCode::NOT_TRUSTED && !scope.allows_port(self.port) => {
+                let own = self.node.hostname().map_or_else(
+                    || self.node.address().to_string(),
+                    |hostname| hostname.to_string(),
+                );
+                error::port_not_granted(&self.peer, self.port, &scope, &own)
+            }
+            Some(_) | None => error::stream_code(code, &self.peer, self.port),
+        }
     }
 }
 

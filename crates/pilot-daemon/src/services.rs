@@ -145,7 +145,7 @@ impl Services {
     }
 }
 
-fn check_user_port(port: Port) -> Result<(), ApiError> {
+pub(crate) fn check_user_port(port: Port) -> Result<(), ApiError> {
     if SERVICE_PORTS.contains(&port) {
         let words = format!("port {port} belongs to a service: what comes to it cannot be taken");
         return Err(ApiError::invalid(words));

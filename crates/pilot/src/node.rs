@@ -7,7 +7,7 @@ use pilot_node::{Answer, DialId, LinkState, QueryId, Target as NodeTarget};
 use pilot_store::Home;
 use pilot_trust::{PendingKnock, Terms, Ticket, TrustedPeer};
 use pilot_types::{Address, AgentId, Hostname, Port};
-use pilot_wire::{KnockTarget, limits};
+use pilot_wire::{KnockTarget, Scope, limits};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::builder::Builder;
@@ -442,6 +442,14 @@ impl Node {
             .node
             .trust()
             .admits(clock::unix(), agent, port)
+    }
+
+    /// What an agent's grant lets us do there, as far as it has told us; `None` if none holds.
+    #[must_use]
+    pub fn granted_by(&self, agent: &AgentId) -> Option<Scope> {
+        let state = self.shared.lock();
+        let scope = state.node.trust().received_scope(clock::unix(), agent);
+        scope.cloned()
     }
 
     /// The name that an agent is known by here.

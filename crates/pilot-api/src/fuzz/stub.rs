@@ -88,4 +88,26 @@ impl DaemonApi for Stub {
         };
         Ok((info, echo()))
     }
+
+    async fn forward(&self, request: ForwardRequest) -> Result<(TcpOpened, BoxStream), ApiError> {
+        let target = format!("{}:{}", request.peer, request.port);
+        Ok((opened(request.listen, target), echo()))
+    }
+
+    async fn expose(&self, request: ExposeRequest) -> Result<(TcpOpened, BoxStream), ApiError> {
+        Ok((opened(request.port.to_string(), request.target), echo()))
+    }
+
+    async fn serve(&self, request: ServeRequest) -> Result<(TcpOpened, BoxStream), ApiError> {
+        let directory = request.directory.to_string_lossy().into_owned();
+        Ok((opened(request.port.to_string(), directory), echo()))
+    }
+
+    async fn proxy(&self, request: ProxyRequest) -> Result<(TcpOpened, BoxStream), ApiError> {
+        Ok((opened(request.listen, "*.pilot".to_owned()), echo()))
+    }
+}
+
+fn opened(listen: String, target: String) -> TcpOpened {
+    TcpOpened { listen, target }
 }

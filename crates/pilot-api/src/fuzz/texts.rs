@@ -21,6 +21,10 @@ pub(super) fn check(bytes: &[u8]) {
     body::<DialRequest>(bytes);
     body::<AcceptRequest>(bytes);
     body::<SubscribeRequest>(bytes);
+    body::<ForwardRequest>(bytes);
+    body::<ExposeRequest>(bytes);
+    body::<ServeRequest>(bytes);
+    body::<ProxyRequest>(bytes);
     body::<StreamOutcomeRequest>(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;

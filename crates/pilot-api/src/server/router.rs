@@ -24,12 +24,13 @@ use crate::error::{ApiError, ErrorCode};
 use crate::types::{
     AcceptRequest, AppAuditRequest, AppCapsRequest, AppStatusRequest, ApproveRequest, AppsRequest,
     BenchRequest, Call, CallAppRequest, CatalogueRequest, ConnectionsRequest, DeregisterRequest,
-    DialRequest, DisconnectRequest, EventLine, ExplainRequest, FindRequest, HandshakeRequest,
-    InboxReadRequest, InboxRequest, InfoRequest, InstallAppRequest, LookupRequest, PeersRequest,
-    PendingRequest, PingRequest, PublishRequest, ReceiveDatagramsRequest, ReceivedRequest,
-    RejectRequest, RestartAppRequest, RollBackAppRequest, SendDatagramRequest, SendFileRequest,
-    SendMessageRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
-    StopRequest, StreamOutcomeRequest, SubscribeRequest, TicketRequest, TrustRequest,
+    DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest, FindRequest,
+    ForwardRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
+    InstallAppRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest,
+    PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, RestartAppRequest,
+    RollBackAppRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest,
+    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest,
+    StreamOutcomeRequest, SubscribeRequest, TcpFault, TicketRequest, TrustRequest,
     UninstallAppRequest, UntrustRequest, Verb, ViewAppRequest,
 };
 
@@ -142,6 +143,10 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         .upgrade::<DialRequest, _, _>("dial", upgrade::dial::<D>)
         .upgrade::<AcceptRequest, _, _>("accept", upgrade::accept::<D>)
         .upgrade_to_lines::<SubscribeRequest, EventLine, _, _>("subscribe", upgrade::subscribe::<D>)
+        .upgrade_to_lines::<ForwardRequest, TcpFault, _, _>("forward", upgrade::forward::<D>)
+        .upgrade_to_lines::<ExposeRequest, TcpFault, _, _>("expose", upgrade::expose::<D>)
+        .upgrade_to_lines::<ServeRequest, TcpFault, _, _>("serve", upgrade::serve::<D>)
+        .upgrade_to_lines::<ProxyRequest, TcpFault, _, _>("proxy", upgrade::proxy::<D>)
         .finish()
         .fallback(|| std::future::ready(answer::failure(&no_such_path())))
         .method_not_allowed_fallback(|| std::future::ready(answer::failure(&wrong_method())))

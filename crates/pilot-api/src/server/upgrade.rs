@@ -19,7 +19,10 @@ use super::places::Place;
 use super::router::{Closed, Shared, deadline, within};
 use crate::daemon_api::{BoxStream, DaemonApi};
 use crate::error::ApiError;
-use crate::types::{AcceptRequest, Call, DialRequest, StreamEnded, SubscribeRequest};
+use crate::types::{
+    AcceptRequest, Call, DialRequest, ExposeRequest, ForwardRequest, ProxyRequest, ServeRequest,
+    StreamEnded, SubscribeRequest,
+};
 
 /// What the connection is upgraded to.
 pub(crate) const PROTOCOL: HeaderValue = HeaderValue::from_static("pilot-stream");
@@ -30,40 +33,30 @@ pub(crate) const ID_HEADER: &str = "pilot-stream-id";
 /// Enough to keep a fast stream going between two turns of the scheduler.
 const BUFFER: usize = 64 * 1024;
 
-pub(super) async fn dial<D: DaemonApi>(
-    State(shared): State<Arc<Shared<D>>>,
-    request: Request,
-) -> Response<Body> {
-    let api = shared.api();
-    let opened = open(&shared, request, |call: DialRequest| async move {
-        api.dial(call).await
-    })
-    .await;
-    finish(&shared, opened)
+macro_rules! upgrades {
+    ($($method:ident: $request:ty;)+) => {
+        $(pub(super) async fn $method<D: DaemonApi>(
+            State(shared): State<Arc<Shared<D>>>,
+            request: Request,
+        ) -> Response<Body> {
+            let api = shared.api();
+            let opened = open(&shared, request, |call: $request| async move {
+                api.$method(call).await
+            })
+            .await;
+            finish(&shared, opened)
+        })+
+    };
 }
 
-pub(super) async fn accept<D: DaemonApi>(
-    State(shared): State<Arc<Shared<D>>>,
-    request: Request,
-) -> Response<Body> {
-    let api = shared.api();
-    let opened = open(&shared, request, |call: AcceptRequest| async move {
-        api.accept(call).await
-    })
-    .await;
-    finish(&shared, opened)
-}
-
-pub(super) async fn subscribe<D: DaemonApi>(
-    State(shared): State<Arc<Shared<D>>>,
-    request: Request,
-) -> Response<Body> {
-    let api = shared.api();
-    let opened = open(&shared, request, |call: SubscribeRequest| async move {
-        api.subscribe(call).await
-    })
-    .await;
-    finish(&shared, opened)
+upgrades! {
+    dial: DialRequest;
+    accept: AcceptRequest;
+    subscribe: SubscribeRequest;
+    forward: ForwardRequest;
+    expose: ExposeRequest;
+    serve: ServeRequest;
+    proxy: ProxyRequest;
 }
 
 /// A stream to a peer, and the connection that is to carry it.

@@ -463,6 +463,26 @@ impl DaemonApi for Fake {
         Ok((info, Box::new(ours)))
     }
 
+    async fn forward(&self, request: ForwardRequest) -> Result<(TcpOpened, BoxStream), ApiError> {
+        let agent = resolve(&request.peer).await?;
+        let target = format!("{}:{}", agent.address, request.port);
+        Ok(one_fault(request.listen, target))
+    }
+
+    async fn expose(&self, request: ExposeRequest) -> Result<(TcpOpened, BoxStream), ApiError> {
+        let listen = format!("{}:{}", own().address, request.port);
+        Ok(one_fault(listen, request.target))
+    }
+
+    async fn serve(&self, request: ServeRequest) -> Result<(TcpOpened, BoxStream), ApiError> {
+        let listen = format!("{}:{}", own().address, request.port);
+        Ok(one_fault(listen, request.directory.display().to_string()))
+    }
+
+    async fn proxy(&self, request: ProxyRequest) -> Result<(TcpOpened, BoxStream), ApiError> {
+        Ok(one_fault(request.listen, "*.pilot".to_owned()))
+    }
+
     async fn send_file(&self, request: SendFileRequest) -> Result<FileSent, ApiError> {
         let agent = resolve(&request.peer).await?;
         let name = request.path.file_name().unwrap_or_default();
@@ -727,4 +747,27 @@ mod broken {
             Poll::Ready(Ok(()))
         }
     }
+}
+
+/// A port to which one connection came, and failed. It is open until its caller ends it.
+fn one_fault(listen: String, target: String) -> (TcpOpened, BoxStream) {
+    let fault = TcpFault {
+        from: "127.0.0.1:4000".to_owned(),
+        target: target.clone(),
+        error: ApiError::new(
+            ErrorCode::NotTrusted,
+            "planner has not granted\u{1b}[31m it",
+        )
+        .with_hint("pilotctl handshake planner"),
+        connections: 1,
+        failed: 1,
+    };
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    tokio::spawn(async move {
+        let mut text = serde_json::to_vec(&fault).unwrap();
+        text.push(b'\n');
+        theirs.write_all(&text).await.unwrap();
+        let _ = theirs.read_to_end(&mut vec![]).await;
+    });
+    (TcpOpened { listen, target }, Box::new(ours))
 }

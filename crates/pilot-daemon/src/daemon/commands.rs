@@ -368,7 +368,7 @@ impl DaemonApi for Daemon {
         let stream = self.node.dial_peer(target(&peer)?, port, options).await;
         let stream = stream.map_err(|error| error::dial(&error, &peer, port))?;
         let agent = view::summary(stream.peer().agent, stream.peer().hostname.clone());
-        let stream = PeerStream::new(stream, error::name_of(&peer), port);
+        let stream = PeerStream::new(self.node.clone(), stream, error::name_of(&peer), port);
         Ok((DialInfo { agent, port }, Box::new(stream)))
     }
 
@@ -451,8 +451,36 @@ impl DaemonApi for Daemon {
             .from_hostname
             .as_ref()
             .map_or_else(|| info.from_address.to_string(), ToString::to_string);
-        let stream = PeerStream::new(taken.stream, name, request.port);
+        let stream = PeerStream::new(self.node.clone(), taken.stream, name, request.port);
         Ok((info, Box::new(stream)))
+    }
+
+    async fn forward(
+        &self,
+        request: types::ForwardRequest,
+    ) -> Result<(types::TcpOpened, BoxStream), ApiError> {
+        self.open_forward(request).await
+    }
+
+    async fn expose(
+        &self,
+        request: types::ExposeRequest,
+    ) -> Result<(types::TcpOpened, BoxStream), ApiError> {
+        self.open_expose(&request).await
+    }
+
+    async fn serve(
+        &self,
+        request: types::ServeRequest,
+    ) -> Result<(types::TcpOpened, BoxStream), ApiError> {
+        self.open_serve(request).await
+    }
+
+    async fn proxy(
+        &self,
+        request: types::ProxyRequest,
+    ) -> Result<(types::TcpOpened, BoxStream), ApiError> {
+        self.open_proxy(&request).await
     }
 }
 

@@ -13,7 +13,7 @@ use pilot_wire::EventFrame;
 
 use super::{Daemon, target};
 use crate::error;
-use crate::event_lines::{EventLines, Lines};
+use crate::json_lines::{JsonLines, Lines};
 
 impl Daemon {
     pub(super) async fn publish_one(
@@ -53,7 +53,7 @@ impl Daemon {
         request: SubscribeRequest,
     ) -> Result<(Subscribed, BoxStream), ApiError> {
         let SubscribeRequest { peer, topic, .. } = request;
-        let (lines, stream) = EventLines::new();
+        let (lines, stream) = JsonLines::new();
         let node = self.node.clone();
         let agent = match self.dial_broker(&peer).await? {
             Some(stream) => {
@@ -117,7 +117,7 @@ async fn pass_remote(
     node: Node,
     mut remote: RemoteSubscription<Stream>,
     peer: PeerRef,
-    lines: Lines,
+    lines: Lines<EventLine>,
 ) {
     loop {
         let next = tokio::select! {
@@ -137,7 +137,7 @@ async fn pass_remote(
     }
 }
 
-async fn pass_local(node: Node, mut local: Subscription, lines: Lines) {
+async fn pass_local(node: Node, mut local: Subscription, lines: Lines<EventLine>) {
     loop {
         let next = tokio::select! {
             next = local.next() => next,

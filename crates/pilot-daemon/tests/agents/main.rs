@@ -12,5 +12,6 @@ mod paths;
 mod refusals;
 mod restarts;
 mod streams;
+mod tcp;
 mod traffic;
 mod trust;

@@ -96,7 +96,7 @@ async fn a_port_that_nobody_takes_streams_from_is_refused_with_the_command_to_ru
     assert_eq!(error.code, ErrorCode::ConnectionFailed, "{error:?}");
     assert_eq!(
         error.hint.as_deref(),
-        Some("run `pilotctl recv 53` on other")
+        Some("run `pilotctl recv 53` on other, or `pilotctl expose HOST:PORT --port 53`")
     );
 }
 

@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("pilot-api", &[]),
     ("pilot-apps", &["pilot", "pilot-store"]),
+    ("pilot-tcp", &["pilot-api"]),
     ("pilot-app", &[]),
     (
         "pilot-appstore",
@@ -72,6 +73,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pilot-appstore",
             "pilot-rendezvous",
             "pilot-store",
+            "pilot-tcp",
             "pilot-trust",
         ],
     ),

@@ -1,31 +1,30 @@
-//! A subscription as the API hands it on: a stream of lines.
+//! What goes on and on, as the API hands it on: a stream of JSON lines.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use pilot_api::ApiError;
-use pilot_api::types::EventLine;
+use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::mpsc;
 
-/// Lines between the subscription and a caller that does not read: what waits beyond them waits at the broker, within its
-/// bounds.
+/// Lines between their source and a caller that does not read: what waits beyond them waits at the source, within its bounds.
 const QUEUE: usize = 16;
 
-/// Where a subscription's lines go; `Err` is its last word.
-pub(crate) type Lines = mpsc::Sender<Result<EventLine, ApiError>>;
+/// Where lines go; `Err` is the last word.
+pub(crate) type Lines<T> = mpsc::Sender<Result<T, ApiError>>;
 
-/// Lines of a subscription. Shutting it down ends it; nothing that is written means anything.
-pub(crate) struct EventLines {
-    lines: mpsc::Receiver<Result<EventLine, ApiError>>,
+/// Lines for a caller. Shutting it down ends them; nothing that is written means anything.
+pub(crate) struct JsonLines<T> {
+    lines: mpsc::Receiver<Result<T, ApiError>>,
     /// What the reader has not taken of the last line.
     rest: Vec<u8>,
     taken: usize,
 }
 
-impl EventLines {
-    pub(crate) fn new() -> (Lines, Self) {
+impl<T> JsonLines<T> {
+    pub(crate) fn new() -> (Lines<T>, Self) {
         let (sender, lines) = mpsc::channel(QUEUE);
         let stream = Self {
             lines,
@@ -36,7 +35,7 @@ impl EventLines {
     }
 }
 
-impl AsyncRead for EventLines {
+impl<T: Serialize> AsyncRead for JsonLines<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -60,7 +59,7 @@ impl AsyncRead for EventLines {
     }
 }
 
-impl AsyncWrite for EventLines {
+impl<T> AsyncWrite for JsonLines<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
