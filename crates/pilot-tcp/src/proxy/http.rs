@@ -150,15 +150,15 @@ impl<D: Dial> Client<D> {
             .await
             .map_err(|error| broken(&error))?;
         // It ends with the answer's body, or with whoever reads that.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an HTTP exchange ended badly");
+        let driving = tokio::spawn(connection);
+        let mut answer = match sender.send_request(request).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                // A request that was not sent yet is cancelled: the cause is the connection's.
+                let ended = driving.await.ok().and_then(Result::err);
+                return Err(broken(ended.as_ref().unwrap_or(&error)));
             }
-        });
-        let mut answer = sender
-            .send_request(request)
-            .await
-            .map_err(|error| broken(&error))?;
+        };
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ApiError::new(
                 ErrorCode::ConnectionFailed,
