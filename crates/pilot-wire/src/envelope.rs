@@ -12,6 +12,14 @@ use crate::varint::put_varint;
 pub trait Statement: Serialize + DeserializeOwned {
     /// Context string, `pilot/TYPE/1`: a signature for one type is none for another.
     const CONTEXT: &'static str;
+
+    /// The body from its bytes. A type that grew reads here what its later versions added.
+    ///
+    /// # Errors
+    /// [`DecodeError::Malformed`] with the context.
+    fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
+        decode_postcard(body, Self::CONTEXT)
+    }
 }
 
 /// Everything that is signed beside the body.
@@ -136,7 +144,7 @@ impl<'a> Envelope<'a> {
         if self.context != S::CONTEXT {
             return Err(DecodeError::Malformed("context"));
         }
-        decode_postcard(self.body, S::CONTEXT)
+        S::decode_body(self.body)
     }
 }
 
@@ -156,7 +164,13 @@ pub fn decode_postcard<'a, T: Deserialize<'a>>(
     bytes: &'a [u8],
     what: &'static str,
 ) -> Result<T, DecodeError> {
-    postcard::take_from_bytes(bytes)
-        .map(|(value, _)| value)
-        .map_err(|_| DecodeError::Malformed(what))
+    split_postcard(bytes, what).map(|(value, _)| value)
+}
+
+/// A value from postcard bytes, and the bytes after it.
+pub(crate) fn split_postcard<'a, T: Deserialize<'a>>(
+    bytes: &'a [u8],
+    what: &'static str,
+) -> Result<(T, &'a [u8]), DecodeError> {
+    postcard::take_from_bytes(bytes).map_err(|_| DecodeError::Malformed(what))
 }

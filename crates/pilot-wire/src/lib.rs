@@ -14,6 +14,7 @@
 
 mod ack;
 mod candidates;
+mod capability;
 mod cursor;
 mod datagram_header;
 mod envelope;
@@ -38,6 +39,7 @@ pub use ack::{Ack, AckRanges, EcnCounts, encode_ack};
 pub use candidates::{
     Candidate, CandidateKind, Candidates, Forwards, KeepAlive, Mapping, ObservedAddress,
 };
+pub use capability::{Capability, CapabilityError, check_capabilities};
 pub use cursor::{DecodeError, Reader};
 pub use datagram_header::DatagramHeader;
 pub use envelope::{
@@ -61,8 +63,8 @@ pub use message::{Message, MessageAck, MessageId, MessageType};
 pub use relay_frame::RelayFrame;
 pub use scope::ParsePortsError;
 pub use statement::{
-    Capability, Grant, Knock, KnockTarget, Locator, NetworkConfig, PortRange, Record, Scope,
-    TicketBody, Visibility,
+    Grant, Knock, KnockTarget, Locator, NetworkConfig, PortRange, Record, Scope, TicketBody,
+    Visibility,
 };
 pub use stream_header::{Realm, StreamHeader};
 pub use traceparent::{ParseTraceParentError, TraceParent};

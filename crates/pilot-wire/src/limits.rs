@@ -31,6 +31,13 @@ pub const MAX_ENVELOPE: usize = 64 * 1024;
 pub const MAX_TAGS: usize = 16;
 /// Capabilities of an agent.
 pub const MAX_CAPABILITIES: usize = 32;
+/// Name and version of a capability, each.
+pub const MAX_CAPABILITY_TEXT: usize = 64;
+/// Description of a capability.
+pub const MAX_CAPABILITY_DESCRIPTION: usize = 512;
+/// All texts of an agent's capabilities, schemas included: with them the largest record of 16 KiB has 3 KiB left for 16 tags of 33 bytes, a
+/// name, lengths, the head and later fields.
+pub const MAX_CAPABILITIES_LEN: usize = 12 * 1024;
 /// Text of a knock.
 pub const MAX_JUSTIFICATION: usize = 512;
 /// Candidates in a locator; as many of a peer's are tried.

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use pilot_types::{AgentId, Hostname, NodeId, Port, Tag};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use crate::envelope::Statement;
+use crate::capability::{Capability, Named, add_details, details};
+use crate::cursor::DecodeError;
+use crate::envelope::{Statement, decode_postcard, split_postcard};
 
 /// Who is shown an agent's record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -20,17 +22,11 @@ pub enum Visibility {
     Unknown,
 }
 
-/// What an agent can do, as it says of itself.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Capability {
-    /// Its name, as `[a-z0-9.-]{1,64}`.
-    pub name: String,
-    /// Its semantic version.
-    pub version: String,
-}
-
 /// An agent's entry in the registry. Serial: the agent's own count.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+///
+/// On the wire what a capability says beside name and version stands behind all other fields, where earlier readers stop.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(from = "FirstFields")]
 pub struct Record {
     /// The name that it claims.
     pub hostname: Option<Hostname>,
@@ -46,6 +42,56 @@ pub struct Record {
 
 impl Statement for Record {
     const CONTEXT: &'static str = "pilot/record/1";
+
+    fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
+        let (mut record, rest) = split_postcard::<Self>(body, Self::CONTEXT)?;
+        if !rest.is_empty() {
+            add_details(
+                &mut record.capabilities,
+                decode_postcard(rest, Self::CONTEXT)?,
+            );
+        }
+        Ok(record)
+    }
+}
+
+/// A record as its first version had it.
+#[derive(Serialize, Deserialize)]
+struct FirstFields {
+    hostname: Option<Hostname>,
+    tags: Vec<Tag>,
+    capabilities: Vec<Named>,
+    visibility: Visibility,
+    auto_approves: bool,
+}
+
+impl From<FirstFields> for Record {
+    fn from(first: FirstFields) -> Self {
+        Self {
+            hostname: first.hostname,
+            tags: first.tags,
+            capabilities: first
+                .capabilities
+                .into_iter()
+                .map(Capability::from)
+                .collect(),
+            visibility: first.visibility,
+            auto_approves: first.auto_approves,
+        }
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let first = FirstFields {
+            hostname: self.hostname.clone(),
+            tags: self.tags.clone(),
+            capabilities: self.capabilities.iter().map(Named::from).collect(),
+            visibility: self.visibility,
+            auto_approves: self.auto_approves,
+        };
+        (first, details(&self.capabilities)).serialize(serializer)
+    }
 }
 
 /// Where an agent is now. Ordered by (`boot_counter`, envelope serial).

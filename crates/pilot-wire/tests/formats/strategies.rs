@@ -135,7 +135,16 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
         "[a-z0-9-]{1,8}".prop_map(|t| t.parse::<Tag>().unwrap()),
         0..4,
     );
-    let capability = (".{0,9}", ".{0,9}").prop_map(|(name, version)| Capability { name, version });
+    let schema = || proptest::option::of(".{0,9}");
+    let capability = (".{0,9}", ".{0,9}", ".{0,9}", schema(), schema()).prop_map(
+        |(name, version, description, input, output)| Capability {
+            name,
+            version,
+            description,
+            input,
+            output,
+        },
+    );
     let capabilities = proptest::collection::vec(capability, 0..3);
     let visibility = prop_oneof![Just(Visibility::Trusted), Just(Visibility::Public)];
     (hostname(), tags, capabilities, visibility, any::<bool>()).prop_map(
