@@ -14,6 +14,10 @@ demo:
 search factor="50":
     PILOT_SEEDS={{factor}} cargo test --release -p pilot-sim -p pilot-node -p pilot-transport
 
+# How long searches take over 250,000 public records.
+search-latency:
+    cargo test --release -p pilot-registry --test search_latency -- --ignored --nocapture
+
 # Criterion benchmarks.
 bench:
     cargo bench -p pilot-session -p pilot-transport -p pilot-wire --bench '*'

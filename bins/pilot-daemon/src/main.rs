@@ -11,6 +11,7 @@ use pilot_api::{ApiError, Envelope, ErrorCode};
 use pilot_daemon::{Config, LogFormat, Ready, RelayFor};
 use pilot_rendezvous::embedded::EmbeddedHome;
 use pilot_types::{Hostname, Tag};
+use pilot_wire::Capability;
 
 /// The argument by which the daemon starts this program as the embedded rendezvous.
 const EMBEDDED: &str = "embedded-rendezvous";
@@ -55,6 +56,9 @@ struct Args {
     /// Words to be found by
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     tags: Vec<Tag>,
+    /// What the agent can do; may be repeated
+    #[arg(long = "capability", value_name = "NAME@VERSION")]
+    capabilities: Vec<Capability>,
     /// How a line of the log looks
     #[arg(long, value_enum, default_value_t = LogForm::Text)]
     log_format: LogForm,
@@ -114,6 +118,7 @@ fn config(args: Args) -> Result<Config, ApiError> {
         auto_approve: args.auto_approve,
         relay_for: args.relay_for,
         tags: args.tags,
+        capabilities: args.capabilities,
         log_format: match args.log_format {
             LogForm::Text => LogFormat::Text,
             LogForm::Json => LogFormat::Json,

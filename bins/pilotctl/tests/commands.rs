@@ -97,7 +97,13 @@ async fn every_command_answers_with_the_contracts_fields() {
     let key = "cd".repeat(32);
     let found = json!({"public": true, "public_key": key, "tags": ["gpu"]});
     let looked = json!({"public": true, "public_key": key, "tags": [], "capabilities": ["translate@1.0.0"],
+        "capability_details": [{"name": "translate", "version": "1.0.0", "description": "translates", "input": {"type": "string"}}],
         "networks": [0], "last_seen_unix": 1_767_225_600});
+    let searched = |tags: Value, capabilities: Value| {
+        peer_with(
+            json!({"public": true, "public_key": key, "tags": tags, "capabilities": capabilities, "description": "plans"}),
+        )
+    };
     let live = json!({"path": "direct", "relay": null, "rtt_ms": 0.42, "encrypted": true, "authenticated": true});
     let knock = json!({"justification": "let us plan\u{1b}[31m", "fingerprint": "cdcd-cdcd", "received_at": "2026-01-01T00:00:00Z"});
     let approved = |scope: &str| {
@@ -121,6 +127,23 @@ async fn every_command_answers_with_the_contracts_fields() {
             json!({"node_id": OWN, "tags": ["gpu", "fast"]}),
         ),
         ("clear-tags", json!({"node_id": OWN, "tags": []})),
+        (
+            "set-capabilities translate@1.0.0 plan@0.1.0-rc.1",
+            json!({"node_id": OWN, "capabilities": ["translate@1.0.0", "plan@0.1.0-rc.1"]}),
+        ),
+        (
+            "clear-capabilities",
+            json!({"node_id": OWN, "capabilities": []}),
+        ),
+        (
+            "search lann",
+            json!({"agents": [searched(json!([]), json!([]))], "total": 1}),
+        ),
+        (
+            "search --tag gpu --tag fast --capability plan --limit 5",
+            json!({"agents": [searched(json!(["gpu", "fast"]), json!(["plan"]))], "total": 6}),
+        ),
+        ("search nobody here", json!({"agents": [], "total": 0})),
         ("set-public", json!({"node_id": OWN, "public": true})),
         ("set-private", json!({"node_id": OWN, "public": false})),
         ("ticket", json!({"ticket": "pilot-ticket:0"})),
@@ -224,6 +247,61 @@ async fn every_command_answers_with_the_contracts_fields() {
     }
 }
 
+#[tokio::test]
+async fn capabilities_come_from_files_too_and_what_is_none_is_refused_in_words() {
+    let running = Running::start();
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let list = file(
+        "list.json",
+        br#"["say@1.0.0",{"name":"plan","version":"2.0.0","description":"plans","input":{"type":"object"}}]"#,
+    );
+    let (answer, _) = asked(&running, &format!("set-capabilities {list} more@0.0.1")).await;
+    assert_eq!(
+        answer["data"]["capabilities"],
+        json!(["say@1.0.0", "plan@2.0.0", "more@0.0.1"])
+    );
+    let large = format!(
+        r#"[{{"name":"a","version":"1.0.0","input":"{}"}}]"#,
+        "x".repeat(1 << 20)
+    );
+    for (argument, expected) in [
+        (file("large.json", large.as_bytes()), "at most 12288"),
+        (
+            file(
+                "much.json",
+                format!(
+                    r#"["a@1.0.0",{{"name":"b","version":"1.0.0","input":"{}"}}]"#,
+                    "x".repeat(50_000)
+                )
+                .as_bytes(),
+            ),
+            "at most 12288",
+        ),
+        (file("none.json", b"nothing"), "JSON list"),
+        ("/no/such/file".to_owned(), "neither NAME@VERSION"),
+        ("plan@one".to_owned(), "semantic version"),
+    ] {
+        let (answer, code) = asked(&running, &format!("set-capabilities {argument}")).await;
+        assert_eq!(
+            (&answer["code"], code),
+            (&json!("invalid_argument"), 2),
+            "{answer}"
+        );
+        let words = answer["message"].as_str().unwrap();
+        assert!(
+            words.contains(expected) && words.len() < 400,
+            "{argument}: {words}"
+        );
+    }
+    let help = words(&running, "search --help").await;
+    assert!(help.contains("Example"), "{help}");
+}
+
 fn sent_file(name: &str) -> Value {
     json!({"target": PEER_ADDRESS, "node_id": PEER, "filename": name, "bytes": 4, "sha256": "ef".repeat(32),
         "verified": true, "resumed_from": 0, "throughput_mbps": 1.5})
@@ -269,7 +347,7 @@ async fn this_agent_is_shown_with_all_its_fields() {
     let running = Running::start();
     let (answer, _) = asked(&running, "info").await;
     let info = answer["data"].as_object().unwrap();
-    let fields = "node_id address hostname public_key version uptime_secs public tags peers connections ports rendezvous \
+    let fields = "node_id address hostname public_key version uptime_secs public tags capabilities peers connections ports rendezvous \
         embedded nat endpoints bytes_sent bytes_recv drops api";
     for field in fields.split_whitespace() {
         assert!(info.contains_key(field), "{field} is missing");

@@ -75,6 +75,43 @@ fn a_daemon_starts_in_the_background_with_the_embedded_rendezvous_and_stops() {
 }
 
 #[test]
+fn what_an_agent_can_do_is_found_by_search_and_by_the_directory() {
+    let home = tempfile::tempdir().unwrap();
+    let _cleanup = Cleanup(home.path());
+    let start = "daemon start --hostname oracle --public --tags gpu --capability forecast@1.2.0 --capability say@1.0.0";
+    let (started, code) = answer(&pilotctl(home.path(), start));
+    assert_eq!(code, 0, "{started}");
+    let (info, _) = answer(&pilotctl(home.path(), "info"));
+    assert_eq!(
+        info["data"]["capabilities"],
+        json!(["forecast@1.2.0", "say@1.0.0"])
+    );
+    let (found, code) = answer(&pilotctl(
+        home.path(),
+        "search oracle --tag gpu --capability forecast",
+    ));
+    assert_eq!((&found["data"]["total"], code), (&json!(1), 0), "{found}");
+    let agent = &found["data"]["agents"][0];
+    assert_eq!(agent["address"], started["data"]["address"]);
+    assert_eq!(agent["capabilities"], info["data"]["capabilities"]);
+    let asked = r#"send-message list-agents --data /data{"search":"forecast","limit":10} --wait"#;
+    let (told, code) = answer(&pilotctl(home.path(), asked));
+    assert_eq!(code, 0, "{told}");
+    let page = told["data"]["reply"]["data"].as_str().unwrap();
+    let page: Value = serde_json::from_str(page).unwrap();
+    assert_eq!(
+        (&page["total"], &page["items"][0]["hostname"]),
+        (&json!(1), &json!("oracle"))
+    );
+    let (refused, code) = answer(&pilotctl(home.path(), "search --limit 1000000000"));
+    assert_eq!(
+        (&refused["code"], code),
+        (&json!("invalid_argument"), 2),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_daemon_that_cannot_start_passes_its_error_on() {
     let home = tempfile::tempdir().unwrap();
     let agent = home.path().join("agent");

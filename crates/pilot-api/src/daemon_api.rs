@@ -8,17 +8,7 @@ use crate::error::ApiError;
 use crate::types::{
     AcceptInfo, AcceptRequest, AppAudit, AppAuditRequest, AppCalled, AppCaps, AppCapsRequest,
     AppInstalled, AppStatus, AppStatusRequest, AppUninstalled, AppViewed, ApproveRequest, Approved,
-    Apps, AppsRequest, BenchRequest, Benched, CallAppRequest, CatalogueListed, CatalogueRequest,
-    Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest,
-    Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished,
-    ExplainRequest, Explained, ExposeRequest, FileSent, FindRequest, ForwardRequest, Found,
-    HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
-    InstallAppRequest, Knocked, LookedUp, LookupRequest, MessageSent, Peers, PeersRequest, Pending,
-    PendingRequest, PingRequest, Pong, ProxyRequest, PublishRequest, ReceiveDatagramsRequest,
-    Received, ReceivedRequest, RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest,
-    SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest, SetHostnameRequest,
-    SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest,
-    Subscribed, TagsSet, TcpOpened, TicketIssued, TicketRequest, TrustRequest, Trusted,
+    Apps, AppsRequest, BenchRequest, Benched, CallAppRequest, CapabilitiesSet, CatalogueListed, CatalogueRequest, Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, ExplainRequest, Explained, ExposeRequest, FileSent, FindRequest, ForwardRequest, Found, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest, InstallAppRequest, Knocked, LookedUp, LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong, ProxyRequest, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest, SearchFound, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TcpOpened, TicketIssued, TicketRequest, TrustRequest, Trusted,
     UninstallAppRequest, UntrustRequest, Untrusted, ViewAppRequest, VisibilitySet,
 };
 
@@ -46,6 +36,8 @@ macro_rules! calls {
             set_hostname: SetHostnameRequest => HostnameSet;
             /// Replaces the tags.
             set_tags: SetTagsRequest => TagsSet;
+            /// Replaces what this agent says that it can do.
+            set_capabilities: SetCapabilitiesRequest => CapabilitiesSet;
             /// Shows the record to everybody, or to trusted agents only.
             set_visibility: SetVisibilityRequest => VisibilitySet;
             /// Issues a ticket.
@@ -54,6 +46,8 @@ macro_rules! calls {
             find: FindRequest => Found;
             /// An agent by any of its names.
             lookup: LookupRequest => LookedUp;
+            /// Agents that fit.
+            search: SearchRequest => SearchFound;
             /// Agents with a live session.
             peers: PeersRequest => Peers;
             /// Asks an agent for trust.

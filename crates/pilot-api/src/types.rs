@@ -14,6 +14,7 @@ mod field;
 mod file;
 mod message;
 mod schema;
+mod search;
 mod stream;
 mod tcp;
 mod trust;
@@ -52,6 +53,9 @@ pub use file::{FileSent, Received, ReceivedFile, ReceivedRequest, SendFileReques
 pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
     SendMessageRequest,
+};
+pub use search::{
+    AgentFound, CapabilitiesSet, Capability, SearchFound, SearchRequest, SetCapabilitiesRequest,
 };
 pub use stream::{
     AcceptInfo, AcceptRequest, DialInfo, DialRequest, StreamEnded, StreamOutcomeRequest,
@@ -107,6 +111,7 @@ calls! {
     Get "/v1/info" InfoRequest => Info;
     Post "/v1/hostname" SetHostnameRequest => HostnameSet;
     Post "/v1/tags" SetTagsRequest => TagsSet;
+    Post "/v1/capabilities" SetCapabilitiesRequest => CapabilitiesSet;
     Post "/v1/visibility" SetVisibilityRequest => VisibilitySet;
     Post "/v1/ticket" TicketRequest => TicketIssued;
     Post "/v1/deregister" DeregisterRequest => Deregistered;
@@ -177,6 +182,7 @@ macro_rules! calls_with_deadline {
 calls_with_deadline! {
     "/v1/find" FindRequest => Found;
     "/v1/lookup" LookupRequest => LookedUp;
+    "/v1/search" SearchRequest => SearchFound;
     "/v1/handshake" HandshakeRequest => Knocked;
     "/v1/ping" PingRequest => Pong;
     "/v1/explain" ExplainRequest => Explained;

@@ -8,12 +8,14 @@
 //! port 7      serve_bench(stream, request)              what comes is counted, or a pattern is sent (by metadata)
 //! port 1000…  WaitingRoom ── admit ──▶ (bounded, 30 s) ──▶ take     until `recv` or `accept` asks for it
 //! port 1001   send_message ──▶ head, body ──▶ DataExchange::serve ──▶ Inbox (durable) ──▶ ack
+//! port 1001   send_message ──▶ answer_one ──▶ answer_directory, at a rendezvous: the agent `list-agents`
 //! port 1001   send_file ──▶ head, bytes, hash ──▶ receive_file ──▶ FileSink (durable) ──▶ verdict  (by metadata)
 //! port 1002   publish_event, RemoteSubscription ──▶ serve_events ──▶ Broker
 //! ```
 
 mod bench;
 mod data_exchange;
+mod directory;
 mod echo;
 mod ending;
 mod events;
@@ -23,7 +25,11 @@ mod waiting_room;
 pub use bench::{BenchDirection, BenchReport, BenchRequest, MAX_BENCH, run_bench, serve_bench};
 pub use data_exchange::{
     AnswersError, DataExchange, Delivery, Inbox, Limits, Outcome, PutError, ReadMessageError,
-    SendMessageError, Sender, ServeError, Terms, send_message,
+    Reply, SendMessageError, Sender, ServeError, Terms, answer_one, send_message,
+};
+pub use directory::{
+    DirectoryError, DirectoryItem, DirectoryQuestion, DirectoryRequest, MAX_DIRECTORY_QUESTION,
+    answer_directory,
 };
 pub use echo::serve_echo;
 pub use events::{

@@ -23,7 +23,7 @@ impl Schema {
     ///
     /// # Errors
     /// Words that say what is wrong with it.
-    pub(crate) fn new(json: Value) -> Result<Self, String> {
+    pub fn new(json: Value) -> Result<Self, String> {
         if !json.is_object() {
             return Err("expected a JSON Schema, which is a table".to_owned());
         }

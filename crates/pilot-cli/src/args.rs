@@ -1,6 +1,7 @@
 //! The command line: every command with its options, and nothing of what they do.
 
 mod app;
+mod search;
 mod start;
 mod talk;
 mod tcp;
@@ -16,6 +17,7 @@ use pilot_wire::{ParsePortsError, PortRange, Scope};
 pub(crate) use app::{
     AppCommand, CallArgs, InstallArgs, KeyCommand, PublishAppArgs, ViewArgs, YankArgs,
 };
+pub(crate) use search::{CapabilitiesArgs, FindAgentsArgs};
 pub(crate) use start::{LogForm, RendezvousRunArgs, StartArgs};
 pub(crate) use talk::{
     ConnectArgs, InboxArgs, InboxCommand, MessageType, PingArgs, RecvArgs, SendArgs,
@@ -92,6 +94,10 @@ pub(crate) enum Command {
     },
     /// Remove all tags
     ClearTags,
+    /// Say what this agent can do
+    SetCapabilities(CapabilitiesArgs),
+    /// Say nothing of what this agent can do
+    ClearCapabilities,
     /// Show this agent to everybody
     SetPublic,
     /// Show this agent to trusted agents only
@@ -106,6 +112,8 @@ pub(crate) enum Command {
         /// The agent
         peer: PeerRef,
     },
+    /// Find agents by what they are and can do
+    Search(FindAgentsArgs),
     /// Agents with a live session
     Peers(SearchArgs),
     /// Ask an agent for trust

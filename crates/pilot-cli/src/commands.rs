@@ -15,6 +15,7 @@ mod profile;
 mod publisher;
 mod recv;
 mod rendezvous;
+mod search;
 mod stream;
 mod tcp;
 mod traffic;
@@ -39,6 +40,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::ClearHostname => profile::set_hostname(context, None).await,
         Command::SetTags { tags } => profile::set_tags(context, tags).await,
         Command::ClearTags => profile::set_tags(context, vec![]).await,
+        Command::SetCapabilities(args) => search::set_capabilities(context, args).await,
+        Command::ClearCapabilities => search::say(context, vec![]).await,
+        Command::Search(args) => search::search(context, args).await,
         Command::SetPublic => profile::set_visibility(context, true).await,
         Command::SetPrivate => profile::set_visibility(context, false).await,
         Command::Ticket { expires } => profile::ticket(context, expires).await,

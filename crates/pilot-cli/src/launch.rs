@@ -55,6 +55,9 @@ pub(crate) fn start_flags(start: &StartArgs) -> Vec<OsString> {
     for tag in &start.tags {
         option("--tags", tag.to_string());
     }
+    for capability in &start.capabilities {
+        option("--capability", capability.to_string());
+    }
     match start.log_format {
         Some(LogForm::Json) => option("--log-format", "json".to_owned()),
         Some(LogForm::Text) => option("--log-format", "text".to_owned()),
@@ -83,6 +86,7 @@ pub(crate) async fn foreground(context: &Context, args: &StartArgs) -> Result<Re
         auto_approve: args.auto_approve,
         relay_for: args.relay_for,
         tags: args.tags.clone(),
+        capabilities: args.capabilities.clone(),
         log_format: match args.log_format {
             Some(LogForm::Json) => LogFormat::Json,
             Some(LogForm::Text) | None => LogFormat::Text,

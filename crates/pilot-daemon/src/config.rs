@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use pilot_api::ApiError;
+use pilot_api::types::Capability;
 use pilot_rendezvous::embedded::EmbeddedHome;
 use pilot_store::{FileConfig, RelayFor};
 use pilot_types::{Hostname, Tag};
 
+use crate::capabilities;
 use crate::log::LogFormat;
 
 /// Settings of a daemon. What is given here goes before `HOME/config.json`.
@@ -38,6 +40,8 @@ pub struct Config {
     pub relay_for: Option<RelayFor>,
     /// Words to be found by.
     pub tags: Vec<Tag>,
+    /// What it says that it can do.
+    pub capabilities: Vec<pilot_wire::Capability>,
     /// How a line of the log looks.
     pub log_format: LogFormat,
     /// Where it logs; standard error by default.
@@ -69,6 +73,7 @@ impl Config {
             port_mapping: None,
             relay_for: None,
             tags: vec![],
+            capabilities: vec![],
             log_format: LogFormat::Text,
             log_file: None,
             rendezvous_command: None,
@@ -105,6 +110,17 @@ impl Config {
                 self.tags.len()
             )));
         }
+        if self.capabilities.is_empty() {
+            let wrong = |words: String| {
+                ApiError::invalid(format!("config.json: field capabilities: {words}"))
+            };
+            let read = file.capabilities.iter().cloned();
+            let read = read
+                .map(Capability::from_json)
+                .collect::<Result<Vec<_>, _>>();
+            self.capabilities = capabilities::checked(&read.map_err(wrong)?)?;
+        }
+        capabilities::check(&self.capabilities)?;
         self.public |= file.public;
         self.auto_approve |= file.auto_approve;
         self.port_mapping = self.port_mapping.or(file.port_mapping);
@@ -183,6 +199,39 @@ mod tests {
         assert_eq!(by_flags.listen, "127.0.0.1:5000".parse().ok());
         assert_eq!(by_flags.port_mapping, Some(true));
         assert_eq!(by_flags.relay_for, Some(RelayFor::Nobody));
+    }
+
+    #[test]
+    fn capabilities_come_from_flags_or_from_the_file() {
+        let file = FileConfig {
+            capabilities: vec![
+                serde_json::json!("plan@1.0.0"),
+                serde_json::json!({"name": "route", "version": "0.1.0", "input": {"type": "object"}}),
+            ],
+            ..FileConfig::default()
+        };
+        let by_file = config().with_file(&file).unwrap().capabilities;
+        assert_eq!(
+            (by_file.len(), by_file[1].input.as_deref()),
+            (2, Some("{\"type\":\"object\"}"))
+        );
+        let flags = Config {
+            capabilities: vec!["say@1.0.0".parse().unwrap()],
+            ..config()
+        };
+        assert_eq!(flags.with_file(&file).unwrap().capabilities.len(), 1);
+        for wrong in [
+            serde_json::json!("plan"),
+            serde_json::json!({"name": "plan"}),
+            serde_json::json!(7),
+        ] {
+            let file = FileConfig {
+                capabilities: vec![wrong],
+                ..FileConfig::default()
+            };
+            let error = config().with_file(&file).unwrap_err();
+            assert!(error.message.contains("field capabilities: "), "{error}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod explain;
 mod files;
 mod messages;
 mod profile;
+mod search;
 mod tcp;
 mod traffic;
 mod view;

@@ -142,6 +142,26 @@ pub(crate) fn lookup(error: &LookupError, peer: &PeerRef) -> ApiError {
     }
 }
 
+pub(crate) fn search(error: &LookupError) -> ApiError {
+    match error {
+        LookupError::NoRendezvous => no_rendezvous(),
+        LookupError::RateLimited {
+            message,
+            retry_after_ms,
+        } => ApiError::new(ErrorCode::RateLimited, message.clone())
+            .with_retry_after_ms(*retry_after_ms),
+        LookupError::Shutdown => shut_down(),
+        LookupError::Refused(words) if words == "unknown request" => {
+            let words = "the rendezvous is of an earlier version, which does not search";
+            ApiError::new(ErrorCode::ConnectionFailed, words)
+                .with_hint("update the rendezvous, or find agents by name: pilotctl find NAME")
+        }
+        LookupError::NotFound | LookupError::Invalid(_) | LookupError::Refused(_) | _ => {
+            ApiError::new(ErrorCode::ConnectionFailed, error.to_string())
+        }
+    }
+}
+
 pub(crate) fn trust(error: &TrustError, peer: &PeerRef) -> ApiError {
     match error {
         TrustError::NotFound => {
@@ -165,7 +185,9 @@ pub(crate) fn profile(error: &ProfileError) -> ApiError {
         ProfileError::HostnameReserved(name) => {
             ApiError::invalid(format!("hostname {name} is reserved for a service"))
         }
-        ProfileError::TooManyTags(_) => ApiError::invalid(error.to_string()),
+        ProfileError::TooManyTags(_) | ProfileError::Capabilities(_) => {
+            ApiError::invalid(error.to_string())
+        }
         ProfileError::NoRendezvous => ApiError::new(
             ErrorCode::ConnectionFailed,
             "no rendezvous answers; the change holds here and is sent when one does",

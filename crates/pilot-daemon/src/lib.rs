@@ -17,6 +17,7 @@
 //! ```
 
 mod apps;
+mod capabilities;
 mod config;
 mod daemon;
 mod datagrams;

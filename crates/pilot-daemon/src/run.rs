@@ -146,6 +146,7 @@ fn builder(config: &Config, links: &Links) -> pilot::Builder {
     let mut builder = Node::builder()
         .home(config.home.clone())
         .tags(config.tags.clone())
+        .capabilities(config.capabilities.clone())
         .public(config.public)
         .auto_approve(config.auto_approve)
         .port_mapping(config.port_mapping.unwrap_or(true))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::links::KEEP_ALIVE;
 use pilot_types::{AgentId, Hostname, Tag};
-use pilot_wire::{NetworkConfig, Record, Scope, SignedBytes, Visibility, limits};
+use pilot_wire::{Capability, NetworkConfig, Record, Scope, SignedBytes, Visibility, limits};
 
 /// Everything that a node is told once.
 #[derive(Clone, Debug)]
@@ -55,6 +55,8 @@ pub struct Profile {
     pub hostname: Option<Hostname>,
     /// Words to be found by.
     pub tags: Vec<Tag>,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
     /// Whether everybody is shown its record.
     pub is_public: bool,
     /// Whether it approves every knock with this scope.
@@ -66,7 +68,7 @@ impl Profile {
         Record {
             hostname: self.hostname.clone(),
             tags: self.tags.clone(),
-            capabilities: vec![],
+            capabilities: self.capabilities.clone(),
             visibility: if self.is_public {
                 Visibility::Public
             } else {

@@ -94,6 +94,10 @@ impl Node {
         let Some(dial) = self.dials.get(id) else {
             return;
         };
+        if Self::is_directory(&dial.target) {
+            self.dial_directory(now, id);
+            return;
+        }
         match self.resolve(&dial.target) {
             Some(agent) => self.dial_agent(now, id, agent),
             None => self.ask_for_dial(now, id, lookup_target(&dial.target.clone())),
@@ -160,7 +164,7 @@ impl Node {
         self.ask_for_dial(now, id, LookupTarget::Agent(agent));
     }
 
-    fn live_session(&self, agent: &AgentId) -> Option<SessionKey> {
+    pub(crate) fn live_session(&self, agent: &AgentId) -> Option<SessionKey> {
         let session = self.table.by_agent(agent)?;
         (!session.transport.is_closing()).then_some(session.key)
     }

@@ -40,7 +40,7 @@ pub struct KnownPeer {
     pub hostname: Option<Hostname>,
     /// Its tags.
     pub tags: Vec<Tag>,
-    /// Its capabilities.
+    /// Its capabilities, by name and version alone: the rest may take 12 KiB.
     pub capabilities: Vec<Capability>,
     /// Whether its record is public.
     pub is_public: bool,
@@ -95,6 +95,10 @@ pub(crate) fn verify_entry(
     })
 }
 
+fn named(capability: &Capability) -> Capability {
+    Capability::named(&*capability.name, &*capability.version)
+}
+
 /// Agents whose log and addresses are known.
 #[derive(Default)]
 pub(crate) struct Directory {
@@ -120,7 +124,7 @@ impl Directory {
             entries: entry.log.log().entries().to_vec(),
             hostname: entry.record.hostname.clone(),
             tags: entry.record.tags.clone(),
-            capabilities: entry.record.capabilities.clone(),
+            capabilities: entry.record.capabilities.iter().map(named).collect(),
             is_public: entry.record.visibility == Visibility::Public,
             auto_approves: entry.record.auto_approves,
             candidates: entry.candidates.clone(),

@@ -307,6 +307,19 @@ pub enum Event {
 pub enum Answer {
     /// An agent's verified entry.
     Entry(Box<PeerEntry>),
+    /// Agents that fit a search.
+    Page(SearchPage),
     /// The request was carried out.
     Done,
+}
+
+/// A part of what a search found.
+#[derive(Debug, Clone)]
+pub struct SearchPage {
+    /// Verified entries, the best first. What did not verify is left out.
+    pub entries: Vec<PeerEntry>,
+    /// How many fit in all.
+    pub total: u64,
+    /// The offset at which the search goes on.
+    pub next: Option<u32>,
 }

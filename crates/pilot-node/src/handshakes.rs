@@ -377,6 +377,7 @@ impl Node {
             Class::Rendezvous(link) => {
                 self.link_connected(now, link);
                 self.keep_link_alive(now, link);
+                self.dials_connected(now, key, agent);
             }
             Class::Client => {
                 let observed = session.transport.path().remote();

@@ -52,6 +52,7 @@ mod relay_only;
 mod relay_role;
 mod relaying;
 mod rendezvous;
+mod searching;
 mod session_table;
 mod sprays;
 mod status;
@@ -67,8 +68,8 @@ pub use dials::Target;
 pub use directory::{KnownPeer, PeerEntry};
 pub use drops::drop_reasons;
 pub use event::{
-    Answer, DialError, DialId, Event, LinkState, Persist, QueryError, QueryId, SessionKey,
-    StreamError, StreamHandle, Undelivered,
+    Answer, DialError, DialId, Event, LinkState, Persist, QueryError, QueryId, SearchPage,
+    SessionKey, StreamError, StreamHandle, Undelivered,
 };
 pub use node::{Node, Restored};
 pub use now::Now;

@@ -58,6 +58,8 @@ pub(crate) enum QueryUse {
     },
     /// The shell asked for an agent's entry.
     Lookup(QueryId, Target),
+    /// The shell searches for agents.
+    Search(QueryId),
     /// The shell waits until it is done.
     Request(QueryId),
     /// Nobody.
@@ -221,6 +223,12 @@ impl Links {
         let links = self.links.iter().enumerate();
         let registries = links.filter(|(_, link)| !link.target.is_relay);
         registries.map(|(index, _)| index).collect()
+    }
+
+    /// Who the best rendezvous is, as far as that is known.
+    pub(crate) fn best_agent(&self) -> Option<AgentId> {
+        let log = self.links[self.best()?].log.as_ref()?;
+        Some(log.agent())
     }
 
     /// Tells every rendezvous.
@@ -732,6 +740,7 @@ impl Node {
                     result: result.map(|entry| Answer::Entry(Box::new(entry))),
                 });
             }
+            QueryUse::Search(query) => self.search_answered(now, query, response),
             QueryUse::Request(query) => {
                 let result = read_done(response).map(|()| Answer::Done);
                 self.output.event(Event::Answered { query, result });
@@ -818,7 +827,7 @@ fn read_key_answer(
     Ok((log, network.statement))
 }
 
-fn read_done(response: Result<Response, RequestError>) -> Result<(), QueryError> {
+pub(crate) fn read_done(response: Result<Response, RequestError>) -> Result<(), QueryError> {
     match response {
         Ok(Response::Refused {
             code,

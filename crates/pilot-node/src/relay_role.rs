@@ -178,6 +178,7 @@ impl Node {
             | Request::PutGrant { .. }
             | Request::Deregister
             | Request::Observe
+            | Request::Search { .. }
             | Request::Unknown => return Err(request),
         };
         let Some((from, refusal)) = self.admit_to_relay(now, key, asked.kind()) else {

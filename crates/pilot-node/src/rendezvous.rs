@@ -223,6 +223,11 @@ impl RendezvousRole {
         self.host.stats()
     }
 
+    /// The registry's answer to a request that an agent made in another way than on the registry's port.
+    pub fn answer(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response {
+        self.host.handle_request(now, from, request)
+    }
+
     pub(crate) fn poll_timeout_unix(&self) -> Option<UnixTime> {
         self.host.poll_timeout_unix()
     }
@@ -233,6 +238,11 @@ impl Node {
     #[must_use]
     pub const fn role(&self) -> Option<&RendezvousRole> {
         self.role.as_ref()
+    }
+
+    /// The same, to ask it.
+    pub const fn role_mut(&mut self) -> Option<&mut RendezvousRole> {
+        self.role.as_mut()
     }
 
     /// A rendezvous, never an agent, says who it is; the answer is no longer than the padded query.

@@ -167,6 +167,7 @@ impl Node {
             .peer_hostname(agent)
             .cloned()
             .or_else(|| self.directory.peer(agent)?.hostname.clone())
+            .or_else(|| self.directory_name(agent))
     }
 
     /// Streams in the shell's hands.

@@ -15,6 +15,7 @@ use crate::now::Now;
 use crate::peer_session::{
     Application, Class, HeaderReader, PeerSession, Sending, StreamUse, read_code, write_code,
 };
+use crate::searching::RENDEZVOUS_PORTS;
 use crate::written::Held;
 
 /// What becomes of a stream that a peer opened.
@@ -234,6 +235,11 @@ impl Node {
         match (session.class, port) {
             (Class::Client, Port::REGISTRY) => Admission::Serve(Purpose::RegistryServe),
             (Class::Rendezvous(_), Port::REGISTRY) => Admission::Serve(Purpose::PushServe),
+            (Class::Client, port)
+                if RENDEZVOUS_PORTS.contains(&port) && self.ports.listened.contains(&port) =>
+            {
+                Admission::Application
+            }
             (Class::Client | Class::Rendezvous(_), _) => Admission::Refuse(ErrorCode::NOT_TRUSTED),
             (Class::Peer, Port::REGISTRY) if self.forwards_for(now, &session.agent) => {
                 Admission::Serve(Purpose::RegistryServe)

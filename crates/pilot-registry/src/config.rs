@@ -36,6 +36,11 @@ pub struct Config {
     pub requests: Rate,
     /// Knocks by one agent.
     pub knocks: Rate,
+    /// Searches by one agent: each may cost some 20 ms.
+    pub searches: Rate,
+    /// Terms of public records in the index for searches, summed over all records; below 2^32. A quarter of them may be different ones. A term
+    /// takes 12 bytes, a different one 100 more: 640 MiB at worst. Rich records have 40 terms each.
+    pub max_search_terms: usize,
     /// Agents that one `handle_time` retires or drops.
     pub expiry_batch: usize,
 }
@@ -60,6 +65,11 @@ impl Default for Config {
                 burst: 256,
                 interval_ms: 1000,
             },
+            searches: Rate {
+                burst: 30,
+                interval_ms: 200,
+            },
+            max_search_terms: 16_000_000,
             expiry_batch: 64,
         }
     }

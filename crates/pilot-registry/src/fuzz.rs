@@ -7,7 +7,9 @@ use std::sync::Arc;
 use pilot_types::{AgentId, Seed, UnixTime};
 use pilot_wire::{EnvelopeHead, SignedBytes};
 
-use crate::{Config, LogFacts, MemoryStore, Push, PushAck, Request, Response, Service, Verify};
+use crate::{
+    Config, LogFacts, MemoryStore, Push, PushAck, Request, Response, SearchQuery, Service, Verify,
+};
 
 /// Takes everything for genuine: what a log says of the agent is its first 32 bytes.
 #[derive(Debug)]
@@ -74,6 +76,20 @@ fn serve(from: AgentId, request: Request) {
         "our own answer decodes"
     );
     service.handle_request(now, from, request);
+    let everything = SearchQuery {
+        limit: u32::MAX,
+        ..SearchQuery::default()
+    };
+    let found = service.handle_request(now, from, Request::Search { query: everything });
+    let Response::SearchResults { entries, total, .. } = found else {
+        unreachable!("a small store is searched at once");
+    };
+    let registered = service.stats().registered;
+    assert_eq!(
+        (entries.len() as u64, total),
+        (registered, registered),
+        "the only agent finds itself"
+    );
     while let Some(push) = service.poll_push() {
         service.push_acked(now, &push.to, push.id);
     }

@@ -64,6 +64,7 @@ mod presence;
 mod quota;
 mod registration;
 mod rows;
+mod search;
 mod service;
 mod stats;
 mod store;
@@ -79,6 +80,7 @@ pub use message::{Entry, LookupTarget, Push, PushAck, RefusalCode, Request, Resp
 pub use rows::{
     AgentRow, GrantRow, LocatorRow, PushId, PushKey, PushKind, PushRow, RecordRow, Totals,
 };
+pub use search::SearchQuery;
 pub use service::{OutgoingPush, Service};
 pub use stats::{RequestKind, Stats};
 pub use store::{Batch, Store, StoreError, Write};

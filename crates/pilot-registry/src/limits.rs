@@ -2,7 +2,8 @@
 
 use pilot_wire::limits::{MAX_ENVELOPE, MAX_LOG_ENTRIES, MAX_LOG_ENTRY};
 
-/// A record's envelope: 32 capabilities of 132 bytes, 16 tags of 33, a name of 64 and the head are 5 KiB; the rest is room for later fields.
+/// A record's envelope: capabilities of 12 KiB and their lengths, 16 tags of 33 bytes, a name of 64 and the head are 13 KiB; the rest is room
+/// for later fields.
 pub const MAX_RECORD: usize = 16 * 1024;
 /// A locator's envelope: 16 addresses of 19 bytes and the head are 0.5 KiB; the rest is room for sealed candidates.
 pub const MAX_LOCATOR: usize = 4 * 1024;
@@ -16,5 +17,11 @@ pub const MAX_PERMITS: usize = 4096;
 pub const MAX_REFUSAL: usize = 256;
 /// Any message on the registry's port: a whole identity log (128 KiB and its lengths) and three envelopes.
 pub const MAX_MESSAGE: usize = MAX_LOG_ENTRIES * (MAX_LOG_ENTRY + 4) + 3 * MAX_ENVELOPE;
-/// Text of a capability's name and version each.
-pub const MAX_CAPABILITY_TEXT: usize = 64;
+/// Text of a search.
+pub const MAX_SEARCH_TEXT: usize = 256;
+/// Words of a search's text.
+pub const MAX_SEARCH_WORDS: usize = 16;
+/// Entries of one answer to a search: an asker checks two signatures for each.
+pub const MAX_SEARCH_ENTRIES: usize = 100;
+/// Bytes of the entries of one answer to a search. One entry always fits: the longest log, record and lengths take 146 KiB.
+pub const MAX_SEARCH_ANSWER: usize = 192 * 1024;

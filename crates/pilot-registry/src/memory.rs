@@ -1,6 +1,7 @@
 //! A store in memory, for tests and simulation.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use pilot_types::{AgentId, Hostname, NodeId, UnixTime};
 
@@ -17,6 +18,8 @@ pub struct MemoryStore {
     keys: BTreeMap<[u8; 32], AgentId>,
     due: BTreeSet<(UnixTime, AgentId)>,
     grants: BTreeMap<(AgentId, AgentId), GrantRow>,
+    /// Grantee and grantor of each grant.
+    grantees: BTreeSet<(AgentId, AgentId)>,
     pushes: BTreeMap<PushKey, PushRow>,
 }
 
@@ -57,9 +60,18 @@ impl MemoryStore {
             Write::DeleteKey(key) => drop(self.keys.remove(&key)),
             Write::PutDue(at, agent) => drop(self.due.insert((at, agent))),
             Write::DeleteDue(at, agent) => drop(self.due.remove(&(at, agent))),
-            Write::PutGrant(row) => drop(self.grants.insert((row.grantor, row.grantee), row)),
-            Write::DeleteGrant(grantor, grantee) => drop(self.grants.remove(&(grantor, grantee))),
-            Write::DeleteGrantsBy(agent) => self.grants.retain(|(grantor, _), _| *grantor != agent),
+            Write::PutGrant(row) => {
+                self.grantees.insert((row.grantee, row.grantor));
+                self.grants.insert((row.grantor, row.grantee), row);
+            }
+            Write::DeleteGrant(grantor, grantee) => {
+                self.grantees.remove(&(grantee, grantor));
+                self.grants.remove(&(grantor, grantee));
+            }
+            Write::DeleteGrantsBy(agent) => {
+                self.grantees.retain(|(_, grantor)| *grantor != agent);
+                self.grants.retain(|(grantor, _), _| *grantor != agent);
+            }
             Write::PutPush(row) => drop(self.pushes.insert(row.key, row)),
             Write::DeletePush(key) => drop(self.pushes.remove(&key)),
             Write::DeletePushesTo(agent) => self.pushes.retain(|key, _| key.to != agent),
@@ -105,6 +117,18 @@ impl Store for MemoryStore {
             .range(range)
             .map(|(_, row)| row.clone())
             .collect())
+    }
+
+    fn grantors_to(&self, grantee: &AgentId, limit: usize) -> Result<Vec<AgentId>, StoreError> {
+        let range = (*grantee, FIRST)..=(*grantee, LAST);
+        let grantors = self.grantees.range(range).map(|(_, grantor)| *grantor);
+        Ok(grantors.take(limit).collect())
+    }
+
+    fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<AgentRow>, StoreError> {
+        let first = after.map_or(Bound::Unbounded, |after| Bound::Excluded(*after));
+        let rows = self.agents.range((first, Bound::Unbounded));
+        Ok(rows.take(limit).map(|(_, row)| row.clone()).collect())
     }
 
     fn push(&self, key: &PushKey) -> Result<Option<PushRow>, StoreError> {

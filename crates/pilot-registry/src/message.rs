@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{
     MAX_GRANT, MAX_KNOCK, MAX_LOCATOR, MAX_MESSAGE, MAX_PERMITS, MAX_RECORD, MAX_REFUSAL,
+    MAX_SEARCH_ENTRIES,
 };
+use crate::search::SearchQuery;
 
 /// What an agent asks of its rendezvous. The session says who asks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -60,6 +62,11 @@ pub enum Request {
         to: AgentId,
         /// The secret of its permit, if the asker has one.
         permit: Option<[u8; 16]>,
+    },
+    /// Ask for agents that fit.
+    Search {
+        /// What they are to be.
+        query: SearchQuery,
     },
     /// A later version's request: refused as invalid.
     #[serde(other)]
@@ -117,6 +124,15 @@ pub enum Response {
         message: String,
         /// Milliseconds to wait before the next try; 0 if waiting alone does not help.
         retry_after_ms: u64,
+    },
+    /// Agents that fit, the best first; at most [`MAX_SEARCH_ENTRIES`], as many as one answer holds.
+    SearchResults {
+        /// Without their locators.
+        entries: Vec<Entry>,
+        /// How many fit in all, of those that the asker may see.
+        total: u64,
+        /// The offset at which the search goes on.
+        next: Option<u32>,
     },
     /// A later version's answer.
     #[serde(other)]
@@ -268,6 +284,7 @@ impl Request {
             Self::Permit { permits, .. } if permits.len() > MAX_PERMITS => {
                 Err(DecodeError::Range("permits"))
             }
+            Self::Search { query } => query.check(),
             Self::Lookup { .. }
             | Self::Deregister
             | Self::Observe
@@ -296,6 +313,12 @@ impl Response {
             Self::Refused { message, .. } if message.len() > MAX_REFUSAL => {
                 return Err(DecodeError::Range("refusal length"));
             }
+            Self::SearchResults { entries, .. } => {
+                if entries.len() > MAX_SEARCH_ENTRIES {
+                    return Err(DecodeError::Range("entries of a search"));
+                }
+                entries.iter().try_for_each(Entry::check)?;
+            }
             Self::Registered { .. }
             | Self::Located
             | Self::NotFound
@@ -313,6 +336,15 @@ impl Response {
 }
 
 impl Entry {
+    /// About how many bytes it takes, never fewer than it does.
+    pub(crate) fn len(&self) -> usize {
+        // Lengths, times and the id.
+        const FIXED: usize = 80;
+        let log: usize = self.log.iter().map(|entry| entry.len() + 4).sum();
+        let locator = self.locator.as_ref().map_or(0, |raw| raw.as_bytes().len());
+        FIXED + log + self.record.as_bytes().len() + locator
+    }
+
     fn check(&self) -> Result<(), DecodeError> {
         check_log(&self.log)?;
         check_signed(&self.record, MAX_RECORD, "record length")?;

@@ -1,4 +1,4 @@
-//! Token buckets, one pair an agent.
+//! Token buckets, a few an agent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -36,6 +36,7 @@ struct Quota {
     used: UnixTime,
     requests: Bucket,
     knocks: Bucket,
+    searches: Bucket,
 }
 
 /// Everybody's buckets. Bounded by `max_quotas`: whoever asked longest ago is forgotten first.
@@ -68,6 +69,18 @@ impl Quotas {
         self.touch(now, agent, config)
             .knocks
             .take(now, config.knocks)
+    }
+
+    /// Takes one search.
+    pub(crate) fn search(
+        &mut self,
+        now: UnixTime,
+        agent: AgentId,
+        config: &Config,
+    ) -> Result<(), Duration> {
+        self.touch(now, agent, config)
+            .searches
+            .take(now, config.searches)
     }
 
     fn touch(&mut self, now: UnixTime, agent: AgentId, config: &Config) -> &mut Quota {

@@ -1,14 +1,11 @@
 //! Records and locators: `Register`, `Locate`, `Deregister`.
 
 use pilot_types::{AgentId, Hostname};
-use pilot_wire::limits::{
-    LOCATOR_LIFETIME, MAX_CANDIDATES, MAX_CAPABILITIES, MAX_TAGS, RECORD_LIFETIME,
-};
-use pilot_wire::{Capability, Locator, Record, SignedBytes};
+use pilot_wire::limits::{LOCATOR_LIFETIME, MAX_CANDIDATES, MAX_TAGS, RECORD_LIFETIME};
+use pilot_wire::{Locator, Record, SignedBytes, check_capabilities};
 
 use crate::asked::{Asked, Outcome, Refusal, check_lifetime};
 use crate::changes::Changes;
-use crate::limits::MAX_CAPABILITY_TEXT;
 use crate::message::{RefusalCode, Response};
 use crate::rows::{AgentRow, LocatorRow, RecordRow};
 use crate::store::Store;
@@ -228,26 +225,5 @@ fn check_record(record: &Record) -> Result<(), Refusal> {
     if record.tags.len() > MAX_TAGS {
         return Err(Refusal::invalid(format!("more than {MAX_TAGS} tags")));
     }
-    if record.capabilities.len() > MAX_CAPABILITIES {
-        return Err(Refusal::invalid(format!(
-            "more than {MAX_CAPABILITIES} capabilities"
-        )));
-    }
-    if record.capabilities.iter().all(is_capability) {
-        Ok(())
-    } else {
-        Err(Refusal::invalid(
-            "capability name or version: expected 1 to 64 characters, a name of a-z, 0-9, . or -",
-        ))
-    }
-}
-
-fn is_capability(capability: &Capability) -> bool {
-    let is_name_byte =
-        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-');
-    let range = 1..=MAX_CAPABILITY_TEXT;
-    range.contains(&capability.name.len())
-        && capability.name.bytes().all(is_name_byte)
-        && range.contains(&capability.version.len())
-        && capability.version.bytes().all(|b| b.is_ascii_graphic())
+    check_capabilities(&record.capabilities).map_err(|error| Refusal::invalid(error.to_string()))
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pilot_types::{AgentId, Seed, UnixTime};
 use rand_chacha::ChaCha12Rng;
@@ -11,14 +12,18 @@ use crate::asked::{Asked, Outcome, Refusal};
 use crate::config::Config;
 use crate::expiry;
 use crate::knocking::NOBODY;
-use crate::message::{Push, Request, Response, Sender};
+use crate::message::{Push, RefusalCode, Request, Response, Sender};
 use crate::outbox::Outbox;
 use crate::presence::Presence;
 use crate::quota::Quotas;
 use crate::rows::{PushId, PushKey, PushKind, PushRow};
+use crate::search::Feed;
 use crate::stats::{RequestKind, Stats};
 use crate::store::{Batch, Store, StoreError, Write};
 use crate::verify::Verify;
+
+/// When to ask again while the index for searches is made: it takes about a second for 100,000 agents.
+const INDEX_REST: Duration = Duration::from_secs(1);
 
 /// A push for the caller to bring: one stream to port 2 of the agent, answered with [`crate::PushAck`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +49,7 @@ pub struct Service<S: Store, V: Verify> {
     quotas: Quotas,
     presence: Presence,
     outbox: Outbox,
+    feed: Feed,
     stats: Stats,
     /// The caller's clock at the last call.
     now: UnixTime,
@@ -62,6 +68,7 @@ impl<S: Store, V: Verify> Service<S, V> {
     pub fn new(config: Arc<Config>, store: S, verify: V, seed: Seed) -> Self {
         let floor = store.totals().floor;
         Self {
+            feed: Feed::new(&config, floor),
             config,
             store,
             verify,
@@ -174,6 +181,9 @@ impl<S: Store, V: Verify> Service<S, V> {
     pub fn handle_time(&mut self, now: UnixTime) {
         let time = self.advance(now);
         self.outbox.handle_time(&self.store, now, &self.config);
+        if self.feed.due().is_some_and(|at| at <= time) {
+            self.feed_index(time);
+        }
         if self.expiry_at.is_none_or(|at| time < at) {
             return;
         }
@@ -186,7 +196,7 @@ impl<S: Store, V: Verify> Service<S, V> {
     /// When [`Self::handle_time`] has work.
     #[must_use]
     pub fn poll_timeout_unix(&self) -> Option<UnixTime> {
-        let next = [self.expiry_at, self.outbox.next_due()];
+        let next = [self.expiry_at, self.outbox.next_due(), self.feed.due()];
         next.into_iter().flatten().min()
     }
 
@@ -194,7 +204,10 @@ impl<S: Store, V: Verify> Service<S, V> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let totals = self.store.totals();
+        let (searchable, search_left_out) = self.feed.figures();
         Stats {
+            searchable,
+            search_left_out,
             registered: totals.registered,
             agents: totals.agents,
             online: self.presence.online_count() as u64,
@@ -215,6 +228,13 @@ impl<S: Store, V: Verify> Service<S, V> {
         if is_knock {
             let taken = self.quotas.knock(self.now, from, &self.config);
             taken.map_err(|wait| Refusal::rate_limited("too many knocks", wait))?;
+        }
+        if matches!(request, Request::Search { .. }) {
+            let taken = self.quotas.search(self.now, from, &self.config);
+            taken.map_err(|wait| Refusal::rate_limited("too many searches", wait))?;
+            if self.feed.index().is_none() {
+                self.feed_index(self.floor);
+            }
         }
         request
             .check()
@@ -239,6 +259,16 @@ impl<S: Store, V: Verify> Service<S, V> {
             Request::Permit { .. } | Request::Bind { .. } => {
                 Err(Refusal::invalid("this rendezvous is no relay"))
             }
+            Request::Search { query } => match self.feed.index() {
+                Some(index) => asked.search(&query, index, &self.presence),
+                None => Err(Refusal {
+                    retry_after: INDEX_REST,
+                    ..Refusal::new(
+                        RefusalCode::Unavailable,
+                        "the rendezvous is starting: its index is not complete",
+                    )
+                }),
+            },
             Request::Unknown => Err(Refusal::invalid("unknown request")),
         }
     }
@@ -280,15 +310,36 @@ impl<S: Store, V: Verify> Service<S, V> {
             | Write::Totals(_) => None,
         });
         let earliest = due.chain(self.expiry_at).min();
-        self.store.apply(batch)?;
+        self.write(batch)?;
         self.expiry_at = earliest;
         Ok(())
+    }
+
+    /// Stores a batch that may change records; the index follows.
+    fn write(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let noted = self.feed.note(&batch.writes);
+        match self.store.apply(batch) {
+            Ok(()) => {
+                self.feed.take(noted);
+                Ok(())
+            }
+            Err(error) => {
+                self.feed.doubt(noted, self.floor, &self.config);
+                Err(error)
+            }
+        }
+    }
+
+    fn feed_index(&mut self, time: UnixTime) {
+        if let Err(error) = self.feed.step(&self.store, time, &self.config) {
+            tracing::error!(%error, "the index for searches cannot be completed now");
+        }
     }
 
     fn expire(&mut self, time: UnixTime) -> Result<(), StoreError> {
         let round = expiry::round(&self.store, time, &self.config)?;
         if !round.changes.is_empty() {
-            self.store.apply(round.changes.into_batch(time))?;
+            self.write(round.changes.into_batch(time))?;
         }
         self.stats.records_expired += round.retired;
         self.stats.agents_forgotten += round.dropped;

@@ -23,13 +23,15 @@ pub enum RequestKind {
     Permit,
     /// [`Request::Bind`].
     Bind,
+    /// [`Request::Search`].
+    Search,
     /// A later version's.
     Unknown,
 }
 
 impl RequestKind {
     /// Every kind, in the order of [`Stats::requests`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Register,
         Self::Locate,
         Self::Lookup,
@@ -39,6 +41,7 @@ impl RequestKind {
         Self::Observe,
         Self::Permit,
         Self::Bind,
+        Self::Search,
         Self::Unknown,
     ];
 
@@ -55,6 +58,7 @@ impl RequestKind {
             Request::Observe => Self::Observe,
             Request::Permit { .. } => Self::Permit,
             Request::Bind { .. } => Self::Bind,
+            Request::Search { .. } => Self::Search,
             Request::Unknown => Self::Unknown,
         }
     }
@@ -72,6 +76,7 @@ impl RequestKind {
             Self::Observe => "observe",
             Self::Permit => "permit",
             Self::Bind => "bind",
+            Self::Search => "search",
             Self::Unknown => "unknown",
         }
     }
@@ -102,6 +107,10 @@ pub struct Stats {
     pub records_expired: u64,
     /// Agents forgotten after the retention.
     pub agents_forgotten: u64,
+    /// Public records that searches find.
+    pub searchable: u64,
+    /// Public records that found no room in the index for searches.
+    pub search_left_out: u64,
 }
 
 impl Stats {

@@ -113,6 +113,18 @@ pub trait Store {
     /// [`StoreError`] if the store fails or a row is damaged.
     fn grants_by(&self, grantor: &AgentId) -> Result<Vec<GrantRow>, StoreError>;
 
+    /// Up to `limit` agents that have a grant or a revocation for this one, by id.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn grantors_to(&self, grantee: &AgentId, limit: usize) -> Result<Vec<AgentId>, StoreError>;
+
+    /// Up to `limit` agents' rows by id, after `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or a row is damaged.
+    fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<AgentRow>, StoreError>;
+
     /// One waiting push.
     ///
     /// # Errors

@@ -227,6 +227,7 @@ pub(crate) struct Probe {
     pub(crate) writes: Cell<u64>,
     pub(crate) reads: Cell<u64>,
     pub(crate) fails: Cell<bool>,
+    pub(crate) fails_to_write: Cell<bool>,
 }
 
 impl TestStore {
@@ -282,6 +283,14 @@ impl Store for TestStore {
         self.read(self.inner.grants_by(grantor))
     }
 
+    fn grantors_to(&self, grantee: &AgentId, limit: usize) -> Result<Vec<AgentId>, StoreError> {
+        self.read(self.inner.grantors_to(grantee, limit))
+    }
+
+    fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<AgentRow>, StoreError> {
+        self.read(self.inner.agents(after, limit))
+    }
+
     fn push(&self, key: &PushKey) -> Result<Option<PushRow>, StoreError> {
         self.read(self.inner.push(key))
     }
@@ -295,7 +304,7 @@ impl Store for TestStore {
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
-        if self.probe.fails.get() {
+        if self.probe.fails.get() || self.probe.fails_to_write.get() {
             return Err(StoreError::new("on command"));
         }
         self.probe.batches.set(self.probe.batches.get() + 1);

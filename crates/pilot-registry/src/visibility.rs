@@ -72,19 +72,29 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
     }
 }
 
-fn shown_record<'r, S, V>(
+/// The record that the asker sees of an agent.
+pub(crate) fn shown_record<'r, S, V>(
     row: &'r AgentRow,
     grant: Option<&GrantRow>,
     asked: &Asked<'_, S, V>,
 ) -> Option<&'r RecordRow> {
     let record = row.live_record(asked.now)?;
-    let is_public = match record.visibility {
-        Visibility::Public => true,
-        Visibility::Trusted | Visibility::Unknown => false,
-    };
+    let is_public = is_public(record);
     let is_own = row.agent() == asked.from;
     let is_granted = grant.is_some_and(|grant| is_valid(grant, row, asked.now));
     (is_own | is_public | is_granted).then_some(record)
+}
+
+/// The record that everybody sees, as long as it has not ended.
+pub(crate) fn public_record(row: &AgentRow) -> Option<&RecordRow> {
+    row.record.as_ref().filter(|record| is_public(record))
+}
+
+const fn is_public(record: &RecordRow) -> bool {
+    match record.visibility {
+        Visibility::Public => true,
+        Visibility::Trusted | Visibility::Unknown => false,
+    }
 }
 
 /// A recovery voids what older generations signed (design of the identity log, `docs/trust.md`).

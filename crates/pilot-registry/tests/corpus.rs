@@ -6,12 +6,12 @@ mod replay;
 use std::time::Duration;
 
 use pilot_registry::{
-    Entry, LookupTarget, Push, PushAck, RefusalCode, Request, Response, Sender, fuzz,
+    Entry, LookupTarget, Push, PushAck, RefusalCode, Request, Response, SearchQuery, Sender, fuzz,
 };
 use pilot_types::{AgentId, UnixTime};
 use pilot_wire::{
-    EnvelopeHead, Grant, Knock, KnockTarget, Locator, Record, Scope, SignedBytes, Statement,
-    Visibility,
+    Capability, EnvelopeHead, Grant, Knock, KnockTarget, Locator, Record, Scope, SignedBytes,
+    Statement, Visibility,
 };
 
 #[test]
@@ -41,6 +41,11 @@ fn signed<S: Statement>(body: &S) -> SignedBytes {
 fn record() -> Record {
     Record {
         hostname: "worker".parse().ok(),
+        capabilities: vec![Capability {
+            description: "plans work".to_owned(),
+            input: Some("{}".to_owned()),
+            ..Capability::named("plan", "1.0.0")
+        }],
         visibility: Visibility::Public,
         ..Record::default()
     }
@@ -100,6 +105,16 @@ fn requests() -> Vec<Request> {
         },
         Request::Deregister,
         Request::Observe,
+        Request::Search {
+            query: SearchQuery {
+                text: "work".to_owned(),
+                tags: vec!["gpu".parse().expect("a tag")],
+                capability: Some("plan@1.0.0".to_owned()),
+                hostname: Some(name()),
+                limit: 9,
+                ..SearchQuery::default()
+            },
+        },
     ]
 }
 
@@ -122,6 +137,12 @@ fn answers() -> Vec<Vec<u8>> {
         record: Some(signed(&record())),
     };
     vec![
+        Response::SearchResults {
+            entries: vec![entry.clone()],
+            total: 2,
+            next: Some(1),
+        }
+        .encode(),
         Response::Found(Box::new(entry)).encode(),
         Response::Observed(([192, 0, 2, 1], 9).into()).encode(),
         refused.encode(),

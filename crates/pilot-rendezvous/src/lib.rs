@@ -1,7 +1,7 @@
 //! The Pilot rendezvous as a library: [`run`] serves until the process is told to end.
 //!
 //! ```text
-//! agents ── UDP ──▶ pilot::Rendezvous (registry, names, knocks, STUN)
+//! agents ── UDP ──▶ pilot::Rendezvous (registry, names, knocks, searches, STUN), and the agent list-agents
 //! monitoring ── HTTP ──▶ /healthz, /metrics
 //! daemons of this machine ── files ──▶ embedded: lock, rendezvous.json
 //! ```
@@ -16,6 +16,7 @@
 //! ```
 
 mod config;
+mod directory;
 pub mod embedded;
 pub mod error;
 mod idle;
@@ -23,5 +24,6 @@ mod metrics;
 mod run;
 
 pub use config::{Config, Ready};
+pub use directory::serve_directory;
 pub use error::RunError;
 pub use run::{run, url};

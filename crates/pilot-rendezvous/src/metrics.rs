@@ -31,6 +31,11 @@ fn registry(page: &mut Page, stats: &Stats) {
         stats.registered,
     );
     page.gauge("pilot_registry_agents", "Agents known.", stats.agents);
+    page.gauge(
+        "pilot_registry_searchable",
+        "Public records that searches find.",
+        stats.searchable,
+    );
     page.counters(
         ("pilot_registry_requests_total", "Requests by kind."),
         "kind",
@@ -71,6 +76,11 @@ fn registry(page: &mut Page, stats: &Stats) {
             "pilot_registry_agents_forgotten_total",
             "Agents forgotten.",
             stats.agents_forgotten,
+        ),
+        (
+            "pilot_registry_search_left_out_total",
+            "Public records without room in the index for searches.",
+            stats.search_left_out,
         ),
     ] {
         page.counter(name, help, value);

@@ -14,6 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, Ready, now};
+use crate::directory::serve_directory;
 use crate::embedded::{EmbeddedHome, Lock, State};
 use crate::error::RunError;
 use crate::idle::IdleWatch;
@@ -150,7 +151,9 @@ async fn start(
     if let Some(bits) = config.work_bits {
         builder = builder.work_bits(bits);
     }
-    builder.start().await
+    let rendezvous = builder.start().await?;
+    serve_directory(&rendezvous).expect("the ports of a new rendezvous are free");
+    Ok(rendezvous)
 }
 
 fn ready(rendezvous: &Rendezvous, http: Option<&TcpListener>) -> Ready {

@@ -54,6 +54,8 @@ pub struct FileConfig {
     pub hostname: Option<Hostname>,
     /// `tags`: what to be found by.
     pub tags: Vec<Tag>,
+    /// `capabilities`: what it says that it can do, `NAME@VERSION` or an object each.
+    pub capabilities: Vec<Value>,
     /// `public`: whether everybody may see the agent.
     pub public: bool,
     /// `auto_approve`: whether every knock is approved.
@@ -120,6 +122,7 @@ impl FileConfig {
             rendezvous: take(&mut fields, "rendezvous", "a list of URLs")?,
             hostname: take(&mut fields, "hostname", "a hostname or null")?,
             tags: take(&mut fields, "tags", "a list of tags")?,
+            capabilities: take(&mut fields, "capabilities", "a list of capabilities")?,
             public: take(&mut fields, "public", "true or false")?,
             auto_approve: take(&mut fields, "auto_approve", "true or false")?,
             listen: take(&mut fields, "listen", "an address or null")?,
@@ -148,6 +151,10 @@ impl FileConfig {
         let relays = self.relays.iter().map(String::as_str).collect();
         put("relays", strings(relays));
         put("tags", strings(self.tags.iter().map(Tag::as_str).collect()));
+        put(
+            "capabilities",
+            (!self.capabilities.is_empty()).then(|| self.capabilities.clone().into()),
+        );
         put(
             "hostname",
             self.hostname.as_ref().map(|h| h.as_str().into()),

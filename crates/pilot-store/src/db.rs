@@ -9,8 +9,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pilot_wire::{decode_postcard, encode_postcard};
 use redb::{
-    Builder, Database, Durability, ReadableDatabase, ReadableTable, TableDefinition,
-    WriteTransaction,
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, TableError, WriteTransaction,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,6 +100,18 @@ impl Db {
         self.guard(read)
     }
 
+    /// Rows of a table; `None` if the file was made before there was such a table.
+    pub(crate) fn len(&self, table: Table) -> Result<Option<u64>, DbError> {
+        let read = |database: &Database| -> Result<_, redb::Error> {
+            match database.begin_read()?.open_table(table) {
+                Ok(table) => Ok(Some(table.len()?)),
+                Err(TableError::TableDoesNotExist(_)) => Ok(None),
+                Err(error) => Err(error.into()),
+            }
+        };
+        self.guard(read)
+    }
+
     pub(crate) fn get_row<T: DeserializeOwned>(
         &self,
         table: Table,
@@ -117,7 +129,7 @@ impl Db {
         prefix: &[u8],
         take: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), DbError> {
-        self.walk(table, prefix, Order::Forward, take)
+        self.walk(table, &bounds(prefix), Order::Forward, take)
     }
 
     /// Likewise, from the last row to the first.
@@ -127,20 +139,30 @@ impl Db {
         prefix: &[u8],
         take: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), DbError> {
-        self.walk(table, prefix, Order::Backward, take)
+        self.walk(table, &bounds(prefix), Order::Backward, take)
+    }
+
+    /// All rows behind a key, or all, in order, as long as `take` says so.
+    pub(crate) fn scan_after(
+        &self,
+        table: Table,
+        after: Option<&[u8]>,
+        take: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), DbError> {
+        let first = after.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
+        self.walk(table, &(first, Bound::Unbounded), Order::Forward, take)
     }
 
     fn walk(
         &self,
         table: Table,
-        prefix: &[u8],
+        bounds: &Bounds,
         order: Order,
         mut take: impl FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), DbError> {
         let read = |database: &Database| -> Result<_, redb::Error> {
             let table = database.begin_read()?.open_table(table)?;
-            let bounds = bounds(prefix);
-            let mut range = table.range::<&[u8]>(as_slices(&bounds))?;
+            let mut range = table.range::<&[u8]>(as_slices(bounds))?;
             while let Some(row) = order.next(&mut range) {
                 let (key, value) = row?;
                 if !take(key.value(), value.value()) {
@@ -321,6 +343,22 @@ impl Txn {
         Ok(())
     }
 
+    /// Deletes every row whose key begins with `prefix`, and returns the keys.
+    pub(crate) fn take_prefix(
+        &mut self,
+        table: Table,
+        prefix: &[u8],
+    ) -> Result<Vec<Vec<u8>>, redb::Error> {
+        let (bounds, mut taken) = (bounds(prefix), vec![]);
+        self.inner
+            .open_table(table)?
+            .retain_in::<&[u8], _>(as_slices(&bounds), |key, _| {
+                taken.push(key.to_vec());
+                false
+            })?;
+        Ok(taken)
+    }
+
     /// Deletes every row whose key is below `end`, and returns the values.
     pub(crate) fn take_below(
         &mut self,
@@ -372,8 +410,10 @@ impl Order {
     }
 }
 
+type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// All keys with a prefix, and no others.
-fn bounds(prefix: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+fn bounds(prefix: &[u8]) -> Bounds {
     let mut after = prefix.to_vec();
     while after.last() == Some(&0xFF) {
         after.pop();
@@ -388,7 +428,7 @@ fn bounds(prefix: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
     (Bound::Included(prefix.to_vec()), end)
 }
 
-fn as_slices(bounds: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> (Bound<&[u8]>, Bound<&[u8]>) {
+fn as_slices(bounds: &Bounds) -> (Bound<&[u8]>, Bound<&[u8]>) {
     let (first, end) = bounds;
     (
         first.as_ref().map(Vec::as_slice),

@@ -20,12 +20,16 @@ const KEYS: Table = TableDefinition::new("keys");
 const DUE: Table = TableDefinition::new("due");
 /// Grantor and grantee.
 const GRANTS: Table = TableDefinition::new("grants");
+/// Grantee and grantor of each grant; no value.
+const GRANTEES: Table = TableDefinition::new("grantees");
 /// Recipient, kind and sender.
 const PUSHES: Table = TableDefinition::new("pushes");
 const TOTALS: Table = TableDefinition::new("totals");
 
 pub(crate) const LAYOUT: Layout = Layout {
-    tables: &[AGENTS, HOSTNAMES, NODES, KEYS, DUE, GRANTS, PUSHES, TOTALS],
+    tables: &[
+        AGENTS, HOSTNAMES, NODES, KEYS, DUE, GRANTS, GRANTEES, PUSHES, TOTALS,
+    ],
     format: 1,
     cache: 256 * 1024 * 1024,
 };
@@ -59,10 +63,12 @@ impl RegistryDb {
     }
 
     pub(crate) fn over(db: Db) -> Result<Self, OpenDbError> {
-        let totals = stored_totals(&db).map_err(|error| OpenDbError::Damaged {
+        let damaged = |error: DbError| OpenDbError::Damaged {
             path: db.path().to_owned(),
             words: error.to_string(),
-        })?;
+        };
+        index_grantees(&db).map_err(damaged)?;
+        let totals = stored_totals(&db).map_err(damaged)?;
         let sums = Mutex::new(Sums {
             totals,
             is_doubtful: false,
@@ -137,6 +143,36 @@ impl Store for RegistryDb {
     fn grants_by(&self, grantor: &AgentId) -> Result<Vec<GrantRow>, StoreError> {
         self.db
             .rows(GRANTS, grantor.as_bytes(), "a grant's row")
+            .map_err(store_error)
+    }
+
+    fn grantors_to(&self, grantee: &AgentId, limit: usize) -> Result<Vec<AgentId>, StoreError> {
+        let mut grantors = vec![];
+        if limit > 0 {
+            self.db
+                .scan(GRANTEES, grantee.as_bytes(), |key, _| {
+                    grantors.push(second_of(key));
+                    grantors.len() < limit
+                })
+                .map_err(store_error)?;
+        }
+        let grantors: Option<Vec<_>> = grantors.into_iter().collect();
+        grantors.ok_or_else(|| store_error(self.db.damaged("an index")))
+    }
+
+    fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<AgentRow>, StoreError> {
+        let mut rows = vec![];
+        if limit > 0 {
+            let after = after.map(|agent| agent.as_bytes().as_slice());
+            self.db
+                .scan_after(AGENTS, after, |_, value| {
+                    rows.push(self.db.decode(value, "an agent's row"));
+                    rows.len() < limit
+                })
+                .map_err(store_error)?;
+        }
+        rows.into_iter()
+            .collect::<Result<_, _>>()
             .map_err(store_error)
     }
 
@@ -215,9 +251,22 @@ fn apply(txn: &mut Txn, write: &Write) -> Result<(), redb::Error> {
         Write::DeleteKey(key) => txn.delete(KEYS, key),
         Write::PutDue(at, agent) => txn.put(DUE, &due_key(*at, agent), b""),
         Write::DeleteDue(at, agent) => txn.delete(DUE, &due_key(*at, agent)),
-        Write::PutGrant(row) => txn.put_row(GRANTS, &pair(&row.grantor, &row.grantee), row),
-        Write::DeleteGrant(grantor, grantee) => txn.delete(GRANTS, &pair(grantor, grantee)),
-        Write::DeleteGrantsBy(agent) => txn.delete_prefix(GRANTS, agent.as_bytes()),
+        Write::PutGrant(row) => {
+            txn.put(GRANTEES, &pair(&row.grantee, &row.grantor), b"")?;
+            txn.put_row(GRANTS, &pair(&row.grantor, &row.grantee), row)
+        }
+        Write::DeleteGrant(grantor, grantee) => {
+            txn.delete(GRANTEES, &pair(grantee, grantor))?;
+            txn.delete(GRANTS, &pair(grantor, grantee))
+        }
+        Write::DeleteGrantsBy(agent) => {
+            for grant in txn.take_prefix(GRANTS, agent.as_bytes())? {
+                if let Some(grantee) = second_of(&grant) {
+                    txn.delete(GRANTEES, &pair(&grantee, agent))?;
+                }
+            }
+            Ok(())
+        }
         Write::PutPush(row) => txn.put_row(PUSHES, &push_key(&row.key), row),
         Write::DeletePush(key) => txn.delete(PUSHES, &push_key(key)),
         Write::DeletePushesTo(agent) => txn.delete_prefix(PUSHES, agent.as_bytes()),
@@ -225,8 +274,32 @@ fn apply(txn: &mut Txn, write: &Write) -> Result<(), redb::Error> {
     }
 }
 
-fn pair(grantor: &AgentId, grantee: &AgentId) -> Vec<u8> {
-    key(&[grantor.as_bytes(), grantee.as_bytes()])
+/// Makes the index by grantee of a file that an earlier program wrote to.
+fn index_grantees(db: &Db) -> Result<(), DbError> {
+    if db.len(GRANTEES)? == db.len(GRANTS)? {
+        return Ok(());
+    }
+    let mut pairs = vec![];
+    db.scan(GRANTS, b"", |grant, _| {
+        let halves = grant.split_at_checked(AgentId::LEN);
+        pairs.extend(halves.map(|(grantor, grantee)| key(&[grantee, grantor])));
+        true
+    })?;
+    db.write(|txn| {
+        txn.delete_prefix(GRANTEES, b"")?;
+        pairs
+            .iter()
+            .try_for_each(|pair| txn.put(GRANTEES, pair, b""))
+    })
+}
+
+fn pair(first: &AgentId, second: &AgentId) -> Vec<u8> {
+    key(&[first.as_bytes(), second.as_bytes()])
+}
+
+fn second_of(pair: &[u8]) -> Option<AgentId> {
+    let (_, second) = pair.split_at_checked(AgentId::LEN)?;
+    second.try_into().ok().map(AgentId::new)
 }
 
 fn due_key(at: UnixTime, agent: &AgentId) -> Vec<u8> {

@@ -122,6 +122,17 @@ fn assert_same(memory: &MemoryStore, disk: &RegistryDb) {
         assert_eq!(memory.key(&[a; 32]), disk.key(&[a; 32]));
         assert_eq!(memory.grant_count(&agent(a)), disk.grant_count(&agent(a)));
         assert_eq!(memory.grants_by(&agent(a)), disk.grants_by(&agent(a)));
+        for limit in [0, 2, 100] {
+            let (kept, stored) = (
+                memory.grantors_to(&agent(a), limit),
+                disk.grantors_to(&agent(a), limit),
+            );
+            assert_eq!(kept, stored);
+            let after = agent(a);
+            for after in [None, Some(&after)] {
+                assert_eq!(memory.agents(after, limit), disk.agents(after, limit));
+            }
+        }
         for kind in [PushKind::Knock, PushKind::Grant] {
             assert_eq!(memory.pushes(&agent(a), kind), disk.pushes(&agent(a), kind));
             assert_eq!(memory.push(&key(a, kind, 1)), disk.push(&key(a, kind, 1)));
@@ -154,4 +165,36 @@ proptest! {
         drop(disk);
         assert_same(&memory, &RegistryDb::open(&path).unwrap());
     }
+}
+
+#[test]
+fn a_file_of_an_earlier_program_gets_its_index_by_grantee() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("registry.redb");
+    let writes = vec![
+        Write::PutGrant(grant(1, 2, 1)),
+        Write::PutGrant(grant(0, 2, 1)),
+    ];
+    RegistryDb::open(&path)
+        .unwrap()
+        .apply(Batch { writes })
+        .unwrap();
+    let table = redb::TableDefinition::<&[u8], &[u8]>::new("grantees");
+    let change = |change: &dyn Fn(&redb::WriteTransaction)| {
+        let database = redb::Database::open(&path).unwrap();
+        let txn = database.begin_write().unwrap();
+        change(&txn);
+        txn.commit().unwrap();
+    };
+    let grantors = || {
+        RegistryDb::open(&path)
+            .unwrap()
+            .grantors_to(&agent(2), 9)
+            .unwrap()
+    };
+    change(&|txn| assert!(txn.delete_table(table).unwrap()));
+    assert_eq!(grantors(), [agent(0), agent(1)]);
+    // It ran once more, and wrote grants that the index does not have.
+    change(&|txn| drop(txn.open_table(table).unwrap().pop_first().unwrap()));
+    assert_eq!(grantors(), [agent(0), agent(1)]);
 }

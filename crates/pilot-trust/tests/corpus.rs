@@ -53,8 +53,9 @@ fn record() -> Record {
         hostname: "planner".parse().ok(),
         tags: "gpu".parse().into_iter().collect(),
         capabilities: vec![Capability {
-            name: "plan".to_owned(),
-            version: "1.0.0".to_owned(),
+            description: "plans a day".to_owned(),
+            output: Some("{}".to_owned()),
+            ..Capability::named("plan", "1.0.0")
         }],
         visibility: Visibility::Public,
         auto_approves: true,

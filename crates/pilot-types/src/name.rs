@@ -6,9 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
+/// Name of the directory agent that every rendezvous is.
+const DIRECTORY: &str = "list-agents";
+
 /// Names that belong to services and can be claimed by nobody.
 const RESERVED: [&str; 8] = [
-    "list-agents",
+    DIRECTORY,
     "registry",
     "beacon",
     "nameserver",
@@ -35,6 +38,12 @@ impl Hostname {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Name of the directory agent, as [`NodeId::DIRECTORY`](crate::NodeId::DIRECTORY) is its address.
+    #[must_use]
+    pub fn directory() -> Self {
+        Self(DIRECTORY.to_owned())
     }
 
     /// Whether the name belongs to a service of the network and cannot be claimed.

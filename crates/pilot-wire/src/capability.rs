@@ -134,6 +134,16 @@ pub fn check_capabilities(capabilities: &[Capability]) -> Result<(), CapabilityE
     Ok(())
 }
 
+/// What capabilities say for people, in one line of at most [`MAX_CAPABILITY_DESCRIPTION`] bytes; none if they say nothing.
+#[must_use]
+pub fn describe(capabilities: &[Capability]) -> Option<String> {
+    let said = capabilities.iter().map(|c| c.description.as_str());
+    let said: Vec<&str> = said.filter(|text| !text.is_empty()).collect();
+    let mut line = said.join("; ");
+    line.truncate(line.floor_char_boundary(MAX_CAPABILITY_DESCRIPTION));
+    (!line.is_empty()).then_some(line)
+}
+
 impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.name, self.version)
@@ -291,6 +301,21 @@ mod tests {
         }
         let long = format!("{}@1.0.0", "a".repeat(1 << 20)).parse::<Capability>();
         assert!(long.unwrap_err().to_string().len() < 300);
+    }
+
+    #[test]
+    fn a_description_is_one_bounded_line() {
+        let said = |text: &str| Capability {
+            description: text.to_owned(),
+            ..Capability::named("a", "1.0.0")
+        };
+        assert_eq!(describe(&[said(""), said("")]), None);
+        assert_eq!(
+            describe(&[said("one"), said(""), said("two")]).unwrap(),
+            "one; two"
+        );
+        let long = describe(&[said(&"é".repeat(200)), said(&"é".repeat(200))]).unwrap();
+        assert!(long.len() <= MAX_CAPABILITY_DESCRIPTION);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use ack::{Ack, AckRanges, EcnCounts, encode_ack};
 pub use candidates::{
     Candidate, CandidateKind, Candidates, Forwards, KeepAlive, Mapping, ObservedAddress,
 };
-pub use capability::{Capability, CapabilityError, check_capabilities};
+pub use capability::{Capability, CapabilityError, check_capabilities, describe};
 pub use cursor::{DecodeError, Reader};
 pub use datagram_header::DatagramHeader;
 pub use envelope::{

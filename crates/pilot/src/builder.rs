@@ -8,7 +8,7 @@ use pilot_node::{KnownPeer, LastSession, Pin, Profile, RendezvousTarget, Restore
 use pilot_store::{Home, HomeLock, RendezvousPin, StateDb};
 use pilot_trust::Identity;
 use pilot_types::{Hostname, Tag};
-use pilot_wire::{decode_postcard, limits};
+use pilot_wire::{Capability, decode_postcard, limits};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -31,6 +31,7 @@ pub struct Builder {
     relays: Vec<String>,
     hostname: Option<Hostname>,
     tags: Vec<Tag>,
+    capabilities: Vec<Capability>,
     is_public: bool,
     auto_approve: bool,
     listen: SocketAddr,
@@ -48,6 +49,7 @@ impl Default for Builder {
             relays: vec![],
             hostname: None,
             tags: vec![],
+            capabilities: vec![],
             is_public: false,
             auto_approve: false,
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
@@ -119,6 +121,13 @@ impl Builder {
     #[must_use]
     pub fn tags(mut self, tags: Vec<Tag>) -> Self {
         self.tags = tags;
+        self
+    }
+
+    /// What we can do, within the bounds of [`pilot_wire::check_capabilities`].
+    #[must_use]
+    pub fn capabilities(mut self, capabilities: Vec<Capability>) -> Self {
+        self.capabilities = capabilities;
         self
     }
 
@@ -252,6 +261,7 @@ impl Builder {
         Profile {
             hostname: self.hostname.clone(),
             tags: self.tags.clone(),
+            capabilities: self.capabilities.clone(),
             is_public: self.is_public,
             auto_approve: self.auto_approve.then(pilot_node::Node::default_scope),
         }

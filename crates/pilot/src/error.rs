@@ -220,7 +220,7 @@ pub enum LookupError {
     /// The rendezvous' answer does not verify.
     #[error("the rendezvous sent a wrong answer: {0}")]
     Invalid(String),
-    /// Too much; wait.
+    /// Too much, or too early; wait.
     #[error("{message}")]
     RateLimited {
         /// The rendezvous' words.
@@ -249,6 +249,15 @@ impl From<pilot_node::QueryError> for LookupError {
                 message,
                 retry_after_ms,
             },
+            // It says when it can: it is starting, or its disk is full.
+            pilot_node::QueryError::Refused {
+                code: pilot_registry::RefusalCode::Unavailable,
+                message,
+                retry_after_ms,
+            } => Self::RateLimited {
+                message,
+                retry_after_ms,
+            },
             pilot_node::QueryError::Refused { message, .. } => Self::Refused(message),
             pilot_node::QueryError::Unreachable | _ => Self::NoRendezvous,
         }
@@ -268,6 +277,9 @@ pub enum ProfileError {
     /// Too many tags.
     #[error("at most {0} tags")]
     TooManyTags(usize),
+    /// Capabilities beyond their bounds.
+    #[error(transparent)]
+    Capabilities(#[from] pilot_wire::CapabilityError),
     /// The rendezvous refused.
     #[error("the rendezvous refused: {0}")]
     Refused(String),

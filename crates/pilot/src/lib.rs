@@ -38,6 +38,7 @@ mod peers;
 mod persist;
 mod port_mapping;
 mod rendezvous;
+mod search;
 mod socket;
 mod state;
 mod stream;
@@ -55,12 +56,14 @@ pub use listener::{Listener, Peer};
 pub use node::{DialOptions, Node};
 pub use peers::{
     ConnectionStatus, Found, Knocked, NatStatus, NodeStatus, PathKind, PeerStatus, Pong,
-    ProfileChange, RelayLink, RendezvousStatus,
+    ProfileChange, RelayLink, RendezvousStatus, Searched,
 };
 pub use pilot_node::{PathState, RelayStats};
+pub use pilot_registry::SearchQuery;
+pub use pilot_registry::limits::{MAX_SEARCH_TEXT, MAX_SEARCH_WORDS};
 pub use pilot_trust::{LearntBy, PendingKnock, Terms, TrustedPeer};
 pub use pilot_types::{Address, AgentId, Hostname, NodeId, Port, Tag, UnixTime};
-pub use pilot_wire::{ErrorCode, Scope, TraceParent};
+pub use pilot_wire::{Capability, ErrorCode, Scope, TraceParent};
 pub use port_mapping::{MappingProtocol, MappingState, PortMapping, PortMappingStatus};
 pub use rendezvous::{Rendezvous, RendezvousBuilder};
 pub use stream::Stream;

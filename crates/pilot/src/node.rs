@@ -7,7 +7,7 @@ use pilot_node::{Answer, DialId, LinkState, QueryId, Target as NodeTarget};
 use pilot_store::Home;
 use pilot_trust::{PendingKnock, Terms, Ticket, TrustedPeer};
 use pilot_types::{Address, AgentId, Hostname, Port};
-use pilot_wire::{KnockTarget, Scope, limits};
+use pilot_wire::{KnockTarget, Scope, check_capabilities, limits};
 use tokio::sync::{broadcast, oneshot};
 
 use crate::builder::Builder;
@@ -244,11 +244,11 @@ impl Node {
             .await?
         {
             Answer::Entry(entry) => Ok(Found::from(*entry)),
-            Answer::Done => Err(LookupError::NotFound),
+            Answer::Page(_) | Answer::Done => Err(LookupError::NotFound),
         }
     }
 
-    async fn run_query(
+    pub(crate) async fn run_query(
         &self,
         start: impl FnOnce(&mut pilot_node::Node) -> QueryId,
     ) -> Result<Answer, LookupError> {
@@ -536,6 +536,7 @@ impl Node {
             drops: status.drops,
             public: profile.is_public,
             tags: profile.tags,
+            capabilities: profile.capabilities,
             auto_approve: profile.auto_approve.is_some(),
         }
     }
@@ -551,6 +552,10 @@ impl Node {
                 return Err(ProfileError::TooManyTags(limits::MAX_TAGS));
             }
             profile.tags = tags;
+        }
+        if let Some(capabilities) = change.capabilities {
+            check_capabilities(&capabilities)?;
+            profile.capabilities = capabilities;
         }
         if let Some(hostname) = change.hostname {
             if let Some(name) = hostname.as_ref().filter(|name| name.is_reserved()) {

@@ -80,6 +80,15 @@ impl From<PeerEntry> for Found {
     }
 }
 
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Searched {
+    /// Verified entries, the best first.
+    pub agents: Vec<Found>,
+    /// How many fit in all, of those that we may see.
+    pub total: u64,
+}
+
 /// What a knock led to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Knocked {
@@ -238,6 +247,8 @@ pub struct NodeStatus {
     pub public: bool,
     /// Words to be found by.
     pub tags: Vec<Tag>,
+    /// What it can do.
+    pub capabilities: Vec<Capability>,
     /// Whether every knock is approved.
     pub auto_approve: bool,
 }
@@ -249,6 +260,8 @@ pub struct ProfileChange {
     pub hostname: Option<Option<Hostname>>,
     /// Words to be found by.
     pub tags: Option<Vec<Tag>>,
+    /// What it can do.
+    pub capabilities: Option<Vec<Capability>>,
     /// Whether everybody is shown our record.
     pub public: Option<bool>,
     /// Whether every knock is approved.

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use pilot_node::{
     LogVerifier, RegistryHost, RelayOnly, RelayStats, RendezvousConfig, RendezvousRole, Restored,
 };
-use pilot_registry::{Service, Stats};
+use pilot_registry::{Request, Response, Service, Stats};
 use pilot_store::RegistryDb;
-use pilot_types::{AgentId, UnixTime, encode_hex};
+use pilot_types::{AgentId, Port, UnixTime, encode_hex};
 use pilot_wire::{NetworkConfig, limits};
 use tokio::sync::mpsc;
 
 use crate::builder::{Opened, open_home, run};
 use crate::clock;
-use crate::error::StartError;
+use crate::error::{ListenError, StartError};
+use crate::listener::Listener;
 use crate::socket::Sockets;
 use crate::state::Shared;
 
@@ -232,6 +233,30 @@ impl Rendezvous {
     #[must_use]
     pub fn drops(&self) -> Vec<(&'static str, u64)> {
         self.shared.lock().node.status().drops
+    }
+
+    /// Takes a port for streams of the agents that are registered here. Only port 1001 can be reached.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn listen_on(&self, port: Port) -> Result<Listener, ListenError> {
+        let incoming = self.shared.with(|state| state.listen(port));
+        let incoming = incoming.ok_or(ListenError::InUse(port))?;
+        Ok(Listener::new(
+            Arc::clone(&self.shared),
+            Some(port),
+            incoming,
+        ))
+    }
+
+    /// Answers a request in the name of an agent that asked in another way than on the registry's port: by its quota, and with what it
+    /// may see.
+    #[must_use]
+    pub fn ask(&self, from: AgentId, request: Request) -> Response {
+        self.shared.with(|state| {
+            let role = state.node.role_mut().expect("a rendezvous has its role");
+            role.answer(clock::unix(), from, request)
+        })
     }
 
     /// Tells the agents, and stops serving.

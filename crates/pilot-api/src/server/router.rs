@@ -24,14 +24,7 @@ use crate::error::{ApiError, ErrorCode};
 use crate::types::{
     AcceptRequest, AppAuditRequest, AppCapsRequest, AppStatusRequest, ApproveRequest, AppsRequest,
     BenchRequest, Call, CallAppRequest, CatalogueRequest, ConnectionsRequest, DeregisterRequest,
-    DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest, FindRequest,
-    ForwardRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
-    InstallAppRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest,
-    PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, RestartAppRequest,
-    RollBackAppRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest,
-    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest,
-    StreamOutcomeRequest, SubscribeRequest, TcpFault, TicketRequest, TrustRequest,
-    UninstallAppRequest, UntrustRequest, Verb, ViewAppRequest,
+    DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest, FindRequest, ForwardRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest, InstallAppRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest, PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, RestartAppRequest, RollBackAppRequest, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest, TcpFault, TicketRequest, TrustRequest, UninstallAppRequest, UntrustRequest, Verb, ViewAppRequest,
 };
 
 /// The deadline of a request that names none.
@@ -96,10 +89,12 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         info: InfoRequest;
         set_hostname: SetHostnameRequest;
         set_tags: SetTagsRequest;
+        set_capabilities: SetCapabilitiesRequest;
         set_visibility: SetVisibilityRequest;
         ticket: TicketRequest;
         find: FindRequest;
         lookup: LookupRequest;
+        search: SearchRequest;
         peers: PeersRequest;
         handshake: HandshakeRequest;
         pending: PendingRequest;

@@ -92,6 +92,9 @@ pub struct Info {
     pub public: bool,
     /// The words that it is found by.
     pub tags: Vec<Tag>,
+    /// What it says that it can do, `NAME@VERSION` each.
+    #[serde(default)]
+    pub capabilities: Vec<String>,
     /// Agents with a live session.
     pub peers: u64,
     /// Open streams.

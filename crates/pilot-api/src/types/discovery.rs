@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentSummary, PathKind, PublicKey};
+use super::search::Capability;
 use crate::peer_ref::PeerRef;
 
 /// `POST /v1/find`: an agent by its name. Unknown and invisible are one `not_found`.
@@ -44,13 +45,16 @@ pub struct LookupRequest {
 }
 
 /// An agent as far as it is visible to this one.
-#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct LookedUp {
     /// What `find` says of it.
     #[serde(flatten)]
     pub found: Found,
     /// `NAME@VERSION` each.
     pub capabilities: Vec<String>,
+    /// The same with descriptions and schemas.
+    #[serde(default)]
+    pub capability_details: Vec<Capability>,
     /// The networks that both are in; 0 is the backbone.
     pub networks: Vec<NetworkId>,
     /// When the rendezvous last heard of it.

@@ -144,6 +144,7 @@ impl DaemonApi for Fake {
             uptime_secs: 61,
             public: false,
             tags: vec!["gpu".parse().unwrap()],
+            capabilities: vec!["plan@1.0.0".into()],
             peers: 1,
             connections: 1,
             ports: vec![Port::ECHO, Port::DATA_EXCHANGE],
@@ -193,6 +194,17 @@ impl DaemonApi for Fake {
         })
     }
 
+    async fn set_capabilities(
+        &self,
+        request: SetCapabilitiesRequest,
+    ) -> Result<CapabilitiesSet, ApiError> {
+        let named = |c: &Capability| format!("{}@{}", c.name, c.version);
+        Ok(CapabilitiesSet {
+            node_id: node(OWN),
+            capabilities: request.capabilities.iter().map(named).collect(),
+        })
+    }
+
     async fn set_visibility(
         &self,
         request: SetVisibilityRequest,
@@ -228,9 +240,33 @@ impl DaemonApi for Fake {
                 tags: vec![],
             },
             capabilities: vec!["translate@1.0.0".into()],
+            capability_details: vec![Capability {
+                name: "translate".into(),
+                version: "1.0.0".into(),
+                description: Some("translates".into()),
+                input: Some(serde_json::json!({"type": "string"})),
+                output: None,
+            }],
             networks: vec![NetworkId::BACKBONE],
             last_seen_unix: Some(THEN.as_secs()),
         })
+    }
+
+    async fn search(&self, request: SearchRequest) -> Result<SearchFound, ApiError> {
+        let is_wanted = request.text.is_none_or(|text| "planner".contains(&text));
+        let agent = || AgentFound {
+            found: Found {
+                agent: peer(),
+                public: true,
+                public_key: PublicKey([0xCD; 32]),
+                tags: request.tags.clone(),
+            },
+            capabilities: request.capability.iter().cloned().collect(),
+            description: Some("plans".into()),
+        };
+        let agents: Vec<_> = is_wanted.then(agent).into_iter().collect();
+        let total = agents.len() as u64 + request.limit.unwrap_or(0);
+        Ok(SearchFound { agents, total })
     }
 
     async fn peers(&self, request: PeersRequest) -> Result<Peers, ApiError> {

@@ -276,7 +276,7 @@ impl<I: Inbox> DataExchange<I> {
     }
 }
 
-async fn acknowledge<W: AsyncWrite + Unpin>(
+pub(super) async fn acknowledge<W: AsyncWrite + Unpin>(
     writer: &mut W,
     outcome: Outcome,
 ) -> Result<(), ServeError> {
@@ -292,7 +292,7 @@ async fn acknowledge<W: AsyncWrite + Unpin>(
 }
 
 /// Tells the sender, as far as it is there and can act on it.
-async fn refuse<W: AsyncWrite + Unpin>(writer: &mut W, error: &ServeError) {
+pub(super) async fn refuse<W: AsyncWrite + Unpin>(writer: &mut W, error: &ServeError) {
     let told = async {
         if let Some(words) = error.to_peer() {
             writer

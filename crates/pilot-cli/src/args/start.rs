@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use pilot_store::RelayFor;
 use pilot_types::{Hostname, Tag};
+use pilot_wire::Capability;
 
 /// `daemon start`.
 #[derive(Args, Debug, Clone, Default)]
@@ -37,6 +38,9 @@ pub(crate) struct StartArgs {
     /// The words that this agent is found by
     #[arg(long, value_name = "TAG,…", value_delimiter = ',')]
     pub(crate) tags: Vec<Tag>,
+    /// What this agent can do; may be repeated
+    #[arg(long = "capability", value_name = "NAME@VERSION")]
+    pub(crate) capabilities: Vec<Capability>,
     /// Stay in the foreground; print one line once registered
     #[arg(long)]
     pub(crate) foreground: bool,

@@ -30,6 +30,7 @@ fn info_words(info: &Info, style: Style) -> String {
         ("uptime", style::uptime(info.uptime_secs)),
         ("visible to", visibility_words(info.public).to_owned()),
         ("tags", listed(&info.tags)),
+        ("can do", style::clean(&joined(&info.capabilities))),
         ("peers", info.peers.to_string()),
         ("connections", info.connections.to_string()),
         ("ports", listed(&info.ports)),

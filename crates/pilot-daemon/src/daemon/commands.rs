@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use pilot::{DialOptions, Knocked, ProfileChange, Scope, Target, Terms};
 use pilot_api::types::{
-    self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched, Connections,
-    ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered,
-    DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, ExplainRequest,
-    Explained, FileSent, FindRequest, Found, HandshakeRequest, HandshakeStatus, HostnameSet, Inbox,
-    InboxReadRequest, InboxRequest, Info, InfoRequest, LookedUp, LookupRequest, MessageSent, Peers,
-    PeersRequest, Pending, PendingRequest, PingRequest, Pong, PublicKey, PublishRequest,
-    ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected,
-    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetHostnameRequest, SetTagsRequest,
-    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed,
-    TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted, UntrustRequest, Untrusted,
-    VisibilitySet,
+    self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched,
+    CapabilitiesSet, Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams,
+    DeregisterRequest, Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected,
+    EventPublished, ExplainRequest, Explained, FileSent, FindRequest, Found, HandshakeRequest,
+    HandshakeStatus, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
+    LookedUp, LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest,
+    PingRequest, Pong, PublicKey, PublishRequest, ReceiveDatagramsRequest, Received,
+    ReceivedRequest, RejectRequest, Rejected, SearchFound, SearchRequest, SendDatagramRequest,
+    SendFileRequest, SendMessageRequest, SetCapabilitiesRequest, SetHostnameRequest,
+    SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest,
+    Subscribed, TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted, UntrustRequest,
+    Untrusted, VisibilitySet,
 };
 use pilot_api::{ApiError, BoxStream, DaemonApi, PeerRef};
 use pilot_types::{NetworkId, Port, UnixTime};
@@ -64,6 +65,11 @@ impl DaemonApi for Daemon {
             uptime_secs: status.uptime.as_secs(),
             public: status.public,
             tags: status.tags,
+            capabilities: status
+                .capabilities
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
             peers: status.peers as u64,
             connections: status.connections as u64,
             ports: status.ports,
@@ -116,6 +122,13 @@ impl DaemonApi for Daemon {
         })
     }
 
+    async fn set_capabilities(
+        &self,
+        request: SetCapabilitiesRequest,
+    ) -> Result<CapabilitiesSet, ApiError> {
+        self.say_capabilities(request.capabilities).await
+    }
+
     async fn set_visibility(
         &self,
         request: SetVisibilityRequest,
@@ -150,13 +163,21 @@ impl DaemonApi for Daemon {
     async fn lookup(&self, request: LookupRequest) -> Result<LookedUp, ApiError> {
         let found = self.node.lookup(target(&request.peer)?).await;
         let found = found.map_err(|error| error::lookup(&error, &request.peer))?;
-        let capability = |c: &pilot_wire::Capability| format!("{}@{}", c.name, c.version);
         Ok(LookedUp {
             found: view::found(&found),
-            capabilities: found.capabilities.iter().map(capability).collect(),
+            capabilities: found.capabilities.iter().map(ToString::to_string).collect(),
+            capability_details: found
+                .capabilities
+                .iter()
+                .map(types::Capability::from)
+                .collect(),
             networks: vec![NetworkId::BACKBONE],
             last_seen_unix: found.last_seen.map(UnixTime::as_secs),
         })
+    }
+
+    async fn search(&self, request: SearchRequest) -> Result<SearchFound, ApiError> {
+        self.search_agents(request).await
     }
 
     async fn peers(&self, request: PeersRequest) -> Result<Peers, ApiError> {

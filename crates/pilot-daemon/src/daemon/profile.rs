@@ -4,11 +4,12 @@ use std::sync::{Arc, PoisonError};
 
 use pilot::{ProfileChange, ProfileError};
 use pilot_api::ApiError;
+use pilot_api::types::{CapabilitiesSet, Capability};
 use pilot_store::FileConfig;
 use tokio::task::spawn_blocking;
 
 use super::Daemon;
-use crate::error;
+use crate::{capabilities, error};
 
 impl Daemon {
     /// Changes the profile at the rendezvous, then in the file, so that it is the same after a restart.
@@ -26,6 +27,28 @@ impl Daemon {
             }
             Err(error) => Err(error::profile(&error)),
         }
+    }
+
+    /// Replaces what the agent says that it can do.
+    pub(super) async fn say_capabilities(
+        &self,
+        said: Vec<Capability>,
+    ) -> Result<CapabilitiesSet, ApiError> {
+        let capabilities = capabilities::checked(&said)?;
+        let named = capabilities.iter().map(ToString::to_string).collect();
+        let change = ProfileChange {
+            capabilities: Some(capabilities),
+            ..ProfileChange::default()
+        };
+        let kept = said.iter().map(serde_json::to_value);
+        let kept = kept.collect::<Result<_, _>>();
+        let kept = kept.map_err(|error| ApiError::internal(error.to_string()))?;
+        self.change_profile(change, move |file| file.capabilities = kept)
+            .await?;
+        Ok(CapabilitiesSet {
+            node_id: self.node.agent().node(),
+            capabilities: named,
+        })
     }
 
     /// Changes `config.json`.

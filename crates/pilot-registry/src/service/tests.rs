@@ -1,4 +1,5 @@
 mod model;
 mod pushing;
 mod registering;
+mod searching;
 mod seeing;

@@ -58,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "pilot",
             "pilot-api",
+            "pilot-apps",
             "pilot-node",
             "pilot-registry",
             "pilot-store",

@@ -1,14 +1,14 @@
 //! Random social graphs against a naive model: nobody learns what the rules deny.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use pilot_types::UnixTime;
+use pilot_types::{AgentId, Tag, UnixTime};
 use pilot_wire::{KnockTarget, Record, Scope, Visibility};
 use proptest::prelude::*;
 
 use crate::testing::{DAY, TestAgent, World, name};
-use crate::{LookupTarget, RefusalCode, Request, Response};
+use crate::{Config, LookupTarget, Rate, RefusalCode, Request, Response, SearchQuery};
 
 const AGENTS: u8 = 5;
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
@@ -40,6 +40,12 @@ enum Op {
         viewer: u8,
         name: usize,
     },
+    Search {
+        viewer: u8,
+        how: u8,
+        is_public_only: bool,
+        limit: u32,
+    },
     Knock {
         from: u8,
         to: u8,
@@ -64,6 +70,9 @@ fn op() -> impl Strategy<Value = Op> {
         // One target more than there are agents: nobody.
         6 => (agent.clone(), 0..=AGENTS, 0..3u8).prop_map(|(viewer, target, how)| Op::Lookup { viewer, target, how }),
         3 => (agent.clone(), 0..NAMES.len()).prop_map(|(viewer, name)| Op::LookupName { viewer, name }),
+        4 => (agent.clone(), 0..5u8, any::<bool>(), 1..3u32).prop_map(
+            |(viewer, how, is_public_only, limit)| Op::Search { viewer, how, is_public_only, limit }
+        ),
         2 => (agent.clone(), 0..=AGENTS).prop_map(|(from, to)| Op::Knock { from, to }),
         1 => agent.clone().prop_map(Op::Connect),
         1 => agent.prop_map(Op::Disconnect),
@@ -126,6 +135,16 @@ impl Model {
     }
 }
 
+fn tag(serial: u64) -> Tag {
+    if serial.is_multiple_of(2) {
+        "even"
+    } else {
+        "odd"
+    }
+    .parse()
+    .unwrap()
+}
+
 fn days(days: u8) -> Duration {
     DAY * u32::from(days)
 }
@@ -139,7 +158,13 @@ struct Run {
 impl Run {
     fn new() -> Self {
         Self {
-            world: World::new(),
+            world: World::with_config(Config {
+                searches: Rate {
+                    burst: 1000,
+                    interval_ms: 1,
+                },
+                ..Config::default()
+            }),
             model: Model::default(),
             agents: (0..=AGENTS).map(TestAgent::new).collect(),
         }
@@ -195,6 +220,12 @@ impl Run {
                 let by = LookupTarget::Hostname(name(NAMES[index]));
                 self.lookup(viewer, by, self.model.holder(index));
             }
+            Op::Search {
+                viewer,
+                how,
+                is_public_only,
+                limit,
+            } => self.search(viewer, how, is_public_only, limit),
             Op::Knock { from, to } => self.knock(from, to),
             Op::Connect(agent) => self.world.connect(&self.agents[usize::from(agent)]),
             Op::Disconnect(agent) => self.world.disconnect(&self.agents[usize::from(agent)]),
@@ -219,6 +250,7 @@ impl Run {
         let (is_public, claimed) = what;
         let record = Record {
             hostname: claimed.map(|index| name(NAMES[index])),
+            tags: vec![tag(serial)],
             visibility: if is_public {
                 Visibility::Public
             } else {
@@ -315,6 +347,68 @@ impl Run {
             (None, response) => assert_eq!(response.encode(), Response::NotFound.encode()),
             (Some(_), response) => panic!("not shown: {response:?}"),
         }
+    }
+
+    /// Page by page, exactly those that it sees and that fit come, each once, and the sum is theirs.
+    fn search(&mut self, viewer: u8, how: u8, is_public_only: bool, limit: u32) {
+        let mut query = SearchQuery {
+            is_public_only,
+            limit,
+            ..SearchQuery::default()
+        };
+        match how {
+            0 => {}
+            1 => query.text = "alpha nothing".to_owned(),
+            2 => query.text = "GAM".to_owned(),
+            3 => query.tags = vec![tag(0)],
+            _ => query.hostname = Some(name("beta")),
+        }
+        let now = self.world.now;
+        let fits = |known: &Known, held: Option<usize>| match how {
+            0 => true,
+            1 => held == Some(0),
+            2 => held == Some(2),
+            3 => tag(known.serial) == tag(0),
+            _ => held == Some(1),
+        };
+        let expected: BTreeSet<AgentId> = self
+            .model
+            .known
+            .iter()
+            .filter(|(agent, known)| {
+                let record = known.record;
+                record.is_some_and(|(is_public, held, _)| {
+                    let is_shown = self.model.sees(now, viewer, **agent);
+                    (is_public || !is_public_only) && is_shown && fits(known, held)
+                })
+            })
+            .map(|(agent, _)| self.agents[usize::from(*agent)].id)
+            .collect();
+        let mut found = BTreeSet::new();
+        loop {
+            let request = Request::Search {
+                query: query.clone(),
+            };
+            let response = self.ask(viewer, request);
+            let Response::SearchResults {
+                entries,
+                total,
+                next,
+            } = response
+            else {
+                panic!("expected results, found {response:?}");
+            };
+            assert_eq!(total, expected.len() as u64, "{query:?}");
+            assert!(entries.len() <= limit as usize);
+            for entry in entries {
+                assert!(found.insert(entry.agent), "twice on the pages");
+            }
+            match next {
+                Some(next) => query.offset = next,
+                None => break,
+            }
+        }
+        assert_eq!(found, expected, "{query:?}");
     }
 
     fn knock(&mut self, from: u8, to: u8) {

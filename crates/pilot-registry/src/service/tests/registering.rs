@@ -101,10 +101,7 @@ fn too_many_tags_or_odd_capabilities_are_refused() {
     );
     for (capability, version) in [("", "1"), ("Upper", "1"), ("ok", ""), ("ok", "a b")] {
         let record = Record {
-            capabilities: vec![Capability {
-                name: capability.to_owned(),
-                version: version.to_owned(),
-            }],
+            capabilities: vec![Capability::named(capability, version)],
             ..Record::default()
         };
         assert_eq!(
@@ -112,6 +109,17 @@ fn too_many_tags_or_odd_capabilities_are_refused() {
             RefusalCode::Invalid
         );
     }
+    let large = Record {
+        capabilities: vec![Capability {
+            input: Some("x".repeat(13 * 1024)),
+            ..Capability::named("large", "1.0.0")
+        }],
+        ..Record::default()
+    };
+    assert_eq!(
+        code(&world.register(&agent, 1, &large)),
+        RefusalCode::Invalid
+    );
     world.join(&agent, &tags(16));
 }
 
