@@ -122,7 +122,7 @@ impl Feed {
     pub(crate) fn take(&mut self, Noted(noted): Noted) {
         for (agent, doc) in noted {
             match doc {
-                Some(doc) => self.left_out += u64::from(!self.index.put(doc)),
+                Some(doc) => self.left_out += u64::from(!self.index.put(&doc)),
                 None => self.index.remove(&agent),
             }
         }

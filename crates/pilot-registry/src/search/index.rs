@@ -125,7 +125,7 @@ impl Index {
     }
 
     /// Puts a record in the place of the agent's last one; `false` if there is no room.
-    pub(crate) fn put(&mut self, new: NewDoc) -> bool {
+    pub(crate) fn put(&mut self, new: &NewDoc) -> bool {
         self.remove(&new.agent);
         let count = new.terms.weights.len();
         if self.count + count > self.max_terms || !self.has_room_for(&new.terms) {
@@ -154,8 +154,10 @@ impl Index {
 
     /// Different terms cost more: there are fewer of them.
     fn has_room_for(&self, terms: &Terms) -> bool {
-        let is_new = |text: &&Box<str>| !self.by_text.contains_key(&***text);
-        let added = terms.weights.keys().filter(is_new).count();
+        let texts = terms.weights.keys().map(AsRef::as_ref);
+        let added = texts
+            .filter(|text: &&str| !self.by_text.contains_key(*text))
+            .count();
         self.by_text.len() + added <= self.max_terms / DIFFERENT_SHARE
     }
 
@@ -219,7 +221,10 @@ impl Index {
             .filters
             .iter()
             .map(|text| self.by_text.get(&**text));
-        let Some(filters) = filters.map(|id| id.copied()).collect::<Option<Vec<u32>>>() else {
+        let Some(filters) = filters
+            .map(Option::<&u32>::copied)
+            .collect::<Option<Vec<u32>>>()
+        else {
             return (vec![], 0);
         };
         if question.is_hopeless {
@@ -254,8 +259,9 @@ impl Index {
 
     /// How well a record that is not in the index fits; `None` if it does not.
     pub(crate) fn score(&self, question: &Question, terms: &Terms) -> Option<f32> {
-        let has = |filter: &Box<str>| terms.weights.contains_key(filter);
-        if question.is_hopeless || !question.filters.iter().all(has) {
+        let mut filters = question.filters.iter().map(AsRef::as_ref);
+        let has = |filter: &str| terms.weights.contains_key(filter);
+        if question.is_hopeless || !filters.all(has) {
             return None;
         }
         if question.words.is_empty() {

@@ -31,7 +31,7 @@ fn doc(number: u8, name: &str, description: &str) -> NewDoc {
 
 fn index(docs: impl IntoIterator<Item = NewDoc>) -> Index {
     let mut index = Index::new(1000);
-    assert!(docs.into_iter().all(|doc| index.put(doc)));
+    assert!(docs.into_iter().all(|doc| index.put(&doc)));
     index
 }
 
@@ -99,19 +99,19 @@ fn a_full_index_takes_no_more_until_there_is_room() {
     let size = doc(1, "one", "").terms.weights.len();
     let name = |number: u8| format!("n{}", number % 2);
     let mut index = Index::new(9 * size);
-    let taken = (0..20).filter(|number| index.put(doc(*number, &name(*number), "")));
+    let taken = (0..20).filter(|number| index.put(&doc(*number, &name(*number), "")));
     assert_eq!(taken.count(), 9, "as many terms as are allowed");
-    assert!(index.put(doc(2, "n1", "")), "in the place of its last one");
+    assert!(index.put(&doc(2, "n1", "")), "in the place of its last one");
     index.remove(&agent(1));
-    assert!(index.put(doc(30, "n1", "")));
-    assert!(!index.put(doc(31, "n1", "")));
+    assert!(index.put(&doc(30, "n1", "")));
+    assert!(!index.put(&doc(31, "n1", "")));
     let mut index = Index::new(4 * size);
-    assert!(index.put(doc(1, "one", "")));
+    assert!(index.put(&doc(1, "one", "")));
     assert!(
-        !index.put(doc(2, "two", "")),
+        !index.put(&doc(2, "two", "")),
         "as many different terms as are allowed"
     );
-    assert!(index.put(doc(3, "one", "")));
+    assert!(index.put(&doc(3, "one", "")));
 }
 
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ proptest! {
         for op in ops {
             match op {
                 Op::Put(number, name, text) => {
-                    prop_assert!(changed.put(doc(number, name, text)));
+                    prop_assert!(changed.put(&doc(number, name, text)));
                     kept.insert(number, (name, text));
                 }
                 Op::Remove(number) => {

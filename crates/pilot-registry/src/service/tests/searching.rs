@@ -27,9 +27,10 @@ fn search(world: &mut World, viewer: &TestAgent, query: SearchQuery) -> (Vec<Age
 }
 
 fn code(response: &Response) -> Option<RefusalCode> {
-    match response {
-        Response::Refused { code, .. } => Some(*code),
-        _ => None,
+    if let Response::Refused { code, .. } = response {
+        Some(*code)
+    } else {
+        None
     }
 }
 
