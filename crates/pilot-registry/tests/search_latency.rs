@@ -131,7 +131,7 @@ fn question(numbers: &mut Numbers) -> SearchQuery {
     query
 }
 
-/// How long this thread has run so far: what others do on the machine does not count.
+/// How long this thread has run so far: what others do on the machine does not count. The system may count in ticks of some ms.
 fn on_processor() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts it");
     let nanos = stat.split(' ').next().and_then(|nanos| nanos.parse().ok());
