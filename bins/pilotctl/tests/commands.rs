@@ -92,6 +92,40 @@ async fn commands_about_apps_answer_with_the_contracts_fields() {
 }
 
 #[tokio::test]
+async fn commands_about_capabilities_answer_with_the_contracts_fields() {
+    let running = Running::start();
+    let key = "cd".repeat(32);
+    let searched = |tags: Value, capabilities: Value| {
+        peer_with(
+            json!({"public": true, "public_key": key, "tags": tags, "capabilities": capabilities, "description": "plans"}),
+        )
+    };
+    for (line, data) in [
+        (
+            "set-capabilities translate@1.0.0 plan@0.1.0-rc.1",
+            json!({"node_id": OWN, "capabilities": ["translate@1.0.0", "plan@0.1.0-rc.1"]}),
+        ),
+        (
+            "clear-capabilities",
+            json!({"node_id": OWN, "capabilities": []}),
+        ),
+        (
+            "search lann",
+            json!({"agents": [searched(json!([]), json!([]))], "total": 1}),
+        ),
+        (
+            "search --tag gpu --tag fast --capability plan --limit 5",
+            json!({"agents": [searched(json!(["gpu", "fast"]), json!(["plan"]))], "total": 6}),
+        ),
+        ("search nobody here", json!({"agents": [], "total": 0})),
+    ] {
+        let (answer, code) = asked(&running, line).await;
+        assert_eq!(answer, json!({"status": "ok", "data": data}), "{line}");
+        assert_eq!(code, 0, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn every_command_answers_with_the_contracts_fields() {
     let running = Running::start();
     let key = "cd".repeat(32);
@@ -99,11 +133,6 @@ async fn every_command_answers_with_the_contracts_fields() {
     let looked = json!({"public": true, "public_key": key, "tags": [], "capabilities": ["translate@1.0.0"],
         "capability_details": [{"name": "translate", "version": "1.0.0", "description": "translates", "input": {"type": "string"}}],
         "networks": [0], "last_seen_unix": 1_767_225_600});
-    let searched = |tags: Value, capabilities: Value| {
-        peer_with(
-            json!({"public": true, "public_key": key, "tags": tags, "capabilities": capabilities, "description": "plans"}),
-        )
-    };
     let live = json!({"path": "direct", "relay": null, "rtt_ms": 0.42, "encrypted": true, "authenticated": true});
     let knock = json!({"justification": "let us plan\u{1b}[31m", "fingerprint": "cdcd-cdcd", "received_at": "2026-01-01T00:00:00Z"});
     let approved = |scope: &str| {
@@ -127,23 +156,6 @@ async fn every_command_answers_with_the_contracts_fields() {
             json!({"node_id": OWN, "tags": ["gpu", "fast"]}),
         ),
         ("clear-tags", json!({"node_id": OWN, "tags": []})),
-        (
-            "set-capabilities translate@1.0.0 plan@0.1.0-rc.1",
-            json!({"node_id": OWN, "capabilities": ["translate@1.0.0", "plan@0.1.0-rc.1"]}),
-        ),
-        (
-            "clear-capabilities",
-            json!({"node_id": OWN, "capabilities": []}),
-        ),
-        (
-            "search lann",
-            json!({"agents": [searched(json!([]), json!([]))], "total": 1}),
-        ),
-        (
-            "search --tag gpu --tag fast --capability plan --limit 5",
-            json!({"agents": [searched(json!(["gpu", "fast"]), json!(["plan"]))], "total": 6}),
-        ),
-        ("search nobody here", json!({"agents": [], "total": 0})),
         ("set-public", json!({"node_id": OWN, "public": true})),
         ("set-private", json!({"node_id": OWN, "public": false})),
         ("ticket", json!({"ticket": "pilot-ticket:0"})),

@@ -8,8 +8,19 @@ use crate::error::ApiError;
 use crate::types::{
     AcceptInfo, AcceptRequest, AppAudit, AppAuditRequest, AppCalled, AppCaps, AppCapsRequest,
     AppInstalled, AppStatus, AppStatusRequest, AppUninstalled, AppViewed, ApproveRequest, Approved,
-    Apps, AppsRequest, BenchRequest, Benched, CallAppRequest, CapabilitiesSet, CatalogueListed, CatalogueRequest, Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams, DeregisterRequest, Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected, EventPublished, ExplainRequest, Explained, ExposeRequest, FileSent, FindRequest, ForwardRequest, Found, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest, InstallAppRequest, Knocked, LookedUp, LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong, ProxyRequest, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest, SearchFound, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TcpOpened, TicketIssued, TicketRequest, TrustRequest, Trusted,
-    UninstallAppRequest, UntrustRequest, Untrusted, ViewAppRequest, VisibilitySet,
+    Apps, AppsRequest, BenchRequest, Benched, CallAppRequest, CapabilitiesSet, CatalogueListed,
+    CatalogueRequest, Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams,
+    DeregisterRequest, Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected,
+    EventPublished, ExplainRequest, Explained, ExposeRequest, FileSent, FindRequest,
+    ForwardRequest, Found, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest,
+    Info, InfoRequest, InstallAppRequest, Knocked, LookedUp, LookupRequest, MessageSent, Peers,
+    PeersRequest, Pending, PendingRequest, PingRequest, Pong, ProxyRequest, PublishRequest,
+    ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected, RestartAppRequest,
+    RollBackAppRequest, SearchFound, SearchRequest, SendDatagramRequest, SendFileRequest,
+    SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetTagsRequest,
+    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed,
+    TagsSet, TcpOpened, TicketIssued, TicketRequest, TrustRequest, Trusted, UninstallAppRequest,
+    UntrustRequest, Untrusted, ViewAppRequest, VisibilitySet,
 };
 
 /// The two directions of a stream in one object.

@@ -108,7 +108,7 @@ impl DirectoryRequest {
             return Ok(Self::Help);
         }
         let question = match text.strip_prefix("/data") {
-            Some(rest) if rest.is_empty() => "{}",
+            Some("") => "{}",
             Some(rest) if rest.starts_with(|c: char| c.is_whitespace() || c == '{') => rest,
             None if text.starts_with('{') => text,
             Some(_) | None => {

@@ -83,13 +83,14 @@ fn find(
         let request = Request::Search {
             query: query.clone(),
         };
-        let (entries, total, next) = match rendezvous.ask(from, request) {
-            Response::SearchResults {
-                entries,
-                total,
-                next,
-            } => (entries, total, next),
-            other => return Err(refused(other)),
+        let response = rendezvous.ask(from, request);
+        let Response::SearchResults {
+            entries,
+            total,
+            next,
+        } = response
+        else {
+            return Err(refused(response));
         };
         items.extend(entries.iter().filter_map(item));
         let left = next.map_or(0, |next| query.limit.saturating_sub(next - query.offset));
@@ -113,19 +114,24 @@ fn item(entry: &Entry) -> Option<DirectoryItem> {
 }
 
 fn refused(response: Response) -> DirectoryError {
-    match response {
-        Response::Refused {
-            code: RefusalCode::RateLimited,
-            retry_after_ms,
-            ..
-        } => DirectoryError::RateLimited { retry_after_ms },
-        Response::Refused {
-            code: RefusalCode::Invalid,
-            message,
-            ..
-        } => DirectoryError::Invalid(message),
-        Response::Refused { message, .. } => DirectoryError::Unavailable(message),
-        other => DirectoryError::Unavailable(format!("no answer to a search: {other:?}")),
+    let Response::Refused {
+        code,
+        message,
+        retry_after_ms,
+    } = response
+    else {
+        return DirectoryError::Unavailable(format!("no answer to a search: {response:?}"));
+    };
+    match code {
+        RefusalCode::RateLimited => DirectoryError::RateLimited { retry_after_ms },
+        RefusalCode::Invalid => DirectoryError::Invalid(message),
+        RefusalCode::AlreadyExists
+        | RefusalCode::AddressTaken
+        | RefusalCode::Stale
+        | RefusalCode::NotRegistered
+        | RefusalCode::Reserved
+        | RefusalCode::Unavailable
+        | RefusalCode::Unknown => DirectoryError::Unavailable(message),
     }
 }
 

@@ -152,7 +152,9 @@ async fn start(
         builder = builder.work_bits(bits);
     }
     let rendezvous = builder.start().await?;
-    serve_directory(&rendezvous).expect("the ports of a new rendezvous are free");
+    if !config.relay_only {
+        serve_directory(&rendezvous).expect("the ports of a new rendezvous are free");
+    }
     Ok(rendezvous)
 }
 

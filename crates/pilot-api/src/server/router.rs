@@ -24,7 +24,14 @@ use crate::error::{ApiError, ErrorCode};
 use crate::types::{
     AcceptRequest, AppAuditRequest, AppCapsRequest, AppStatusRequest, ApproveRequest, AppsRequest,
     BenchRequest, Call, CallAppRequest, CatalogueRequest, ConnectionsRequest, DeregisterRequest,
-    DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest, FindRequest, ForwardRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest, InstallAppRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest, PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, RestartAppRequest, RollBackAppRequest, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest, TcpFault, TicketRequest, TrustRequest, UninstallAppRequest, UntrustRequest, Verb, ViewAppRequest,
+    DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest, FindRequest,
+    ForwardRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
+    InstallAppRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest,
+    PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, RestartAppRequest,
+    RollBackAppRequest, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
+    ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
+    StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest, TcpFault, TicketRequest,
+    TrustRequest, UninstallAppRequest, UntrustRequest, Verb, ViewAppRequest,
 };
 
 /// The deadline of a request that names none.

@@ -39,7 +39,11 @@ impl Capability {
                     .map(|named| Self::from(&named))
                     .map_err(|error| error.to_string())
             }
-            json => serde_json::from_value(json).map_err(|error| {
+            json @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_)) => serde_json::from_value(json).map_err(|error| {
                 format!("expected NAME@VERSION or an object with name and version: {error}")
             }),
         }
