@@ -344,6 +344,12 @@ impl Node {
         !self.output.raw.is_empty() || !self.output.forwarded.is_empty() || self.table.has_ready()
     }
 
+    /// Whether [`Self::poll_event`] has something.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        !self.output.events.is_empty()
+    }
+
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.output.events.pop_front()

@@ -70,6 +70,11 @@ impl SessionTable {
         Some(session)
     }
 
+    /// For a call that says by itself whether the session may have packets now.
+    pub(crate) fn get_quietly(&mut self, key: SessionKey) -> Option<&mut PeerSession> {
+        self.sessions.get_mut(&key)
+    }
+
     pub(crate) fn key_of(&self, agent: &AgentId) -> Option<SessionKey> {
         self.by_agent.get(agent).copied()
     }

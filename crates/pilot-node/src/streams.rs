@@ -482,12 +482,10 @@ impl Node {
         }
         let session = self.live(stream)?;
         let result = session.transport.read(now.instant, stream.id, out);
-        self.output.dirty.insert(stream.session);
-        let result = result.map_err(|error| StreamError {
+        self.rest(now, stream.session);
+        result.map_err(|error| StreamError {
             code: read_code(&error),
-        });
-        self.drain(now);
-        result
+        })
     }
 
     /// Writes to a stream; gives how many bytes were taken, 0 while its buffer is full.
@@ -501,12 +499,11 @@ impl Node {
         data: &[u8],
     ) -> Result<usize, StreamError> {
         let session = self.live(stream)?;
-        session
-            .transport
-            .write(now.instant, stream.id, data)
-            .map_err(|error| StreamError {
-                code: write_code(&error),
-            })
+        let result = session.transport.write(now.instant, stream.id, data);
+        self.table.touch(stream.session);
+        result.map_err(|error| StreamError {
+            code: write_code(&error),
+        })
     }
 
     /// Ends our direction of a stream.
@@ -515,12 +512,11 @@ impl Node {
     /// [`StreamError`] if it is over already.
     pub fn finish(&mut self, now: Now, stream: StreamHandle) -> Result<(), StreamError> {
         let session = self.live(stream)?;
-        session
-            .transport
-            .finish(now.instant, stream.id)
-            .map_err(|error| StreamError {
-                code: write_code(&error),
-            })
+        let result = session.transport.finish(now.instant, stream.id);
+        self.table.touch(stream.session);
+        result.map_err(|error| StreamError {
+            code: write_code(&error),
+        })
     }
 
     /// Whether the peer's transport has everything that was written to a stream that was finished, and the end of it.
@@ -580,8 +576,22 @@ impl Node {
             session.transport.reset(now.instant, stream.id, code);
         }
         session.streams.remove(&stream.id);
-        self.output.dirty.insert(stream.session);
-        self.drain(now);
+        self.rest(now, stream.session);
+    }
+
+    /// After a call that mostly leaves a session as it was: it is looked at only if there is something to send or tell.
+    fn rest(&mut self, now: Now, key: SessionKey) {
+        let Some(session) = self.table.get(key) else {
+            return;
+        };
+        let has_event = session.transport.has_event();
+        if session.transport.is_pending() {
+            self.table.touch(key);
+        }
+        if has_event {
+            self.output.dirty.insert(key);
+            self.drain(now);
+        }
     }
 
     /// Gives up the stream of the shell that [`StreamHandle::to_u64`] names, in both directions; `None` if there is none.
@@ -614,10 +624,15 @@ impl Node {
         }
     }
 
+    /// The session of a stream; it does not count as touched.
     fn live(&mut self, stream: StreamHandle) -> Result<&mut PeerSession, StreamError> {
-        let ended = self.table.ended_code(stream.session);
-        let session = self.table.get_mut(stream.session);
-        let session = session.ok_or(StreamError { code: ended })?;
+        if self.table.get(stream.session).is_none() {
+            let code = self.table.ended_code(stream.session);
+            return Err(StreamError { code });
+        }
+        let code = ErrorCode::CANCELLED;
+        let session = self.table.get_quietly(stream.session);
+        let session = session.ok_or(StreamError { code })?;
         match session.closed {
             Some(code) => Err(StreamError { code }),
             None => Ok(session),

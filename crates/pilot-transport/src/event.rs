@@ -122,6 +122,10 @@ impl Events {
         }
     }
 
+    pub(crate) fn has_some(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front()?;
         self.unsolicited -= usize::from(is_unsolicited(&event));

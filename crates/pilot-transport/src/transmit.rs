@@ -103,8 +103,9 @@ impl Transport {
         Gate::Open
     }
 
-    /// Whether there is more to send than ACKs.
-    fn is_pending(&self) -> bool {
+    /// Whether there is more to send than ACKs, as far as windows and paths let it go.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
         self.streams.is_pending()
             || self.control.is_pending()
             || self.datagrams.is_pending()

@@ -210,6 +210,12 @@ impl Transport {
         self.timers.next()
     }
 
+    /// Whether [`Transport::poll_event`] has something.
+    #[must_use]
+    pub fn has_event(&self) -> bool {
+        self.events.has_some()
+    }
+
     /// What happened.
     pub fn poll_event(&mut self) -> Option<Event> {
         let event = self.events.pop()?;

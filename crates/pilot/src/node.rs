@@ -187,15 +187,21 @@ impl Node {
         &self,
         start: impl FnOnce(&mut pilot_node::Node) -> Result<DialId, pilot_node::DialError>,
     ) -> Result<DialOutcome, DialError> {
-        let receiver = self.shared.with(|state| {
+        let start = |state: &mut State| {
             if state.is_shutdown {
                 return Err(DialError::Shutdown);
             }
             let id = start(&mut state.node)?;
             let (sender, receiver) = oneshot::channel();
             state.waiters.dials.insert(id, sender);
-            Ok(receiver)
-        })?;
+            Ok((id, receiver))
+        };
+        // A stream on a live session is there at once; its header goes with its first bytes.
+        let is_over = |state: &State, started: &Result<(DialId, _), DialError>| {
+            let id = started.as_ref().map(|(id, _)| id);
+            id.is_ok_and(|id| !state.waiters.dials.contains_key(id))
+        };
+        let (_, receiver) = self.shared.begin(start, is_over)?;
         match receiver.await {
             Ok(outcome) => Ok(outcome?),
             Err(_) => Err(DialError::Shutdown),

@@ -81,6 +81,8 @@ pub(crate) struct State {
     out: TransmitBuf,
     /// A batch that the socket did not take.
     blocked: Option<(Transmit, Vec<u8>)>,
+    /// When the loop wakes by itself.
+    wakes_at: Option<Instant>,
 }
 
 /// Shared by the loop and all handles.
@@ -123,6 +125,7 @@ impl Shared {
             silent: None,
             out,
             blocked: None,
+            wakes_at: None,
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -150,31 +153,46 @@ impl Shared {
     pub(crate) fn with<T>(&self, call: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let result = call(&mut state);
+        let has_work = state.has_work();
         drop(state);
-        self.wake.notify_one();
+        if has_work {
+            self.wake.notify_one();
+        }
+        result
+    }
+
+    /// As [`Self::with`], for a call that begins something which is mostly over at once: what happened is passed on before the loop is woken,
+    /// and that only if `is_over` does not say that nothing is waited for. What is to be sent then goes with what follows.
+    pub(crate) fn begin<T>(
+        &self,
+        call: impl FnOnce(&mut State) -> T,
+        is_over: impl FnOnce(&State, &T) -> bool,
+    ) -> T {
+        let mut state = self.lock();
+        let result = call(&mut state);
+        let has_changes = state.pass_events(&self.sockets);
+        let wakes = !is_over(&state, &result) && state.has_work();
+        drop(state);
+        if has_changes {
+            let _ = self.changes.send(());
+        }
+        if wakes {
+            self.wake.notify_one();
+        }
         result
     }
 
     /// Passes the node's events on and sends what waits.
     pub(crate) fn pump(&self) -> Next {
         let mut state = self.lock();
-        let mut has_changes = false;
-        while let Some(event) = state.node.poll_event() {
-            has_changes |= matches!(
-                event,
-                Event::Trusted(_)
-                    | Event::Untrusted(_)
-                    | Event::Knocked { .. }
-                    | Event::Observed(_)
-            );
-            state.handle_event(event, &self.sockets);
-        }
-        if has_changes {
+        if state.pass_events(&self.sockets) {
             let _ = self.changes.send(());
         }
         let has_more = state.send_batches(&self.sockets);
+        let deadline = state.node.poll_timeout().map(|deadline| deadline.at);
+        state.wakes_at = deadline;
         Next {
-            deadline: state.node.poll_timeout().map(|deadline| deadline.at),
+            deadline,
             blocked: state.blocked.as_ref().map(|(transmit, _)| transmit.path),
             has_more,
             is_done: state.is_shutdown && state.node.sessions() == 0,
@@ -183,6 +201,32 @@ impl Shared {
 }
 
 impl State {
+    /// Whether the loop has something to do before it wakes by itself.
+    fn has_work(&self) -> bool {
+        let is_earlier = |at: Instant| self.wakes_at.is_none_or(|wakes_at| at < wakes_at);
+        let deadline = || self.node.poll_timeout().map(|deadline| deadline.at);
+        self.is_shutdown
+            || self.node.has_output()
+            || self.node.has_event()
+            || deadline().is_some_and(is_earlier)
+    }
+
+    /// Passes the node's events on; gives whether those who wait for changes are to look again.
+    fn pass_events(&mut self, sockets: &Sockets) -> bool {
+        let mut has_changes = false;
+        while let Some(event) = self.node.poll_event() {
+            has_changes |= matches!(
+                event,
+                Event::Trusted(_)
+                    | Event::Untrusted(_)
+                    | Event::Knocked { .. }
+                    | Event::Observed(_)
+            );
+            self.handle_event(event, sockets);
+        }
+        has_changes
+    }
+
     /// Sends until nothing is left, the socket is full, or others had better get their turn; `true` if more waits.
     fn send_batches(&mut self, sockets: &Sockets) -> bool {
         if let Some((transmit, bytes)) = self.blocked.take()

@@ -100,6 +100,12 @@ impl AsyncRead for Stream {
             }
             Ok(Read::Blocked) => {
                 state.waiters.wait_read(self.handle, context.waker());
+                // A fresh stream's header waits for its first bytes; without any the peer is to learn of it now.
+                let wakes = state.node.has_output();
+                drop(state);
+                if wakes {
+                    self.shared.wake.notify_one();
+                }
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Err(StreamError { code: error.code }.into())),

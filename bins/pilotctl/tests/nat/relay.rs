@@ -85,6 +85,38 @@ fn a_relay_of_its_own_carries_what_it_is_nearer_for() {
     );
 }
 
+/// A network that lets UDP go to the rendezvous and nowhere else: its agents reach everybody, and are reached, by the relay.
+#[test]
+#[ignore = "needs root for network namespaces; .ci/run runs it"]
+fn where_udp_to_others_is_blocked_the_relay_carries_all() {
+    let internet = Internet::new(None);
+    let mut sites = [
+        internet.site("walled", Behind::Cone, None),
+        internet.site("open", Behind::Nothing, None),
+        internet.site("home", Behind::Cone, None),
+    ];
+    sites[0].routers[0].pass_udp_to(internet.server.address());
+    for site in &sites {
+        site.machine.data(&["config", "--set", "auto_approve=true"]);
+    }
+    internet.start(&mut sites.iter_mut().collect::<Vec<_>>());
+    let [walled, open, home] = &sites;
+    befriend_all(&[(walled, open), (home, walled)]);
+    for (from, to) in [
+        (walled, open),
+        (open, walled),
+        (walled, home),
+        (home, walled),
+    ] {
+        let ping = from.machine.data(&["ping", &to.name]);
+        println!("{} to {}: {}", from.name, to.name, ping["results"][0]);
+        assert_eq!(ping["results"][0]["path"], "relay", "{ping}");
+        let explained = from.machine.data(&["explain", &to.name]);
+        assert_eq!(explained["chosen"], "relay", "{explained}");
+        assert!(explained["next_step"].is_string(), "{explained}");
+    }
+}
+
 /// Pairs of 15 agents: 100 of them.
 fn hundred_pairs() -> Vec<(usize, usize)> {
     let pairs = (0..15).flat_map(|from| (from + 1..15).map(move |to| (from, to)));

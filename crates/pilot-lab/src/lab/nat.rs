@@ -57,6 +57,11 @@ impl Machine {
         ));
     }
 
+    /// Lets UDP from inside go to one address alone.
+    pub fn pass_udp_to(&self, only: Ipv4Addr) {
+        self.iptables(&format!("-I FORWARD -i eth0 -p udp ! -d {only} -j DROP"));
+    }
+
     /// From now on a cone that gives UDP these ports, without a memory of those that it gave before: as after a restart of
     /// the router.
     pub fn restart_nat(&self, ports: &RangeInclusive<u16>) {
