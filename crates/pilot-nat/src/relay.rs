@@ -58,13 +58,14 @@ impl Default for RelayLimits {
         Self {
             max_channels: 200_000,
             max_channels_per_client: 256,
+            // 4.5 Gbit/s in datagrams of full size; more small ones than that are a flood, and would be the others' loss.
             client: RelayRate {
                 bytes: 1 << 30,
-                datagrams: 1 << 20,
+                datagrams: 384 << 10,
             },
             total: RelayRate {
                 bytes: 2 << 30,
-                datagrams: 2 << 20,
+                datagrams: 1 << 20,
             },
             idle: Duration::from_secs(120),
         }
