@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::links::KEEP_ALIVE;
 use pilot_types::{AgentId, Hostname, Tag};
 use pilot_wire::{Capability, NetworkConfig, Record, Scope, SignedBytes, Visibility, limits};
+
+use crate::links::KEEP_ALIVE;
 
 /// Everything that a node is told once.
 #[derive(Clone, Debug)]

@@ -28,7 +28,7 @@ use crate::log_cache::LogCache;
 use crate::now::Now;
 use crate::paths::Place;
 use crate::reconnects::{LastSession, Reconnects};
-use crate::relay_role::{Forwarded, RelayRole};
+use crate::relay_role::{Forwarded, REQUESTS_PER_CLIENT, RelayRole};
 use crate::relaying::Relaying;
 use crate::rendezvous::RendezvousRole;
 use crate::session_table::SessionTable;
@@ -211,7 +211,8 @@ impl Node {
             self.rng.fill_bytes(&mut key);
             role.start(&key, now.instant);
             let seed = self.child_seed();
-            self.relay = Some(RelayRole::new(RelayLimits::default(), seed, &key, now));
+            let bounds = (RelayLimits::default(), REQUESTS_PER_CLIENT);
+            self.relay = Some(RelayRole::new(bounds, seed, &key, now));
         }
         self.role = Some(role);
         self

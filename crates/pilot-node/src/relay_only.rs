@@ -1,38 +1,15 @@
 //! A rendezvous without a registry: it forwards, and answers STUN and who it is.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
-use pilot_registry::{OutgoingPush, PushId, RefusalCode, Request, RequestKind, Response, Stats};
-use pilot_session::{NameLimit, Rate};
-use pilot_types::{AgentId, Seed, UnixTime};
+use pilot_registry::{OutgoingPush, PushId, Request, RequestKind, Response, Stats};
+use pilot_types::{AgentId, UnixTime};
 
-use crate::rendezvous::RegistryHost;
-
-/// What one agent may ask: a channel to each of many peers at once, and changes of its permits.
-const REQUESTS_PER_AGENT: Rate = Rate {
-    burst: 512,
-    per_second: 16,
-};
-/// Who asks too much tries again after this.
-const REST_MS: u64 = 1000;
+use crate::rendezvous::{RegistryHost, refused};
 
 /// In place of a registry.
-pub struct RelayOnly {
-    requests: NameLimit,
-    since: (Instant, UnixTime),
-}
-
-impl RelayOnly {
-    /// From a secret that decides which agents share a limit.
-    #[must_use]
-    pub fn new(seed: &Seed, now: Instant, unix: UnixTime) -> Self {
-        Self {
-            requests: NameLimit::new(REQUESTS_PER_AGENT, seed.expose(), now),
-            since: (now, unix),
-        }
-    }
-}
+#[derive(Clone, Copy, Debug)]
+pub struct RelayOnly;
 
 impl RegistryHost for RelayOnly {
     fn session_opened(&mut self, _: UnixTime, _: AgentId, _: SocketAddr) {}
@@ -41,25 +18,16 @@ impl RegistryHost for RelayOnly {
 
     fn observed_changed(&mut self, _: &AgentId, _: SocketAddr) {}
 
-    fn admit(&mut self, now: UnixTime, from: AgentId, _: RequestKind) -> Result<(), Response> {
-        let (start, unix) = self.since;
-        let now = start + now.since(unix);
-        if self.requests.take(now, from.as_bytes()) {
-            return Ok(());
-        }
-        Err(Response::Refused {
-            code: RefusalCode::RateLimited,
-            message: "too many requests".to_owned(),
-            retry_after_ms: REST_MS,
-        })
+    fn counts_requests(&self) -> bool {
+        false
+    }
+
+    fn admit(&mut self, _: UnixTime, _: AgentId, _: RequestKind) -> Result<(), Response> {
+        Ok(())
     }
 
     fn handle_request(&mut self, _: UnixTime, _: AgentId, _: Request) -> Response {
-        Response::Refused {
-            code: RefusalCode::Invalid,
-            message: "a relay alone: it keeps no registry".to_owned(),
-            retry_after_ms: 0,
-        }
+        refused("a relay alone: it keeps no registry")
     }
 
     fn poll_push(&mut self) -> Option<OutgoingPush> {

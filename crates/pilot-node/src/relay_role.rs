@@ -26,9 +26,14 @@ const FULL_REST_MS: u64 = 10_000;
 
 /// What an agent may ask of another that is a relay for it: a channel for each of its own peers at once, and some changes
 /// of its permits.
-const REQUESTS_PER_PEER: Rate = Rate {
+pub(crate) const REQUESTS_PER_PEER: Rate = Rate {
     burst: 256,
     per_second: 4,
+};
+/// What a client may ask of a relay alone.
+pub(crate) const REQUESTS_PER_CLIENT: Rate = Rate {
+    burst: 512,
+    per_second: 16,
 };
 /// Who asks too much tries again after this.
 const ASKED_REST_MS: u64 = 1000;
@@ -36,15 +41,20 @@ const ASKED_REST_MS: u64 = 1000;
 /// The relay of this node.
 pub(crate) struct RelayRole {
     server: RelayServer,
-    /// What peers ask; clients of a rendezvous are held back by its registry.
+    /// What peers ask, and clients of a relay alone; those of a rendezvous are held back by its registry.
     requests: NameLimit,
 }
 
 impl RelayRole {
-    pub(crate) fn new(limits: RelayLimits, seed: Seed, key: &[u8; 32], now: Now) -> Self {
+    pub(crate) fn new(
+        (limits, requests): (RelayLimits, Rate),
+        seed: Seed,
+        key: &[u8; 32],
+        now: Now,
+    ) -> Self {
         Self {
             server: RelayServer::new(limits, seed),
-            requests: NameLimit::new(REQUESTS_PER_PEER, key, now.instant),
+            requests: NameLimit::new(requests, key, now.instant),
         }
     }
 
@@ -209,7 +219,9 @@ impl Node {
         let session = self.table.get(key)?;
         let (from, class, addr) = (session.agent, session.class, client_addr(session));
         let relay = self.relay.as_mut()?;
-        if let (Class::Client, Some(role)) = (class, &mut self.role) {
+        if let (Class::Client, Some(role)) = (class, &mut self.role)
+            && role.host.counts_requests()
+        {
             return Some((from, role.host.admit(now.unix, from, kind).err()));
         }
         if !relay.requests.take(now.instant, from.as_bytes()) {
@@ -266,7 +278,8 @@ impl Node {
         self.relay = is_on.then(|| {
             let mut key = [0; 32];
             self.rng.fill_bytes(&mut key);
-            RelayRole::new(RelayLimits::of_an_agent(), self.child_seed(), &key, now)
+            let bounds = (RelayLimits::of_an_agent(), REQUESTS_PER_PEER);
+            RelayRole::new(bounds, self.child_seed(), &key, now)
         });
         for key in self.table.keys() {
             self.tell_forwarding(now, key, is_on);

@@ -52,6 +52,10 @@ pub trait RegistryHost: Send {
     fn session_closed(&mut self, now: UnixTime, agent: &AgentId);
     /// An agent's packets come from another address.
     fn observed_changed(&mut self, agent: &AgentId, observed: SocketAddr);
+    /// Whether [`Self::admit`] bounds what is asked of the relay; else the relay does so itself.
+    fn counts_requests(&self) -> bool {
+        true
+    }
     /// Counts a request that is answered beside the registry; an error is the refusal to answer with.
     ///
     /// # Errors
@@ -351,7 +355,7 @@ impl Node {
     }
 }
 
-fn refused(message: &str) -> Response {
+pub(crate) fn refused(message: &str) -> Response {
     Response::Refused {
         code: RefusalCode::Invalid,
         message: message.to_owned(),

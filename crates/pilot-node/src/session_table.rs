@@ -70,9 +70,11 @@ impl SessionTable {
         Some(session)
     }
 
-    /// For a call that says by itself whether the session may have packets now.
-    pub(crate) fn get_quietly(&mut self, key: SessionKey) -> Option<&mut PeerSession> {
-        self.sessions.get_mut(&key)
+    /// For a call that says by itself whether the session may have packets now; an error is why it ended.
+    pub(crate) fn live(&mut self, key: SessionKey) -> Result<&mut PeerSession, ErrorCode> {
+        let session = self.sessions.get_mut(&key);
+        let session = session.ok_or_else(|| code_of(&self.ended, key))?;
+        session.closed.map_or(Ok(session), Err)
     }
 
     pub(crate) fn key_of(&self, agent: &AgentId) -> Option<SessionKey> {
@@ -93,8 +95,7 @@ impl SessionTable {
 
     /// Why a session that is gone ended.
     pub(crate) fn ended_code(&self, key: SessionKey) -> ErrorCode {
-        let found = self.ended.iter().rev().find(|(ended, _)| *ended == key);
-        found.map_or(ErrorCode::CANCELLED, |(_, code)| *code)
+        code_of(&self.ended, key)
     }
 
     /// The session may have packets to send.
@@ -158,4 +159,9 @@ impl SessionTable {
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
+}
+
+fn code_of(ended: &VecDeque<(SessionKey, ErrorCode)>, key: SessionKey) -> ErrorCode {
+    let found = ended.iter().rev().find(|(ended, _)| *ended == key);
+    found.map_or(ErrorCode::CANCELLED, |(_, code)| *code)
 }

@@ -626,16 +626,8 @@ impl Node {
 
     /// The session of a stream; it does not count as touched.
     fn live(&mut self, stream: StreamHandle) -> Result<&mut PeerSession, StreamError> {
-        if self.table.get(stream.session).is_none() {
-            let code = self.table.ended_code(stream.session);
-            return Err(StreamError { code });
-        }
-        let code = ErrorCode::CANCELLED;
-        let session = self.table.get_quietly(stream.session);
-        let session = session.ok_or(StreamError { code })?;
-        match session.closed {
-            Some(code) => Err(StreamError { code }),
-            None => Ok(session),
-        }
+        self.table
+            .live(stream.session)
+            .map_err(|code| StreamError { code })
     }
 }

@@ -156,9 +156,7 @@ fn load(
 ) -> Result<(Opened, Box<dyn RegistryHost>), StartError> {
     let opened = open_home(dir, work_bits)?;
     if is_relay {
-        let now = clock::now();
-        let host = RelayOnly::new(&clock::seed(), now.instant, now.unix);
-        return Ok((opened, Box::new(host)));
+        return Ok((opened, Box::new(RelayOnly)));
     }
     let db = RegistryDb::open(&opened.home.path("registry.redb"))?;
     let service = Service::new(Arc::default(), db, LogVerifier { work_bits }, clock::seed());

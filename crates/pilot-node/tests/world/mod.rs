@@ -456,9 +456,7 @@ impl World {
             .network
             .add_public_host("198.51.100.2".parse().unwrap());
         self.sim.network.set_link(host, link);
-        let now = self.sim.network.now_at(host);
-        let only = RelayOnly::new(&seed(self.seed, 205), now.instant, now.unix);
-        self.start_server((host, RENDEZVOUS_PORT), 204, Box::new(only));
+        self.start_server((host, RENDEZVOUS_PORT), 204, Box::new(RelayOnly));
         let addr = SocketAddr::new(self.sim.network.address(host), RENDEZVOUS_PORT);
         let target = RendezvousTarget {
             url: addr.to_string(),
