@@ -290,7 +290,7 @@ impl Node {
     /// Whether we are a relay for an agent.
     pub(crate) fn forwards_for(&self, now: Now, agent: &AgentId) -> bool {
         let is_agent = self.role.is_none() && self.relay.is_some();
-        is_agent && self.trust.has_granted(now.unix, agent)
+        is_agent && self.trust.admits_any(now.unix, agent)
     }
 
     /// Tells an agent that we are a relay for it, if we are.
@@ -304,7 +304,7 @@ impl Node {
 
     fn tell_forwarding(&mut self, now: Now, key: SessionKey, is_on: bool) {
         let agent = self.table.get(key).map(|session| session.agent);
-        let is_trusted = |agent| self.trust.has_granted(now.unix, &agent);
+        let is_trusted = |agent| self.trust.admits_any(now.unix, &agent);
         if !agent.is_some_and(is_trusted) {
             return;
         }

@@ -126,9 +126,9 @@ impl Node {
         else {
             return;
         };
-        // Only who we trust sees whom we talk to.
+        // Only who we trust with more than an answer sees whom we talk to.
         if is_on
-            && self.trust.has_granted(now.unix, &agent)
+            && self.trust.admits_any(now.unix, &agent)
             && self.relaying.peers.len() < MAX_PEER_RELAYS
         {
             self.relaying.peers.insert(agent);

@@ -63,6 +63,13 @@ impl Trust {
         self.given_scope(now, peer).is_some()
     }
 
+    /// Whether our grant lets the agent open streams now, not only answer.
+    #[must_use]
+    pub fn admits_any(&self, now: UnixTime, peer: &AgentId) -> bool {
+        let peer = self.peers.get(peer);
+        peer.is_some_and(|peer| peer.is_admitted(now))
+    }
+
     /// Whether its grant to us holds now: it trusts us.
     #[must_use]
     pub fn is_granted_by(&self, now: UnixTime, peer: &AgentId) -> bool {

@@ -1,5 +1,6 @@
 //! Many relays: agents that are relays for those who trust them, and relays that are no registries.
 
+use pilot_trust::Terms;
 use pilot_types::PathId;
 
 use super::*;
@@ -86,6 +87,64 @@ fn a_relay_serves_whom_it_trusts_and_no_longer() {
     assert_eq!(world.sim[carol].node.relay_stats().unwrap().channels, 0);
     run(&mut world, 120 * SECOND);
     assert!(call(&mut world, alice, "bob").is_err());
+}
+
+/// As after a message to a public service: the one may answer, the other lets everybody in.
+#[test]
+fn who_may_only_answer_is_no_relay_and_has_none() {
+    for (seed, carol_asks) in [(39_210, false), (39_211, true)] {
+        let (mut world, alice, bob) = behind(seed, [Behind::Hard, Behind::Hard]);
+        let link = LinkConfig::delay(Duration::from_millis(10));
+        let carol = world.add_agent("carol", Profile::default(), link);
+        world.until("Carol is registered", 30 * SECOND, |sim| {
+            sim[carol].is_registered()
+        });
+        befriend(&mut world, bob, carol);
+        let [asker, asked] = if carol_asks {
+            [carol, alice]
+        } else {
+            [alice, carol]
+        };
+        let [asker_id, asked_id] = [asker, asked].map(|host| world.id(host));
+        world.with(asker, |agent, now| {
+            let terms = Terms::reply_only(now.unix);
+            let target = KnockTarget::Agent(asked_id);
+            agent
+                .node
+                .knock_with(now, target, "a question", terms)
+                .unwrap();
+        });
+        world.until("knock arrived", 10 * SECOND, |sim| {
+            sim[asked].node.trust().pending().count() == 1
+        });
+        world.with(asked, |agent, now| {
+            let terms = agent.node.trust().default_terms(now.unix);
+            agent.node.approve(now, &asker_id, terms).unwrap();
+        });
+        world.until("both grants are there", 10 * SECOND, |sim| {
+            let unix = sim.network.now().unix;
+            let is_mutual = |host: HostId, other| sim[host].node.trust().is_mutual(unix, &other);
+            is_mutual(asker, asked_id) && is_mutual(asked, asker_id)
+        });
+        world.with(carol, |agent, now| agent.node.relay_for_trusted(now, true));
+        call(&mut world, bob, "carol").unwrap();
+        call(
+            &mut world,
+            asker,
+            if carol_asks { "alice" } else { "carol" },
+        )
+        .unwrap();
+        run(&mut world, SECOND);
+        world.crash_rendezvous();
+        let streams = world.sim[carol].node.relay_stats().unwrap();
+        assert_eq!(streams.channels, 0);
+        run(&mut world, 200 * SECOND);
+        assert!(
+            call(&mut world, alice, "bob").is_err(),
+            "carol asks: {carol_asks}"
+        );
+        assert_eq!(world.sim[carol].node.relay_stats().unwrap().datagrams, 0);
+    }
 }
 
 #[test]
