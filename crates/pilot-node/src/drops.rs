@@ -45,6 +45,7 @@ const REASONS: [&str; 49] = [
     "relay_payload",
     "relay_queue_full",
     "relay_source",
+    "relay_too_long",
     "relay_unknown",
     "send_failed",
     "sessions_full",

@@ -34,6 +34,7 @@ mod directory;
 mod drops;
 mod event;
 mod exchange;
+mod forwarded;
 mod freshness;
 mod handshakes;
 mod keep_alive;

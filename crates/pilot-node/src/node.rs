@@ -19,6 +19,7 @@ use crate::dials::Dials;
 use crate::directory::{Directory, KnownPeer};
 use crate::drops::Drops;
 use crate::event::{Event, SessionKey};
+use crate::forwarded::Forwarded;
 use crate::freshness::{OwnFreshness, SeenFreshness};
 use crate::handshakes::Connecting;
 use crate::left::Left;
@@ -28,7 +29,7 @@ use crate::log_cache::LogCache;
 use crate::now::Now;
 use crate::paths::Place;
 use crate::reconnects::{LastSession, Reconnects};
-use crate::relay_role::{Forwarded, REQUESTS_PER_CLIENT, RelayRole};
+use crate::relay_role::{REQUESTS_PER_CLIENT, RelayRole};
 use crate::relaying::Relaying;
 use crate::rendezvous::RendezvousRole;
 use crate::session_table::SessionTable;
@@ -258,7 +259,12 @@ impl Node {
             }
             Some(PacketKind::KeyQuery) => self.handle_key_query(now, path, data),
             Some(PacketKind::KeyAnswer) => self.handle_key_answer(now, path, data),
-            Some(PacketKind::Relay) => self.handle_relay(now, path, ecn, data),
+            Some(PacketKind::Relay) => {
+                if !self.handle_relay(now, path, ecn, data) {
+                    // It goes elsewhere, and concerns nothing of ours.
+                    return;
+                }
+            }
             None => self.output.drops.count("unknown_first_byte"),
         }
         self.drain(now);

@@ -1,26 +1,21 @@
 //! Being a relay: for all clients of a rendezvous, or for agents that we trust. What they ask, and the frames that are passed on.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use pilot_nat::{BindError, RelayDrop, RelayLimits, RelayServer, RelayStats};
 use pilot_registry::{RefusalCode, Request, RequestKind, Response};
 use pilot_session::{NameLimit, Rate};
-use pilot_types::{AgentId, Deadline, Ecn, PathId, Seed, Transmit, TransmitBuf};
+use pilot_types::{AgentId, Deadline, Ecn, PathId, Seed};
 use pilot_wire::Forwards;
-use pilot_wire::limits::BASE_DATAGRAM;
 use rand_core::Rng;
 
 use crate::event::SessionKey;
+use crate::forwarded::NotQueued;
 use crate::node::Node;
 use crate::now::Now;
 use crate::paths::FORWARDS_FRAME;
 use crate::peer_session::{Class, PeerSession};
 
-/// Bytes of frames that wait to be sent on: 20 ms at 3 Gbit/s. More is loss, as in any router.
-const MAX_QUEUED: usize = 8 << 20;
-/// Buffers that are kept to be used again: as many as fill the queue.
-const MAX_SPARE: usize = MAX_QUEUED / BASE_DATAGRAM;
 /// Who finds no channel free tries again after this: idle ones are forgotten.
 const FULL_REST_MS: u64 = 10_000;
 
@@ -67,72 +62,6 @@ impl RelayRole {
     }
 }
 
-/// Frames on their way through.
-#[derive(Default)]
-pub(crate) struct Forwarded {
-    queue: VecDeque<Frame>,
-    bytes: usize,
-    spare: Vec<Vec<u8>>,
-}
-
-struct Frame {
-    path: PathId,
-    ecn: Option<Ecn>,
-    bytes: Vec<u8>,
-}
-
-impl Forwarded {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// `false` if there is no room.
-    fn push(&mut self, path: PathId, ecn: Option<Ecn>, frame: &[u8]) -> bool {
-        if self.bytes + frame.len() > MAX_QUEUED {
-            return false;
-        }
-        self.bytes += frame.len();
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.clear();
-        bytes.extend_from_slice(frame);
-        self.queue.push_back(Frame { path, ecn, bytes });
-        true
-    }
-
-    /// The next frames that go the same way with the same mark, as one batch.
-    pub(crate) fn transmit(&mut self, out: &mut TransmitBuf) -> Option<Transmit> {
-        let (path, ecn) = self.queue.front().map(|frame| (frame.path, frame.ecn))?;
-        out.bind_path(path);
-        while let Some(frame) = self.queue.front()
-            && (frame.path, frame.ecn) == (path, ecn)
-            && out.begin(frame.bytes.len())
-        {
-            if out.remaining() < frame.bytes.len() {
-                out.abandon();
-                break;
-            }
-            out.put_slice(&frame.bytes);
-            out.finish();
-            self.recycle();
-        }
-        let transmit = out.transmit(ecn);
-        if transmit.is_none() {
-            // Longer than any datagram that we send: it came over an interface with another MTU.
-            self.recycle();
-        }
-        transmit
-    }
-
-    fn recycle(&mut self) {
-        if let Some(frame) = self.queue.pop_front() {
-            self.bytes -= frame.bytes.len();
-            if self.spare.len() < MAX_SPARE {
-                self.spare.push(frame.bytes);
-            }
-        }
-    }
-}
-
 impl Node {
     /// Figures of the relay, if this node is one.
     #[must_use]
@@ -140,34 +69,44 @@ impl Node {
         Some(self.relay.as_ref()?.server.stats())
     }
 
-    /// A frame of a relay: one that we pass on, or one that was passed on to us.
+    /// A frame of a relay: one that we pass on, or one that was passed on to us. Whether anything may follow from it here.
     pub(crate) fn handle_relay(
         &mut self,
         now: Now,
         path: PathId,
         ecn: Option<Ecn>,
         data: &mut [u8],
-    ) {
+    ) -> bool {
         let PathId::Udp(tuple) = path else {
             self.output.drops.count("relay_payload");
-            return;
+            return false;
         };
         let from = tuple.remote.0;
         let Some(relay) = &mut self.relay else {
             self.handle_relayed(now, tuple, ecn, data);
-            return;
+            return true;
         };
         match relay.server.handle_frame(now.instant, from, data) {
-            Ok(to) => match self.place.path_to(to) {
-                Some(path) if self.output.forwarded.push(path, ecn, data) => {}
-                Some(_) => self.output.drops.count("relay_queue_full"),
-                None => self.output.drops.count("wrong_path"),
-            },
+            Ok(to) => self.forward(to, ecn, data),
             // An agent that is a relay has relays of its own.
             Err(RelayDrop::UnknownChannel) if self.is_relay(&from) => {
                 self.handle_relayed(now, tuple, ecn, data);
+                return true;
             }
             Err(reason) => self.output.drops.count(reason.name()),
+        }
+        false
+    }
+
+    fn forward(&mut self, to: SocketAddr, ecn: Option<Ecn>, frame: &[u8]) {
+        let Some(path) = self.place.path_to(to) else {
+            self.output.drops.count("wrong_path");
+            return;
+        };
+        match self.output.forwarded.push(path, ecn, frame) {
+            Ok(()) => {}
+            Err(NotQueued::Full) => self.output.drops.count("relay_queue_full"),
+            Err(NotQueued::TooLong) => self.output.drops.count("relay_too_long"),
         }
     }
 
