@@ -14,7 +14,7 @@ use crate::port_mapping::PortMapper;
 use crate::socket::{ReceiveBuffers, Udp};
 use crate::state::Shared;
 
-/// Receive calls before the loop sends.
+/// Rounds of receive calls before the loop sends.
 const MAX_RECEIVES: usize = 8;
 /// A timer that is later than this by itself slept; a busy machine is not that late.
 const SLEEP: Duration = Duration::from_secs(3);
@@ -139,32 +139,39 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
+/// Takes what came, a batch of each socket in turn, so that none keeps the others waiting.
 fn receive(shared: &Shared, buffers: &mut ReceiveBuffers) {
-    shared
-        .sockets
-        .for_each(|udp| receive_from(shared, udp, buffers));
-}
-
-fn receive_from(shared: &Shared, udp: &Udp, buffers: &mut ReceiveBuffers) {
-    let local = udp.local();
     for _ in 0..MAX_RECEIVES {
-        let count = match udp.receive(buffers) {
-            Ok(0) => return,
-            Ok(count) => count,
-            Err(error) => {
-                tracing::warn!(%error, "receive failed");
-                shared.lock().node.count_drop("receive_failed");
-                return;
-            }
-        };
-        let mut state = shared.lock();
-        let now = clock::now();
-        for (source, ecn, datagram) in buffers.datagrams(count) {
-            let path = PathId::Udp(FourTuple {
-                local,
-                remote: PeerAddr(source),
-            });
-            state.node.handle_datagram(now, path, ecn, datagram);
+        let mut has_more = false;
+        shared
+            .sockets
+            .for_each(|udp| has_more |= receive_from(shared, udp, buffers));
+        if !has_more {
+            return;
         }
     }
+}
+
+/// One batch; whether there was any.
+fn receive_from(shared: &Shared, udp: &Udp, buffers: &mut ReceiveBuffers) -> bool {
+    let local = udp.local();
+    let count = match udp.receive(buffers) {
+        Ok(0) => return false,
+        Ok(count) => count,
+        Err(error) => {
+            tracing::warn!(%error, "receive failed");
+            shared.lock().node.count_drop("receive_failed");
+            return false;
+        }
+    };
+    let mut state = shared.lock();
+    let now = clock::now();
+    for (source, ecn, datagram) in buffers.datagrams(count) {
+        let path = PathId::Udp(FourTuple {
+            local,
+            remote: PeerAddr(source),
+        });
+        state.node.handle_datagram(now, path, ecn, datagram);
+    }
+    true
 }

@@ -20,6 +20,9 @@ use crate::listener::Listener;
 use crate::socket::Sockets;
 use crate::state::Shared;
 
+/// Receive buffers of each port: one who floods shares theirs with a sixteenth of the others. Each may hold 4 MiB while it is full.
+const LANES: usize = 16;
+
 /// Settings of a rendezvous to start.
 #[derive(Clone, Debug)]
 pub struct RendezvousBuilder {
@@ -100,6 +103,7 @@ impl RendezvousBuilder {
             addr: self.listen,
             source,
         })?;
+        sockets.bind_lanes(LANES);
         let Opened { lock, identity, .. } = opened;
         let (agent, public_key) = (identity.agent(), identity.sign_public());
         let network = NetworkConfig { work_bits };

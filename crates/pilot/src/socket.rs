@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use pilot_types::{Ecn, PathId, Transmit};
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -25,6 +25,8 @@ pub(crate) struct Sockets {
     all: Vec<Udp>,
     /// How many those are.
     main: usize,
+    /// On the ports of the main ones, to receive only ([`Self::bind_lanes`]).
+    lanes: Vec<Udp>,
     /// For guesses of ports, as long as they are wanted (`pilot_node::Event::SocketsWanted`).
     extra: RwLock<Vec<Udp>>,
 }
@@ -54,6 +56,7 @@ impl Sockets {
         Self {
             main: all.len(),
             all,
+            lanes: vec![],
             extra: RwLock::default(),
         }
     }
@@ -94,6 +97,24 @@ impl Sockets {
         locals
     }
 
+    /// Lets the system spread what comes to each main socket over so many, by its source and destination: who floods the port fills one
+    /// buffer, and all are read in turn (stochastic fair queueing, McKenney 1990). Where the system has no such thing there is one.
+    pub(crate) fn bind_lanes(&mut self, count: usize) {
+        if !cfg!(target_os = "linux") {
+            return;
+        }
+        for udp in &self.all[..self.main] {
+            // Only now: so the first bind failed if somebody else had the port, and theirs fails from now on.
+            let lanes = SockRef::from(&udp.io)
+                .set_reuse_port(true)
+                .and_then(|()| (1..count).map(|_| Udp::bind_lane(udp.local)).collect());
+            match lanes {
+                Ok(lanes) => self.lanes.extend::<Vec<_>>(lanes),
+                Err(error) => tracing::info!(%error, "one receive buffer for all"),
+            }
+        }
+    }
+
     /// What the first socket is bound to.
     pub(crate) fn local(&self) -> SocketAddr {
         self.all[0].local
@@ -107,7 +128,7 @@ impl Sockets {
 
     /// Calls `visit` with each socket.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&Udp)) {
-        self.all.iter().for_each(&mut visit);
+        self.all.iter().chain(&self.lanes).for_each(&mut visit);
         self.extra().iter().for_each(&mut visit);
     }
 
@@ -177,15 +198,20 @@ pub(crate) struct Udp {
 
 impl Udp {
     fn bind(addr: SocketAddr) -> io::Result<Self> {
-        Self::bind_with(addr, Some(KERNEL_BUFFER))
+        Self::bind_with(addr, Some(KERNEL_BUFFER), false)
+    }
+
+    /// On a port that another socket of ours has.
+    fn bind_lane(addr: SocketAddr) -> io::Result<Self> {
+        Self::bind_with(addr, Some(KERNEL_BUFFER), true)
     }
 
     /// With the system's own buffers.
     fn bind_small(addr: SocketAddr) -> io::Result<Self> {
-        Self::bind_with(addr, None)
+        Self::bind_with(addr, None, false)
     }
 
-    fn bind_with(addr: SocketAddr, buffer: Option<usize>) -> io::Result<Self> {
+    fn bind_with(addr: SocketAddr, buffer: Option<usize>, is_shared: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         if addr.is_ipv6() {
@@ -197,6 +223,8 @@ impl Udp {
             let _ = socket.set_recv_buffer_size(buffer);
             let _ = socket.set_send_buffer_size(buffer);
         }
+        #[cfg(target_os = "linux")]
+        socket.set_reuse_port(is_shared)?;
         socket.bind(&addr.into())?;
         let io = UdpSocket::from_std(socket.into())?;
         let state = UdpSocketState::new((&io).into())?;
@@ -313,5 +341,45 @@ const fn from_codepoint(ecn: EcnCodepoint) -> Ecn {
         EcnCodepoint::Ect0 => Ecn::Ect0,
         EcnCodepoint::Ect1 => Ecn::Ect1,
         EcnCodepoint::Ce => Ecn::Ce,
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::net::UdpSocket as StdSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lanes_share_what_comes_to_one_port_and_nobody_else_gets_it() {
+        let mut sockets = Sockets::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        sockets.bind_lanes(8);
+        let addr = sockets.local();
+        assert_eq!(sockets.locals(), [addr]);
+        let clients: Vec<StdSocket> = (0..64)
+            .map(|_| StdSocket::bind("127.0.0.1:0").unwrap())
+            .collect();
+        for client in &clients {
+            client.send_to(b"x", addr).unwrap();
+        }
+        let mut buffers = ReceiveBuffers::new();
+        let mut by_lane: Vec<BTreeSet<SocketAddr>> = vec![];
+        while by_lane.iter().map(BTreeSet::len).sum::<usize>() < clients.len() {
+            sockets.readable().await;
+            let mut lane = 0;
+            sockets.for_each(|udp| {
+                let count = udp.receive(&mut buffers).unwrap();
+                let sources = buffers.datagrams(count).map(|(source, ..)| source);
+                by_lane.resize(by_lane.len().max(lane + 1), BTreeSet::new());
+                by_lane[lane].extend(sources);
+                lane += 1;
+            });
+        }
+        let used = by_lane.iter().filter(|sources| !sources.is_empty()).count();
+        assert!(used > 1, "{by_lane:?}");
+        let taken = Sockets::bind(addr).map(drop);
+        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }
