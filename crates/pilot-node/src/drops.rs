@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pilot_session::DropReason;
 
 /// The reasons of nodes and of the shells around them, beside those of [`DropReason`]; `docs/operations.md` explains each.
-const REASONS: [&str; 49] = [
+const REASONS: [&str; 50] = [
     "accept_failed",
     "answer_unexpected",
     "candidates_malformed",
