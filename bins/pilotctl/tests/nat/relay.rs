@@ -85,6 +85,44 @@ fn a_relay_of_its_own_carries_what_it_is_nearer_for() {
     );
 }
 
+/// Two symmetric NATs, a rendezvous that is gone, and a third agent that both trust and that relays for those it trusts.
+#[test]
+#[ignore = "needs root for network namespaces; .ci/run runs it"]
+fn a_trusted_agent_relays_where_no_rendezvous_answers() {
+    let mut internet = Internet::new(None);
+    let mut sites = [
+        internet.site("alice", Behind::Symmetric, None),
+        internet.site("bob", Behind::Symmetric, None),
+        internet.site("middle", Behind::Nothing, None),
+    ];
+    for site in &sites {
+        site.machine.data(&["config", "--set", "auto_approve=true"]);
+    }
+    sites[2]
+        .machine
+        .data(&["config", "--set", "relay_for=trusted"]);
+    internet.start(&mut sites.iter_mut().collect::<Vec<_>>());
+    let [alice, bob, middle] = &sites;
+    befriend_all(&[(alice, middle), (bob, middle), (alice, bob)]);
+    alice.machine.data(&["ping", "bob"]);
+    internet.rendezvous.take().expect("it runs").kill();
+    let ping = alice.machine.data(&["ping", "bob", "--timeout", "20s"]);
+    println!("without a rendezvous: {}", ping["results"][0]);
+    assert_eq!(ping["results"][0]["path"], "relay", "{ping}");
+    let explained = alice.machine.data(&["explain", "bob"]);
+    let by = explained["relay"].as_str().unwrap_or_default();
+    assert!(
+        by.starts_with(&middle.machine.address().to_string()),
+        "{explained}"
+    );
+    let relay = &middle.machine.data(&["info"])["relay"];
+    println!("the agent between: {relay}");
+    assert!(relay["datagrams"].as_u64() > Some(0), "{relay}");
+    // And back.
+    let ping = bob.machine.data(&["ping", "alice"]);
+    assert_eq!(ping["results"][0]["path"], "relay", "{ping}");
+}
+
 /// A network that lets UDP go to the rendezvous and nowhere else: its agents reach everybody, and are reached, by the relay.
 #[test]
 #[ignore = "needs root for network namespaces; .ci/run runs it"]
