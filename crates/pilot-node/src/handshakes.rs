@@ -9,7 +9,7 @@ use pilot_types::{AgentId, BootId, Ecn, PathId};
 use pilot_wire::{ErrorCode, Hello, HelloAnswer, TransportParams, VERSION, limits};
 
 use crate::event::{Event, Persist, SessionKey};
-use crate::node::Node;
+use crate::node::{Follows, Node};
 use crate::now::Now;
 use crate::peer_session::{Class, Established, PeerSession};
 use crate::streams::Lost;
@@ -92,7 +92,7 @@ impl Node {
         path: PathId,
         ecn: Option<Ecn>,
         data: &mut [u8],
-    ) {
+    ) -> Follows {
         let size = data.len();
         match self.endpoint.handle_datagram(now.instant, path, data) {
             Ok(Received::Hello {
@@ -109,19 +109,23 @@ impl Node {
                 payload,
                 confirmed,
             }) => {
-                if let Some(hello) = confirmed
-                    && !self.hello_confirmed(now, path, &hello)
-                {
-                    self.output.drops.count("hello_unconfirmed");
-                    return;
+                let mut follows = Follows::Later;
+                if let Some(hello) = confirmed {
+                    // It may take the place of a session that has more to say.
+                    self.drain(now);
+                    follows = Follows::Now;
+                    if !self.hello_confirmed(now, path, &hello) {
+                        self.output.drops.count("hello_unconfirmed");
+                        return follows;
+                    }
                 }
                 let Some(key) = self.table.key_of(&peer) else {
                     self.output.drops.count("no_transport");
-                    return;
+                    return follows;
                 };
                 self.output.dirty.insert(key);
                 let Some(session) = self.table.get_mut(key) else {
-                    return;
+                    return follows;
                 };
                 if let Some(paths) = &mut session.paths
                     && path != session.transport.path()
@@ -136,10 +140,12 @@ impl Node {
                     tracing::debug!(%peer, %error, "peer broke the protocol");
                     self.output.drops.count("protocol_violation");
                 }
+                return follows;
             }
             Ok(Received::Handled) => {}
             Err(reason) => self.output.drops.count(reason.name()),
         }
+        Follows::Now
     }
 
     /// Message 1: answered if its sender is who it says, is fresh, and may talk to us at all.

@@ -114,6 +114,28 @@ impl Output {
     }
 }
 
+/// What a datagram that was taken may have changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Follows {
+    /// Nothing that concerns us: it was dropped, or is passed on.
+    Nothing,
+    /// Events of one live session, which may wait for what came together with it.
+    Later,
+    /// Anything.
+    Now,
+}
+
+/// Whether a datagram is a data packet, or holds one.
+fn has_data(data: &[u8]) -> bool {
+    match PacketKind::of(data) {
+        Some(PacketKind::Relay) => {
+            let packet = data.get(RelayFrame::HEAD..);
+            packet.is_some_and(|packet| PacketKind::of(packet) == Some(PacketKind::Data))
+        }
+        kind => kind == Some(PacketKind::Data),
+    }
+}
+
 /// Ports that the shell takes streams on.
 #[derive(Default)]
 pub(crate) struct OpenPorts {
@@ -243,8 +265,44 @@ impl Node {
         &self.trust
     }
 
-    /// Takes a datagram from the network; what it is for nobody is counted and dropped.
+    /// Takes a datagram from the network; what is for nobody is counted and dropped.
     pub fn handle_datagram(&mut self, now: Now, path: PathId, ecn: Option<Ecn>, data: &mut [u8]) {
+        self.handle_datagrams(now, [(path, ecn, data)]);
+    }
+
+    /// Takes datagrams that came together; what follows from those of live sessions is looked at once for all.
+    pub fn handle_datagrams<'a>(
+        &mut self,
+        now: Now,
+        datagrams: impl IntoIterator<Item = (PathId, Option<Ecn>, &'a mut [u8])>,
+    ) {
+        let mut is_drained = true;
+        for (path, ecn, data) in datagrams {
+            if !is_drained && !has_data(data) {
+                self.drain(now);
+                is_drained = true;
+            }
+            match self.take_datagram(now, path, ecn, data) {
+                Follows::Nothing => {}
+                Follows::Later => is_drained = false,
+                Follows::Now => {
+                    self.drain(now);
+                    is_drained = true;
+                }
+            }
+        }
+        if !is_drained {
+            self.drain(now);
+        }
+    }
+
+    fn take_datagram(
+        &mut self,
+        now: Now,
+        path: PathId,
+        ecn: Option<Ecn>,
+        data: &mut [u8],
+    ) -> Follows {
         match PacketKind::of(data) {
             Some(PacketKind::Stun) => self.handle_stun(now, path, data),
             Some(_) if self.is_for_stun(&path) => self.output.drops.count("stun_unexpected"),
@@ -254,20 +312,13 @@ impl Node {
                 | PacketKind::Response
                 | PacketKind::Cookie
                 | PacketKind::VersionList,
-            ) => {
-                self.handle_session_packet(now, path, ecn, data);
-            }
+            ) => return self.handle_session_packet(now, path, ecn, data),
             Some(PacketKind::KeyQuery) => self.handle_key_query(now, path, data),
             Some(PacketKind::KeyAnswer) => self.handle_key_answer(now, path, data),
-            Some(PacketKind::Relay) => {
-                if !self.handle_relay(now, path, ecn, data) {
-                    // It goes elsewhere, and concerns nothing of ours.
-                    return;
-                }
-            }
+            Some(PacketKind::Relay) => return self.handle_relay(now, path, ecn, data),
             None => self.output.drops.count("unknown_first_byte"),
         }
-        self.drain(now);
+        Follows::Now
     }
 
     /// Counts what the shell had to drop, by a reason of [`crate::drop_reasons`].

@@ -11,7 +11,7 @@ use rand_core::Rng;
 
 use crate::event::SessionKey;
 use crate::forwarded::NotQueued;
-use crate::node::Node;
+use crate::node::{Follows, Node};
 use crate::now::Now;
 use crate::paths::FORWARDS_FRAME;
 use crate::peer_session::{Class, PeerSession};
@@ -69,33 +69,31 @@ impl Node {
         Some(self.relay.as_ref()?.server.stats())
     }
 
-    /// A frame of a relay: one that we pass on, or one that was passed on to us. Whether anything may follow from it here.
+    /// A frame of a relay: one that we pass on, or one that was passed on to us.
     pub(crate) fn handle_relay(
         &mut self,
         now: Now,
         path: PathId,
         ecn: Option<Ecn>,
         data: &mut [u8],
-    ) -> bool {
+    ) -> Follows {
         let PathId::Udp(tuple) = path else {
             self.output.drops.count("relay_payload");
-            return false;
+            return Follows::Nothing;
         };
         let from = tuple.remote.0;
         let Some(relay) = &mut self.relay else {
-            self.handle_relayed(now, tuple, ecn, data);
-            return true;
+            return self.handle_relayed(now, tuple, ecn, data);
         };
         match relay.server.handle_frame(now.instant, from, data) {
             Ok(to) => self.forward(to, ecn, data),
             // An agent that is a relay has relays of its own.
             Err(RelayDrop::UnknownChannel) if self.is_relay(&from) => {
-                self.handle_relayed(now, tuple, ecn, data);
-                return true;
+                return self.handle_relayed(now, tuple, ecn, data);
             }
             Err(reason) => self.output.drops.count(reason.name()),
         }
-        false
+        Follows::Nothing
     }
 
     fn forward(&mut self, to: SocketAddr, ecn: Option<Ecn>, frame: &[u8]) {

@@ -14,7 +14,7 @@ use pilot_wire::{Forwards, PacketKind, RelayFrame, StreamHeader};
 use crate::event::SessionKey;
 use crate::exchange::{Exchange, Purpose};
 use crate::links::QueryUse;
-use crate::node::Node;
+use crate::node::{Follows, Node};
 use crate::now::Now;
 use crate::peer_session::{Class, StreamUse};
 
@@ -293,15 +293,15 @@ impl Node {
         relay: FourTuple,
         ecn: Option<Ecn>,
         data: &mut [u8],
-    ) {
+    ) -> Follows {
         let PeerAddr(addr) = relay.remote;
         if !self.is_relay(&addr) {
             self.output.drops.count("relay_unknown");
-            return;
+            return Follows::Nothing;
         }
         let Ok(RelayFrame { channel, .. }) = RelayFrame::decode(data) else {
             self.output.drops.count("relay_malformed");
-            return;
+            return Follows::Nothing;
         };
         let path = PathId::Relay {
             relay: RelayAddr(addr),
@@ -309,9 +309,10 @@ impl Node {
         };
         let packet = &mut data[RelayFrame::HEAD..];
         if PacketKind::of(packet).is_some_and(PacketKind::is_of_session) {
-            self.handle_session_packet(now, path, ecn, packet);
+            self.handle_session_packet(now, path, ecn, packet)
         } else {
             self.output.drops.count("relay_payload");
+            Follows::Nothing
         }
     }
 }

@@ -164,14 +164,14 @@ fn receive_from(shared: &Shared, udp: &Udp, buffers: &mut ReceiveBuffers) -> boo
             return false;
         }
     };
-    let mut state = shared.lock();
-    let now = clock::now();
-    for (source, ecn, datagram) in buffers.datagrams(count) {
+    let datagrams = buffers.datagrams(count).map(|(source, ecn, datagram)| {
         let path = PathId::Udp(FourTuple {
             local,
             remote: PeerAddr(source),
         });
-        state.node.handle_datagram(now, path, ecn, datagram);
-    }
+        (path, ecn, datagram)
+    });
+    let mut state = shared.lock();
+    state.node.handle_datagrams(clock::now(), datagrams);
     true
 }
