@@ -1,5 +1,6 @@
 //! The event loop: socket, timer and callers' wake-ups into the node, and its output back.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,8 @@ pub(crate) async fn drive(
     let mut surroundings = Surroundings::look();
     let mut awake = Awake::new();
     let mut linger_until: Option<Instant> = None;
+    let mut timer = pin!(tokio::time::sleep(Duration::ZERO));
+    let mut set_to: Option<Instant> = None;
     loop {
         let next = shared.pump();
         if shared.lock().is_shutdown {
@@ -51,16 +54,23 @@ pub(crate) async fn drive(
             tokio::task::yield_now().await;
             continue;
         }
-        let deadline = [next.deadline, linger_until].into_iter().flatten().min();
+        let wakes_at = [next.wakes_at, linger_until].into_iter().flatten().min();
+        if let Some(at) = wakes_at.filter(|_| wakes_at != set_to) {
+            timer.as_mut().reset(at.into());
+        }
+        set_to = wakes_at;
         tokio::select! {
             () = shared.sockets.readable() => receive(&shared, &mut buffers),
             () = shared.sockets.writable(next.blocked) => {}
             () = shared.wake.notified() => {}
-            () = sleep_until(deadline) => shared.lock().node.handle_timeout(clock::now()),
+            () = timer.as_mut(), if wakes_at.is_some() => {
+                set_to = None;
+                shared.handle_timeout();
+            }
             () = changed(watch.as_ref()) => look_around(&shared, &mut surroundings, mapper),
             Some(notice) = notices.recv() => written(&shared, notice),
         }
-        if awake.has_slept(deadline) {
+        if awake.has_slept(wakes_at) {
             tracing::info!("woke up");
             shared.lock().node.network_changed(clock::now());
             if let Some(mapper) = mapper {
@@ -129,13 +139,6 @@ impl Awake {
         let stood = now.unix.since(before.unix).saturating_sub(ran);
         let is_late = deadline.is_some_and(|at| now.instant > at + SLEEP);
         is_late || stood > SLEEP
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
     }
 }
 

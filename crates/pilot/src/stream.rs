@@ -85,12 +85,10 @@ impl AsyncRead for Stream {
             .read(clock::now(), self.handle, out.initialize_unfilled());
         match result {
             Ok(Read::Bytes(len)) => {
-                let wakes = state.node.has_output();
-                drop(state);
-                out.advance(len);
-                if wakes {
-                    self.shared.wake.notify_one();
+                if state.node.has_output() {
+                    self.shared.send_soon(state);
                 }
+                out.advance(len);
                 Poll::Ready(Ok(()))
             }
             Ok(Read::End) => {
@@ -101,10 +99,8 @@ impl AsyncRead for Stream {
             Ok(Read::Blocked) => {
                 state.waiters.wait_read(self.handle, context.waker());
                 // A fresh stream's header waits for its first bytes; without any the peer is to learn of it now.
-                let wakes = state.node.has_output();
-                drop(state);
-                if wakes {
-                    self.shared.wake.notify_one();
+                if state.node.has_output() {
+                    self.shared.send_soon(state);
                 }
                 Poll::Pending
             }
@@ -129,8 +125,7 @@ impl AsyncWrite for Stream {
                 Poll::Pending
             }
             Ok(len) => {
-                drop(state);
-                self.shared.wake.notify_one();
+                self.shared.send_soon(state);
                 Poll::Ready(Ok(len))
             }
             Err(error) => Poll::Ready(Err(StreamError { code: error.code }.into())),
