@@ -78,18 +78,24 @@ pub(crate) struct State {
     persister: Option<Persister>,
     /// Takes names of rendezvous that went silent.
     pub(crate) silent: Option<mpsc::Sender<String>>,
-    out: TransmitBuf,
-    /// A batch that the socket did not take.
-    blocked: Option<(Transmit, Vec<u8>)>,
     /// When the loop wakes by itself.
     wakes_at: Option<Instant>,
     /// Whether the loop waits, or is about to.
     is_parked: bool,
 }
 
+/// What is on its way to the sockets. One at a time sends, so that packets leave in the order of their numbers, and not while
+/// the state is locked: others go on meanwhile. It is locked before the state.
+struct Outgoing {
+    out: TransmitBuf,
+    /// A batch that the socket did not take.
+    blocked: Option<(Transmit, Vec<u8>)>,
+}
+
 /// Shared by the loop and all handles.
 pub(crate) struct Shared {
     state: Mutex<State>,
+    outgoing: Mutex<Outgoing>,
     pub(crate) sockets: Sockets,
     /// Wakes the loop when a caller gave the node something to send.
     pub(crate) wake: Notify,
@@ -126,13 +132,12 @@ impl Shared {
             port_mapping: PortMappingStatus::default(),
             persister: persister.clone(),
             silent: None,
-            out,
-            blocked: None,
             wakes_at: None,
             is_parked: false,
         };
         Arc::new(Self {
             state: Mutex::new(state),
+            outgoing: Mutex::new(Outgoing { out, blocked: None }),
             sockets,
             wake: Notify::new(),
             changes: broadcast::Sender::new(16),
@@ -188,12 +193,54 @@ impl Shared {
     ///
     /// A task of a runtime leaves it to the loop, which runs next on the same thread and so sends with it what else the task writes before it
     /// waits. Anybody else would wake another thread: sending costs less than that, and is sooner.
-    pub(crate) fn send_soon(&self, mut state: MutexGuard<'_, State>) {
-        let is_sent = tokio::task::try_id().is_none() && state.is_sent_by_caller(&self.sockets);
+    pub(crate) fn send_soon(&self, state: MutexGuard<'_, State>) {
+        let may_send = state.is_parked && tokio::task::try_id().is_none();
         drop(state);
-        if !is_sent {
+        if !(may_send && self.is_sent_by_caller()) {
             self.wake.notify_one();
         }
+    }
+
+    /// Sends unless somebody does; whether nothing is left that the loop has to see to.
+    fn is_sent_by_caller(&self) -> bool {
+        let Ok(mut outgoing) = self.outgoing.try_lock() else {
+            return false;
+        };
+        let is_over = outgoing.blocked.is_none() && !self.send_batches(&mut outgoing);
+        is_over && outgoing.blocked.is_none() && !self.lock().has_work()
+    }
+
+    /// Sends until nothing is left, the socket is full, or others had better get their turn; `true` if more waits.
+    fn send_batches(&self, outgoing: &mut Outgoing) -> bool {
+        let Outgoing { out, blocked } = outgoing;
+        if let Some((transmit, bytes)) = blocked.take()
+            && !self.is_sent(&transmit, &bytes)
+        {
+            *blocked = Some((transmit, bytes));
+            return false;
+        }
+        for _ in 0..MAX_BATCHES {
+            let transmit = self.lock().node.poll_transmit(clock::now(), out);
+            let Some(transmit) = transmit else {
+                return false;
+            };
+            if !self.is_sent(&transmit, out.as_slice()) {
+                *blocked = Some((transmit, out.as_slice().to_vec()));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether a batch is off our hands; counts one that is lost.
+    fn is_sent(&self, transmit: &Transmit, bytes: &[u8]) -> bool {
+        match self.sockets.send(transmit, bytes) {
+            Sent::Done => {}
+            Sent::Blocked => return false,
+            Sent::Failed => self.lock().node.count_drop("send_failed"),
+            Sent::WrongPath => self.lock().node.count_drop("wrong_path"),
+        }
+        true
     }
 
     /// The loop woke by itself.
@@ -206,17 +253,25 @@ impl Shared {
     /// Passes the node's events on and sends what waits.
     pub(crate) fn pump(&self) -> Next {
         let mut state = self.lock();
-        if state.pass_events(&self.sockets) {
+        state.is_parked = false;
+        let has_changes = state.pass_events(&self.sockets);
+        drop(state);
+        if has_changes {
             let _ = self.changes.send(());
         }
-        let has_more = state.send_batches(&self.sockets);
+        let outgoing = self.outgoing.lock();
+        let mut outgoing = outgoing.unwrap_or_else(PoisonError::into_inner);
+        let has_more = self.send_batches(&mut outgoing);
+        let blocked = outgoing.blocked.as_ref().map(|(transmit, _)| transmit.path);
+        drop(outgoing);
+        let mut state = self.lock();
         let deadline = state.node.poll_timeout().map(|deadline| deadline.at);
         // One that is set already and too early stays: deadlines move with every packet, and setting a timer costs more than to wake in vain.
         state.wakes_at = [state.wakes_at, deadline].into_iter().flatten().min();
         state.is_parked = !has_more;
         Next {
             wakes_at: state.wakes_at,
-            blocked: state.blocked.as_ref().map(|(transmit, _)| transmit.path),
+            blocked,
             has_more,
             is_done: state.is_shutdown && state.node.sessions() == 0,
         }
@@ -234,15 +289,6 @@ impl State {
             || deadline().is_some_and(is_earlier)
     }
 
-    /// Sends while the loop waits; whether nothing is left that the loop has to see to.
-    fn is_sent_by_caller(&mut self, sockets: &Sockets) -> bool {
-        if !self.is_parked || self.blocked.is_some() {
-            return false;
-        }
-        let has_more = self.send_batches(sockets);
-        !has_more && self.blocked.is_none() && !self.has_work()
-    }
-
     /// Passes the node's events on; gives whether those who wait for changes are to look again.
     fn pass_events(&mut self, sockets: &Sockets) -> bool {
         let mut has_changes = false;
@@ -257,38 +303,6 @@ impl State {
             self.handle_event(event, sockets);
         }
         has_changes
-    }
-
-    /// Sends until nothing is left, the socket is full, or others had better get their turn; `true` if more waits.
-    fn send_batches(&mut self, sockets: &Sockets) -> bool {
-        if let Some((transmit, bytes)) = self.blocked.take()
-            && !self.is_sent(sockets.send(&transmit, &bytes))
-        {
-            self.blocked = Some((transmit, bytes));
-            return false;
-        }
-        for _ in 0..MAX_BATCHES {
-            let Some(transmit) = self.node.poll_transmit(clock::now(), &mut self.out) else {
-                return false;
-            };
-            let sent = sockets.send(&transmit, self.out.as_slice());
-            if !self.is_sent(sent) {
-                self.blocked = Some((transmit, self.out.as_slice().to_vec()));
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Whether a batch is off our hands; counts one that is lost.
-    fn is_sent(&mut self, sent: Sent) -> bool {
-        match sent {
-            Sent::Done => {}
-            Sent::Blocked => return false,
-            Sent::Failed => self.node.count_drop("send_failed"),
-            Sent::WrongPath => self.node.count_drop("wrong_path"),
-        }
-        true
     }
 
     fn handle_event(&mut self, event: Event, sockets: &Sockets) {
