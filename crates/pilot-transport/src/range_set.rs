@@ -3,6 +3,9 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+/// Runs that a cleared set keeps room for.
+const KEPT_RUNS: usize = 8;
+
 /// Disjoint, non-adjacent, non-empty half-open ranges, lowest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RangeSet {
@@ -31,6 +34,7 @@ impl RangeSet {
 
     pub(crate) fn clear(&mut self) {
         self.runs.clear();
+        self.runs.shrink_to(KEPT_RUNS);
     }
 
     /// Adds `range`; runs that it touches are joined.

@@ -200,6 +200,7 @@ impl Transport {
 
     /// Nothing was said for the time of the keep-alive.
     pub(crate) fn keep_alive_due(&mut self) {
+        self.streams.shrink();
         if self.keep_alive().is_none() {
             return;
         }

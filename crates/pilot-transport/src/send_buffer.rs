@@ -10,6 +10,9 @@ use crate::range_set::RangeSet;
 /// An emptied buffer larger than this gives its memory back.
 const KEPT_CAPACITY: usize = 16 * 1024;
 
+/// A buffer that is used again for another stream keeps no more than this: enough for small messages.
+const RENEWED_CAPACITY: usize = 2 * 1024;
+
 /// Keeps what is not acknowledged; knows what is unsent and what was lost.
 ///
 /// ```text
@@ -31,6 +34,15 @@ pub(crate) struct SendBuffer {
 }
 
 impl SendBuffer {
+    /// An empty one for another stream, in the same memory.
+    pub(crate) fn renew(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(RENEWED_CAPACITY);
+        self.acked.clear();
+        self.lost.clear();
+        (self.base, self.next, self.retransmitted) = (0, 0, 0);
+    }
+
     /// Bytes that are kept.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()

@@ -20,6 +20,9 @@ use ids::StreamIds;
 use recv::RecvSide;
 use send::SendSide;
 
+/// Streams whose memory is kept for the next ones: at most 4.5 KiB each, until the session's next keep-alive.
+const MAX_SPARE: usize = 32;
+
 /// Where a stream stands in the schedule.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Turn {
@@ -74,7 +77,9 @@ impl Capacity {
 #[derive(Debug)]
 pub(crate) struct Streams {
     /// At most `max_streams` of the peer's and as many of ours as the peer allows.
-    open: BTreeMap<StreamId, Stream>,
+    open: BTreeMap<StreamId, Box<Stream>>,
+    /// Of streams that are over, to be used again while the session is in use.
+    spare: Vec<Box<Stream>>,
     ids: StreamIds,
     flow: FlowControl,
     schedule: Schedule,
@@ -90,6 +95,7 @@ impl Streams {
         let ours = &config.params;
         Self {
             open: BTreeMap::new(),
+            spare: vec![],
             ids: StreamIds::new(side, ours.max_streams, peer.max_streams),
             flow: FlowControl::new(
                 ReceiveWindow::new(ours.max_data, config.max_window),
@@ -139,7 +145,6 @@ impl Streams {
         })
     }
 
-    /// Forgets all streams, when the session ends.
     /// The unread bytes of the streams that came whole.
     pub(crate) fn take_complete(&mut self) -> Vec<(StreamId, Vec<u8>)> {
         let streams = self.open.iter_mut();
@@ -147,8 +152,10 @@ impl Streams {
         complete.collect()
     }
 
+    /// Forgets all streams, when the session ends.
     pub(crate) fn clear(&mut self) {
         self.open.clear();
+        self.shrink();
         self.schedule = Schedule::default();
     }
 
@@ -159,15 +166,16 @@ impl Streams {
     }
 
     fn insert(&mut self, id: StreamId) {
-        let stream = Stream {
-            send: SendSide::new(self.peer_window),
-            recv: RecvSide::new(self.window),
-            turn: Turn::Idle,
-            is_control_queued: false,
-            is_readable_told: false,
-            is_writable_told: false,
+        let stream = match self.spare.pop() {
+            Some(stream) => stream,
+            None => Box::new(Stream::new(self.peer_window, self.window)),
         };
         self.open.insert(id, stream);
+    }
+
+    /// Gives memory back that is kept for more streams.
+    pub(crate) fn shrink(&mut self) {
+        self.spare = vec![];
     }
 
     pub(crate) fn write(&mut self, id: StreamId, data: &[u8]) -> Result<usize, WriteError> {
@@ -265,14 +273,38 @@ impl Streams {
             .open
             .get(&id)
             .is_some_and(|stream| stream.send.is_done() && stream.recv.is_done());
-        if is_done {
-            self.open.remove(&id);
+        if is_done && let Some(mut stream) = self.open.remove(&id) {
+            if self.spare.len() < MAX_SPARE {
+                stream.renew(self.peer_window, self.window);
+                self.spare.push(stream);
+            }
             self.ids.on_closed(id);
         }
     }
 }
 
 impl Stream {
+    fn new(peer_window: u64, window: ReceiveWindow) -> Self {
+        Self {
+            send: SendSide::new(peer_window),
+            recv: RecvSide::new(window),
+            turn: Turn::Idle,
+            is_control_queued: false,
+            is_readable_told: false,
+            is_writable_told: false,
+        }
+    }
+
+    /// As [`Self::new`], in the same memory.
+    fn renew(&mut self, peer_window: u64, window: ReceiveWindow) {
+        self.send.renew(peer_window);
+        self.recv.renew(window);
+        self.turn = Turn::Idle;
+        self.is_control_queued = false;
+        self.is_readable_told = false;
+        self.is_writable_told = false;
+    }
+
     /// Puts the stream at the end of the queue if it has data to send.
     fn queue_data(&mut self, id: StreamId, schedule: &mut Schedule) {
         if self.turn != Turn::Queued && self.send.is_pending() {

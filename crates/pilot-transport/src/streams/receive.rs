@@ -23,7 +23,7 @@ impl Streams {
                 events.push(Event::StreamOpened(opened));
             }
         }
-        Ok(self.open.get_mut(&id))
+        Ok(self.open.get_mut(&id).map(Box::as_mut))
     }
 
     /// Bytes of a stream; `false` if they cannot be kept now, and the packet must not be acknowledged.

@@ -50,6 +50,16 @@ impl RecvSide {
         }
     }
 
+    /// As [`Self::new`], in the same memory.
+    pub(crate) fn renew(&mut self, window: ReceiveWindow) {
+        let mut assembler = std::mem::take(&mut self.assembler);
+        assembler.renew();
+        *self = Self {
+            assembler,
+            ..Self::new(window)
+        };
+    }
+
     pub(crate) const fn position(&self) -> u64 {
         self.assembler.position()
     }

@@ -72,6 +72,16 @@ impl SendSide {
         }
     }
 
+    /// As [`Self::new`], in the same memory.
+    pub(crate) fn renew(&mut self, max: u64) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.renew();
+        *self = Self {
+            buffer,
+            ..Self::new(max)
+        };
+    }
+
     pub(crate) const fn buffer(&self) -> &SendBuffer {
         &self.buffer
     }
