@@ -4,7 +4,7 @@ mod http;
 
 use std::fmt::Write;
 
-pub use http::serve;
+pub use http::{Content, Site, serve};
 
 /// A page of metrics, written from top to bottom.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pilot::{MappingProtocol, NodeStatus};
-use pilot_api::metrics::{Page, serve};
+use pilot_api::metrics::{Content, Page, Site, serve};
 use pilot_api::{ApiError, Load};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -34,14 +34,13 @@ impl Metrics {
         let addr = listener.local_addr().unwrap_or(addr);
         tracing::info!(%addr, "metrics");
         let daemon = Arc::clone(daemon);
-        let serving = serve(listener, move || {
+        let page = move |_: &str| {
             // A count that cannot be read is left out, and the log of the inbox says why.
-            page(
-                &daemon.node_status(),
-                daemon.inbox_total().ok(),
-                daemon.load(),
-            )
-        });
+            let inbox = daemon.inbox_total().ok();
+            Content::Metrics(page(&daemon.node_status(), inbox, daemon.load()))
+        };
+        let paths = &["/metrics"];
+        let serving = serve(listener, Site { paths, page });
         Ok(Self(Some(tokio::spawn(serving))))
     }
 }

@@ -17,7 +17,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `host:port` for the URL, where agents reach it by another address than it listens on.
     pub advertise: Option<String>,
-    /// Where it serves health and metrics over HTTP.
+    /// Where it serves status page, health and metrics over HTTP.
     pub http: Option<SocketAddr>,
     /// Whether it is the one that daemons of this machine share: lock, `rendezvous.json`, and an end when nobody needs it.
     pub embedded: bool,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! agents ── UDP ──▶ pilot::Rendezvous (registry, names, knocks, searches, STUN), and the agent list-agents
-//! monitoring ── HTTP ──▶ /healthz, /metrics
+//! people, monitoring ── HTTP ──▶ status page, /metrics, /healthz, /plain
 //! daemons of this machine ── files ──▶ embedded: lock, rendezvous.json
 //! ```
 //!
@@ -21,7 +21,10 @@ pub mod embedded;
 pub mod error;
 mod idle;
 mod metrics;
+mod plain;
 mod run;
+mod snapshot;
+mod status;
 
 pub use config::{Config, Ready};
 pub use directory::serve_directory;

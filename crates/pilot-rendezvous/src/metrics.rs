@@ -1,25 +1,30 @@
 //! What a rendezvous tells monitoring.
 
-use pilot::Rendezvous;
 use pilot_api::metrics::Page;
 use pilot_registry::{RefusalCode, RequestKind, Stats};
 
-/// The rendezvous as it is now.
-pub(crate) fn page(rendezvous: &Rendezvous) -> String {
+use crate::snapshot::Snapshot;
+
+/// The rendezvous as it was then.
+pub(crate) fn page(now: &Snapshot) -> String {
     let mut page = Page::default();
+    page.gauge(
+        "pilot_rendezvous_uptime_seconds",
+        "Since the start.",
+        now.uptime.as_secs(),
+    );
     page.gauge(
         "pilot_rendezvous_sessions",
         "Agents connected now.",
-        rendezvous.sessions() as u64,
+        now.sessions,
     );
-    let relay = rendezvous.relay();
+    let relay = &now.relay;
     page.relay(relay.channels as u64, relay.datagrams, relay.bytes);
-    registry(&mut page, &rendezvous.stats());
-    let drops = rendezvous.drops();
+    registry(&mut page, &now.stats);
     page.counters(
         ("pilot_drops_total", "Packets dropped by reason."),
         "reason",
-        drops,
+        now.drops.iter().copied(),
     );
     page.into_text()
 }

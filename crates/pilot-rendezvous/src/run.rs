@@ -1,9 +1,11 @@
 //! A rendezvous from its start to its end.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pilot::{Rendezvous, RendezvousUrl, StartError};
+use pilot_api::metrics::{Content, Site};
 use pilot_store::Home;
 use pilot_trust::Identity;
 use pilot_types::{Seed, encode_hex};
@@ -18,7 +20,8 @@ use crate::directory::serve_directory;
 use crate::embedded::{EmbeddedHome, Lock, State};
 use crate::error::RunError;
 use crate::idle::IdleWatch;
-use crate::metrics;
+use crate::snapshot::{History, INTERVAL, Snapshot};
+use crate::{metrics, plain, status};
 
 /// The variable that says what is logged, as `info` or `pilot_node=debug,info`.
 const LOG_VARIABLE: &str = "PILOT_LOG";
@@ -173,12 +176,39 @@ async fn bind_http(addr: SocketAddr) -> Result<TcpListener, RunError> {
         .map_err(|source| RunError::Http { addr, source })
 }
 
+/// Pages beside `/healthz`.
+const PATHS: &[&str] = &["/", "/metrics", "/plain"];
+
 async fn serve_http(listener: Option<TcpListener>, rendezvous: &Rendezvous) {
     let Some(listener) = listener else {
         return std::future::pending().await;
     };
-    let rendezvous = rendezvous.clone();
-    pilot_api::metrics::serve(listener, move || metrics::page(&rendezvous)).await;
+    let (started, history) = (Instant::now(), Arc::new(History::default()));
+    let looked_at = {
+        let rendezvous = rendezvous.clone();
+        move || Snapshot::of(&rendezvous, started)
+    };
+    let kept = keep(Arc::clone(&history), looked_at.clone());
+    let page = move |path: &str| match path {
+        "/metrics" => Content::Metrics(metrics::page(&looked_at())),
+        "/plain" => Content::Plain(plain::page()),
+        _ => {
+            let now = looked_at();
+            Content::Html(status::page(&now, &history.rates(&now)))
+        }
+    };
+    tokio::select! {
+        () = pilot_api::metrics::serve(listener, Site { paths: PATHS, page }) => {}
+        () = kept => {}
+    }
+}
+
+/// Keeps what the status page compares with.
+async fn keep(history: Arc<History>, looked_at: impl Fn() -> Snapshot) {
+    loop {
+        history.keep(&looked_at());
+        tokio::time::sleep(INTERVAL).await;
+    }
 }
 
 async fn idle(rendezvous: &Rendezvous) {

@@ -1,4 +1,4 @@
-//! Health and metrics over HTTP, for monitoring. Reads nothing but the request line and its headers.
+//! Health, metrics and pages over HTTP. Reads nothing but the request line and its headers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    ALLOW, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -25,12 +27,32 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const MAX_BUFFER: usize = 16 * 1024;
 
-/// Answers until it is dropped. `metrics` gives the page of the moment.
-pub async fn serve<F>(listener: TcpListener, metrics: F)
+/// What a page is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Metrics of Prometheus.
+    Metrics(String),
+    /// For people; it may have its own styles, and loads nothing.
+    Html(String),
+    /// For people and programs.
+    Plain(String),
+}
+
+/// Pages of a program by their paths; `/healthz` is there without.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<F> {
+    /// Its paths, for who asks for another.
+    pub paths: &'static [&'static str],
+    /// The page of the moment for one of `paths`.
+    pub page: F,
+}
+
+/// Answers until it is dropped.
+pub async fn serve<F>(listener: TcpListener, site: Site<F>)
 where
-    F: Fn() -> String + Send + Sync + 'static,
+    F: Fn(&str) -> Content + Send + Sync + 'static,
 {
-    let metrics = Arc::new(metrics);
+    let site = Arc::new(site);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let place = Arc::clone(&places)
@@ -45,10 +67,10 @@ where
                 continue;
             }
         };
-        let metrics = Arc::clone(&metrics);
+        let site = Arc::clone(&site);
         tokio::spawn(async move {
             let _place = place;
-            if tokio::time::timeout(PATIENCE, connection(stream, metrics))
+            if tokio::time::timeout(PATIENCE, connection(stream, site))
                 .await
                 .is_err()
             {
@@ -58,9 +80,9 @@ where
     }
 }
 
-async fn connection<F: Fn() -> String>(stream: TcpStream, metrics: Arc<F>) {
+async fn connection<F: Fn(&str) -> Content>(stream: TcpStream, site: Arc<Site<F>>) {
     let service = service_fn(|request| {
-        let response = answer(&request, &*metrics);
+        let response = answer(&request, &site);
         async { Ok::<_, Infallible>(response) }
     });
     let served = http1::Builder::new()
@@ -75,32 +97,58 @@ async fn connection<F: Fn() -> String>(stream: TcpStream, metrics: Arc<F>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, metrics: &impl Fn() -> String) -> Response<Full<Bytes>> {
+fn answer<F: Fn(&str) -> Content>(
+    request: &Request<Incoming>,
+    site: &Site<F>,
+) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
-        let mut refused = text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and HEAD\n".to_owned(),
-        );
+        let mut refused = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n".into());
         refused
             .headers_mut()
             .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    match request.uri().path() {
-        "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
-        "/metrics" => text(StatusCode::OK, metrics()),
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "not found: try /healthz or /metrics\n".to_owned(),
-        ),
+    let path = request.uri().path();
+    if path == "/healthz" {
+        return plain(StatusCode::OK, "ok\n".into());
+    }
+    if site.paths.contains(&path) {
+        return content((site.page)(path));
+    }
+    let others = site.paths.join(", ");
+    let words = format!("not found: try /healthz, {others}\n");
+    plain(StatusCode::NOT_FOUND, words)
+}
+
+fn content(content: Content) -> Response<Full<Bytes>> {
+    match content {
+        Content::Metrics(text) => {
+            let kind = "text/plain; version=0.0.4; charset=utf-8";
+            response(StatusCode::OK, kind, text)
+        }
+        Content::Html(text) => {
+            let mut response = response(StatusCode::OK, "text/html; charset=utf-8", text);
+            // The page loads nothing and runs nothing, whatever is written into it.
+            let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+            response
+                .headers_mut()
+                .insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+            response
+        }
+        Content::Plain(text) => plain(StatusCode::OK, text),
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+fn plain(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    response(status, "text/plain; charset=utf-8", body)
+}
+
+fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -115,7 +163,12 @@ mod tests {
     async fn served() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener, || "pilot_up 1\n".to_owned()));
+        let page = |path: &str| match path {
+            "/metrics" => Content::Metrics("pilot_up 1\n".to_owned()),
+            _ => Content::Html("<p>up</p>".to_owned()),
+        };
+        let paths = &["/", "/metrics"];
+        tokio::spawn(serve(listener, Site { paths, page }));
         addr
     }
 
@@ -137,8 +190,12 @@ mod tests {
         );
         let metrics = asked(addr, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
         assert!(metrics.ends_with("\r\n\r\npilot_up 1\n"), "{metrics}");
+        let page = asked(addr, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        for part in ["text/html", "default-src 'none'", "nosniff", "<p>up</p>"] {
+            assert!(page.contains(part), "{page}");
+        }
         for (request, status) in [
-            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", "404"),
+            ("GET /metrics/ HTTP/1.1\r\nHost: x\r\n\r\n", "404"),
             (
                 "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
                 "405",
