@@ -27,7 +27,7 @@ struct Args {
     /// host:port for the URL, where agents reach it by another address
     #[arg(long, global = true, value_name = "HOST:PORT")]
     advertise: Option<String>,
-    /// Where to serve health and metrics over HTTP
+    /// Where to serve the status page, health and metrics over HTTP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9080")]
     http: SocketAddr,
     /// Be a relay alone, without a registry; agents use it by --relay
