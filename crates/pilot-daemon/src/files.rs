@@ -83,7 +83,7 @@ impl Files {
             Ok(Admitted::Stored(name, sha256)) => tell_stored(stream, name, sha256).await,
             Err(refusal) => {
                 tracing::info!(from = %from.address(), %name, refusal.words, "file refused");
-                refuse_file(stream, refusal).await
+                refuse_file(stream, &refusal).await
             }
         };
         if let Err(error) = told {
@@ -242,8 +242,10 @@ fn refusal(reason: FileRefusalReason, words: &str) -> FileRefusal {
 fn to_peer(error: &ReceivedError) -> FileRefusal {
     use FileRefusalReason::{Busy, Name, Other, Space};
     tracing::error!(error = describe(error), "a file cannot be stored");
+    if error.is_no_space() {
+        return refusal(Space, "the receiver has no space for it");
+    }
     match error {
-        error if error.is_no_space() => refusal(Space, "the receiver has no space for it"),
         ReceivedError::Busy | ReceivedError::Coming { .. } => {
             refusal(Busy, "too many files come in, try again later")
         }
@@ -252,9 +254,10 @@ fn to_peer(error: &ReceivedError) -> FileRefusal {
             let words = "the receiver has a file where a directory of its path is to be";
             refusal(Name, words)
         }
-        ReceivedError::Io { .. } | ReceivedError::Space { .. } | _ => {
-            refusal(Other, "the receiver cannot store it now")
-        }
+        ReceivedError::Io { .. }
+        | ReceivedError::Space { .. }
+        | ReceivedError::Quota { .. }
+        | _ => refusal(Other, "the receiver cannot store it now"),
     }
 }
 

@@ -35,7 +35,7 @@ pub async fn read_file_head<R: AsyncRead + Unpin>(
 /// What the stream says.
 pub async fn refuse_file<S: AsyncWrite + Unpin>(
     mut stream: S,
-    refusal: FileRefusal,
+    refusal: &FileRefusal,
 ) -> io::Result<()> {
     let answer = encode_prefixed(&FileAnswer::Refused(cut(refusal)));
     stream.write_all(&answer).await?;
@@ -89,14 +89,14 @@ impl ReceiveFileError {
             Self::Stream(_) | Self::Silent | Self::Truncated => FileRefusalReason::Interrupted,
         };
         let words = self.to_string();
-        cut(FileRefusal { reason, words })
+        cut(&FileRefusal { reason, words })
     }
 }
 
-fn cut(refusal: FileRefusal) -> FileRefusal {
+fn cut(refusal: &FileRefusal) -> FileRefusal {
     FileRefusal {
+        reason: refusal.reason,
         words: refusal.words.chars().take(MAX_REFUSAL_CHARS).collect(),
-        ..refusal
     }
 }
 

@@ -249,7 +249,7 @@ async fn a_refused_head_costs_no_byte_of_the_file() {
             reason: FileRefusalReason::Name,
             words: "no ".repeat(1000),
         };
-        refuse_file(&mut theirs, refusal).await.unwrap();
+        refuse_file(&mut theirs, &refusal).await.unwrap();
         let mut rest = vec![];
         theirs.read_to_end(&mut rest).await.unwrap();
         rest.len()

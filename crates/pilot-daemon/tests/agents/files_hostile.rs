@@ -79,16 +79,14 @@ fn head(name: &str, size: u64) -> Vec<u8> {
 /// Files and directories below, whatever they are.
 fn count(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).unwrap().flatten();
-    entries
-        .map(|it| {
-            1 + it
-                .file_type()
-                .unwrap()
-                .is_dir()
-                .then(|| count(&it.path()))
-                .unwrap_or(0)
-        })
-        .sum()
+    let counts = entries.map(|entry| {
+        if entry.file_type().unwrap().is_dir() {
+            1 + count(&entry.path())
+        } else {
+            1
+        }
+    });
+    counts.sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
