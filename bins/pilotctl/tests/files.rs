@@ -71,6 +71,11 @@ impl Pair {
         let pid = status["pid"].as_i64().unwrap();
         let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
+        let start = Instant::now();
+        while is_alive(pid) {
+            assert!(start.elapsed() < PATIENCE, "{victim} does not die");
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// What bob holds of a file that did not come whole.
@@ -100,6 +105,19 @@ impl Drop for Pair {
             }
         }
     }
+}
+
+/// Until its files are closed and its locks are free: a zombie is not.
+fn is_alive(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    // The state stands behind the name, which is in brackets.
+    stat.is_ok_and(|stat| {
+        !stat
+            .rsplit(") ")
+            .next()
+            .unwrap_or("")
+            .starts_with(['Z', 'X'])
+    })
 }
 
 fn answer(output: &Output) -> (Value, Option<i32>) {
