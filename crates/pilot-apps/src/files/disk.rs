@@ -6,9 +6,10 @@ use ring::digest::{Context, SHA256};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 
 use super::receive::ReceiveFileError;
-use super::{FileSink, HASH, PIECE, chunk_len, digest};
+use super::{FileSink, HASH, PIECE, SILENCE, chunk_len, digest};
 
 /// Pieces between the stream and the disk; with those in hand, some 768 KiB for each file.
 const QUEUE: usize = 4;
@@ -55,7 +56,9 @@ impl Disk {
             // A disk that gave up says why at its end.
             let hash = self.hashes.recv().await;
             let hash = hash.ok_or(ReceiveFileError::Truncated)?;
-            writer.write_all(&hash).await?;
+            // A sender that does not read them holds one of the places for files.
+            let written = timeout(SILENCE, writer.write_all(&hash)).await;
+            written.map_err(|_| ReceiveFileError::Silent)??;
         }
         Ok(())
     }

@@ -134,7 +134,9 @@ pub async fn receive_file<S: AsyncRead + AsyncWrite>(
         writer.write_all(&encode_prefixed(&verdict)).await?;
         end(&mut writer).await
     };
-    if let (Err(error), Ok(_)) = (told.await, &result) {
+    let told = timeout(SILENCE, told).await;
+    let told = told.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    if let (Err(error), Ok(_)) = (told, &result) {
         tracing::debug!(%error, "the sender of a stored file does not know");
     }
     result

@@ -114,3 +114,22 @@ async fn a_receiver_that_says_it_holds_too_much_is_not_believed() {
     let sent = answered(CHUNK, answer).await;
     assert!(matches!(sent, Err(SendFileError::Stream(_))), "{sent:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_that_does_not_read_the_hashes_is_given_up() {
+    let held = content(3 * CHUNK);
+    let (mut ours, theirs) = duplex(16);
+    let memory = Memory::holding(&held);
+    let receiving = receive(theirs, &memory);
+    let head = encode_prefixed(&head(4 * CHUNK as u64));
+    ours.write_all(&head).await.unwrap();
+    // The clock stands still while the disk's thread waits: it is moved by hand.
+    while !receiving.is_finished() {
+        tokio::time::advance(SILENCE).await;
+        tokio::task::yield_now().await;
+    }
+    let came = receiving.await.unwrap();
+    assert!(matches!(came, Err(ReceiveFileError::Silent)), "{came:?}");
+    assert_eq!(memory.bytes.lock().unwrap().len(), held.len());
+    drop(ours);
+}
