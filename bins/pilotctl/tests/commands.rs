@@ -213,7 +213,7 @@ async fn every_command_answers_with_the_contracts_fields() {
         ),
         (
             "send-file planner /tmp/a.txt b.txt",
-            json!({"files": [sent_file("a.txt"), sent_file("b.txt")]}),
+            json!({"files": [sent_file("a.txt"), sent_file("b.txt")], "skipped": []}),
         ),
         (
             "received",
@@ -316,7 +316,7 @@ async fn capabilities_come_from_files_too_and_what_is_none_is_refused_in_words()
 
 fn sent_file(name: &str) -> Value {
     json!({"target": PEER_ADDRESS, "node_id": PEER, "filename": name, "bytes": 4, "sha256": "ef".repeat(32),
-        "verified": true, "resumed_from": 0, "throughput_mbps": 1.5})
+        "verified": true, "resumed_from": 0, "bytes_sent": 4, "tries": 1, "throughput_mbps": 1.5})
 }
 
 #[tokio::test]
@@ -324,7 +324,10 @@ async fn files_that_arrived_are_told_also_when_a_later_one_does_not() {
     let running = Running::start();
     let (answer, code) = asked(&running, "send-file planner a.txt missing c.txt").await;
     assert_eq!((&answer["code"], code), (&json!("not_found"), 3));
-    assert_eq!(answer["data"], json!({"files": [sent_file("a.txt")]}));
+    assert_eq!(
+        answer["data"],
+        json!({"files": [sent_file("a.txt")], "skipped": []})
+    );
     assert!(words(&running, "received").await.contains("a.txt"));
 }
 

@@ -11,16 +11,16 @@ use crate::types::{
     Apps, AppsRequest, BenchRequest, Benched, CallAppRequest, CapabilitiesSet, CatalogueListed,
     CatalogueRequest, Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams,
     DeregisterRequest, Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected,
-    EventPublished, ExplainRequest, Explained, ExposeRequest, FileSent, FindRequest,
-    ForwardRequest, Found, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest,
-    Info, InfoRequest, InstallAppRequest, Knocked, LookedUp, LookupRequest, MessageSent, Peers,
-    PeersRequest, Pending, PendingRequest, PingRequest, Pong, ProxyRequest, PublishRequest,
-    ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected, RestartAppRequest,
-    RollBackAppRequest, SearchFound, SearchRequest, SendDatagramRequest, SendFileRequest,
-    SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetTagsRequest,
-    SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed,
-    TagsSet, TcpOpened, TicketIssued, TicketRequest, TrustRequest, Trusted, UninstallAppRequest,
-    UntrustRequest, Untrusted, ViewAppRequest, VisibilitySet,
+    EventPublished, ExplainRequest, Explained, ExposeRequest, FileSent, FilesSending,
+    FilesSendingRequest, FindRequest, ForwardRequest, Found, HandshakeRequest, HostnameSet, Inbox,
+    InboxReadRequest, InboxRequest, Info, InfoRequest, InstallAppRequest, Knocked, LookedUp,
+    LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
+    ProxyRequest, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest,
+    RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest, SearchFound, SearchRequest,
+    SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest,
+    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped,
+    SubscribeRequest, Subscribed, TagsSet, TcpOpened, TicketIssued, TicketRequest, TrustRequest,
+    Trusted, UninstallAppRequest, UntrustRequest, Untrusted, ViewAppRequest, VisibilitySet,
 };
 
 /// The two directions of a stream in one object.
@@ -85,6 +85,8 @@ macro_rules! calls {
             inbox_read: InboxReadRequest => Inbox;
             /// Sends a file.
             send_file: SendFileRequest => FileSent;
+            /// Files that are being sent.
+            files_sending: FilesSendingRequest => FilesSending;
             /// Files that came.
             received: ReceivedRequest => Received;
             /// Open streams.

@@ -49,7 +49,10 @@ pub use discovery::{
 };
 pub use event::{Event, EventLine, EventPublished, PublishRequest, SubscribeRequest, Subscribed};
 pub use explain::{ExplainRequest, Explained, PathCandidate};
-pub use file::{FileSent, Received, ReceivedFile, ReceivedRequest, SendFileRequest};
+pub use file::{
+    FileSending, FileSent, FilesSending, FilesSendingRequest, Received, ReceivedFile,
+    ReceivedRequest, SendFileRequest,
+};
 pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
     SendMessageRequest,
@@ -123,6 +126,7 @@ calls! {
     Post "/v1/trust" TrustRequest => Trusted;
     Post "/v1/inbox" InboxRequest => Inbox;
     Post "/v1/inbox/read" InboxReadRequest => Inbox;
+    Get "/v1/files/sending" FilesSendingRequest => FilesSending;
     Post "/v1/files/received" ReceivedRequest => Received;
     Get "/v1/connections" ConnectionsRequest => Connections;
     Post "/v1/disconnect" DisconnectRequest => Disconnected;

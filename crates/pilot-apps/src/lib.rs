@@ -37,8 +37,8 @@ pub use events::{
     publish_event, serve_events,
 };
 pub use files::{
-    FileSent, FileSink, ReceiveFileError, SendFileError, read_file_head, receive_file, refuse_file,
-    send_file,
+    FileSent, FileSink, ReceiveFileError, SendFileError, SendProgress, read_file_head,
+    receive_file, refuse_file, send_file, tell_stored,
 };
 pub use waiting_room::{Bounds, Queue, WaitingRoom};
 

@@ -63,6 +63,8 @@ pub(crate) struct Output {
     json: bool,
     quiet: bool,
     verbose: bool,
+    /// Whether a person looks at standard error.
+    is_watched: bool,
     /// For words on standard output.
     pub(crate) style: Style,
     error_style: Style,
@@ -79,6 +81,7 @@ impl Output {
             json: settings.json,
             quiet: settings.quiet,
             verbose: settings.verbose,
+            is_watched: io::stderr().is_terminal(),
             style: style(io::stdout().is_terminal()),
             error_style: style(io::stderr().is_terminal()),
         }
@@ -172,6 +175,21 @@ impl Output {
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.json {
             write_error(text);
+        }
+    }
+
+    /// Whether somebody sees how far a long work is.
+    pub(crate) const fn has_progress(&self) -> bool {
+        self.is_watched && !self.quiet && !self.json
+    }
+
+    /// How far it is, in the place of what was said before; nothing, to clear that.
+    pub(crate) fn progress(&self, text: &str) {
+        if self.has_progress() {
+            // To the beginning of the line, and from there to its end nothing (ECMA-48 EL); no wrapping meanwhile (DECAWM).
+            let line = format!("\x1b[?7l\r\x1b[K{text}\x1b[?7h");
+            let mut out = io::stderr().lock();
+            drop(out.write_all(line.as_bytes()).and_then(|()| out.flush()));
         }
     }
 

@@ -11,6 +11,7 @@ use pilot_store::{FileConfig, RelayFor};
 use pilot_types::{Hostname, Tag};
 
 use crate::capabilities;
+use crate::files::FilePolicy;
 use crate::log::LogFormat;
 
 /// Settings of a daemon. What is given here goes before `HOME/config.json`.
@@ -42,6 +43,8 @@ pub struct Config {
     pub tags: Vec<Tag>,
     /// What it says that it can do.
     pub capabilities: Vec<pilot_wire::Capability>,
+    /// What is taken of files that others send.
+    pub files: FilePolicy,
     /// How a line of the log looks.
     pub log_format: LogFormat,
     /// Where it logs; standard error by default.
@@ -74,6 +77,7 @@ impl Config {
             relay_for: None,
             tags: vec![],
             capabilities: vec![],
+            files: FilePolicy::default(),
             log_format: LogFormat::Text,
             log_file: None,
             rendezvous_command: None,
@@ -125,6 +129,9 @@ impl Config {
         self.auto_approve |= file.auto_approve;
         self.port_mapping = self.port_mapping.or(file.port_mapping);
         self.relay_for = self.relay_for.or(file.relay_for);
+        if self.files == FilePolicy::default() {
+            self.files = FilePolicy::new(file);
+        }
         if let Some(text) = &file.listen {
             let addr = text.parse().map_err(|_| {
                 let words =

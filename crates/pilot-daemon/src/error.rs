@@ -1,18 +1,19 @@
 //! What every failure is called in the API: code, words, and what to do next (`docs/cli.md`).
 
 use std::io;
+use std::path::Path;
 
 use pilot::{
     DialError, ErrorCode as StreamCode, LookupError, ProfileError, RegisterError, StartError,
     StreamError, TrustError,
 };
 use pilot_api::{ApiError, BindError, ErrorCode, PeerRef};
-use pilot_apps::{AnswersError, ReadMessageError, SendMessageError};
+use pilot_apps::{AnswersError, ReadMessageError, SendFileError, SendMessageError};
 pub(crate) use pilot_rendezvous::error::describe;
 use pilot_rendezvous::error::{home_code, identity_code, io_code, start_code};
 use pilot_store::{ConfigError, DbError, HomeError, IdentityError, OpenDbError, ReceivedError};
 use pilot_types::Port;
-use pilot_wire::Scope;
+use pilot_wire::{FileRefusal, FileRefusalReason, Scope};
 use thiserror::Error;
 
 use crate::embedded::EmbeddedError;
@@ -269,9 +270,13 @@ pub(crate) fn db(error: &DbError) -> ApiError {
 pub(crate) fn received(error: &ReceivedError) -> ApiError {
     let code = match error {
         ReceivedError::Io { source, .. } => io_code(source),
-        ReceivedError::Space { .. } | ReceivedError::Full | ReceivedError::Busy | _ => {
-            ErrorCode::Internal
-        }
+        ReceivedError::Space { .. }
+        | ReceivedError::Quota { .. }
+        | ReceivedError::Full
+        | ReceivedError::Busy
+        | ReceivedError::Coming { .. }
+        | ReceivedError::InTheWay { .. }
+        | _ => ErrorCode::Internal,
     };
     ApiError::new(code, describe(error))
 }
@@ -297,13 +302,57 @@ pub(crate) fn embedded(error: &EmbeddedError) -> ApiError {
         .with_hint("give another rendezvous with --rendezvous")
 }
 
-/// A message or a file that its receiver did not take, in its words.
+/// Whether a stream ended because there is no trust for it any more.
+pub(crate) fn is_no_trust(code: StreamCode) -> bool {
+    code == StreamCode::NOT_TRUSTED || code == StreamCode::REVOKED
+}
+
+/// Why a file did not go to `peer`.
+pub(crate) fn send_file(error: &SendFileError, path: &Path, peer: &PeerRef) -> ApiError {
+    let failed = || ApiError::new(ErrorCode::ConnectionFailed, describe(error));
+    match error {
+        SendFileError::Stream(source) | SendFileError::Answer(ReadMessageError::Io(source)) => {
+            code_of(source).map_or_else(failed, |code| {
+                stream_code(code, &name_of(peer), Port::DATA_EXCHANGE)
+            })
+        }
+        SendFileError::Read(_) | SendFileError::Changed => {
+            ApiError::invalid(format!("{}: {}", path.display(), describe(error)))
+        }
+        SendFileError::Refused(refusal) => file_refused(refusal, &name_of(peer)),
+        SendFileError::Version => failed().with_hint("check that both agents are of one version"),
+        SendFileError::Answer(_) | _ => failed(),
+    }
+}
+
+fn file_refused(refusal: &FileRefusal, peer: &str) -> ApiError {
+    let words = format!("{peer} refused the file: {}", refusal.words);
+    let denied = ApiError::new(ErrorCode::PermissionDenied, words.clone());
+    let config =
+        |key: &str| format!("its owner may change it: on {peer}, `pilotctl config --set {key}=…`");
+    match refusal.reason {
+        FileRefusalReason::Sender => denied.with_hint(config("files_from")),
+        FileRefusalReason::Size => denied.with_hint(config("files_max_size")),
+        FileRefusalReason::Name => denied.with_hint(config("files_names")),
+        FileRefusalReason::Space => denied.with_hint(ROOM_HINT),
+        FileRefusalReason::Busy => {
+            ApiError::new(ErrorCode::RateLimited, words).with_retry_after_ms(1000)
+        }
+        FileRefusalReason::Broken | FileRefusalReason::Interrupted => {
+            ApiError::new(ErrorCode::ConnectionFailed, words)
+        }
+        FileRefusalReason::Other | _ => denied,
+    }
+}
+
+const ROOM_HINT: &str =
+    "its owner makes room: there, `pilotctl inbox --clear` or `pilotctl received --clear`";
+
+/// A message that its receiver did not take, in its words.
 pub(crate) fn refused_by_peer(words: &str) -> ApiError {
     let error = ApiError::new(ErrorCode::PermissionDenied, words);
     if words.contains("no space") || words.contains("full") {
-        return error.with_hint(
-            "its owner makes room: there, `pilotctl inbox --clear` or `pilotctl received --clear`",
-        );
+        return error.with_hint(ROOM_HINT);
     }
     error
 }

@@ -1,31 +1,62 @@
-//! Files that come in: who may bring how much, and where they go.
+//! Files that come in: who may bring what, and where they go.
+
+mod policy;
+mod sending;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pilot::{Peer, Stream};
-use pilot_apps::{FileSink, Terms, read_file_head, receive_file, refuse_file};
-use pilot_store::{IncomingFile, ReceivedError, ReceivedFile, ReceivedFiles};
+use pilot_apps::{FileSink, Terms, read_file_head, receive_file, refuse_file, tell_stored};
+use pilot_store::{IncomingFile, ReceivedError, ReceivedFile, ReceivedFiles, Transfer};
 use pilot_types::AgentId;
-use pilot_wire::{FileHead, FileName};
+use pilot_wire::{FileHead, FilePath, FileRefusal, FileRefusalReason, refuse_file_1};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, timeout_at};
 
+pub use self::policy::FilePolicy;
+pub(crate) use self::sending::{Outgoing, Sending};
 use crate::error::describe;
 use crate::inbox::now;
+
+/// How long a file waits for an earlier try of it that has not ended yet: its sender broke it off, and we have not heard of it.
+const EARLIER_TRY: Duration = Duration::from_secs(5);
 
 /// The service that takes files.
 pub(crate) struct Files {
     store: Arc<ReceivedFiles>,
+    policy: FilePolicy,
+    /// Told when a file that came is done with.
+    ended: Arc<Notify>,
+    sending: Sending,
+}
+
+/// What becomes of a file whose head came.
+enum Admitted {
+    Coming(Box<dyn FileSink>),
+    /// It came whole before.
+    Stored(FilePath, [u8; 32]),
 }
 
 impl Files {
-    pub(crate) fn new(store: ReceivedFiles) -> Self {
+    pub(crate) fn new(store: ReceivedFiles, policy: FilePolicy) -> Self {
         Self {
             store: Arc::new(store),
+            policy,
+            ended: Arc::default(),
+            sending: Sending::default(),
         }
     }
 
     pub(crate) const fn store(&self) -> &Arc<ReceivedFiles> {
         &self.store
+    }
+
+    /// Files that go out.
+    pub(crate) const fn sending(&self) -> &Sending {
+        &self.sending
     }
 
     /// Takes one file from a stream, or tells its sender why not.
@@ -38,19 +69,25 @@ impl Files {
                 return;
             }
         };
-        match self.admit(from, &head, terms).await {
-            Ok(sink) => match receive_file(stream, head, sink).await {
-                Ok(name) => tracing::info!(from = %from.address(), %name, "file received"),
-                Err(error) => {
-                    tracing::info!(from = %from.address(), error = describe(&error), "file not received");
+        let name = head.name.clone();
+        let told = match self.admit(from, &head, terms).await {
+            Ok(Admitted::Coming(sink)) => {
+                match receive_file(stream, head, sink).await {
+                    Ok(name) => tracing::info!(from = %from.address(), %name, "file received"),
+                    Err(error) => {
+                        tracing::info!(from = %from.address(), %name, error = describe(&error), "file not received");
+                    }
                 }
-            },
-            Err(words) => {
-                tracing::info!(from = %from.address(), name = %head.name, words, "file refused");
-                if let Err(error) = refuse_file(stream, &words).await {
-                    tracing::debug!(%error, "the sender of a refused file is gone");
-                }
+                Ok(())
             }
+            Ok(Admitted::Stored(name, sha256)) => tell_stored(stream, name, sha256).await,
+            Err(refusal) => {
+                tracing::info!(from = %from.address(), %name, refusal.words, "file refused");
+                refuse_file(stream, &refusal).await
+            }
+        };
+        if let Err(error) = told {
+            tracing::debug!(%error, "the sender of a file is gone");
         }
     }
 
@@ -60,26 +97,88 @@ impl Files {
         from: AgentId,
         head: &FileHead,
         terms: Terms,
-    ) -> Result<Box<dyn FileSink>, String> {
-        if terms.is_reply_only {
-            return Err("only answers to outstanding messages are allowed".to_owned());
+    ) -> Result<Admitted, FileRefusal> {
+        self.policy.check(from, head, terms)?;
+        let transfer = Transfer {
+            from,
+            id: head.id,
+            name: head.name.clone(),
+            size: head.size,
+        };
+        if let Some((name, sha256)) = self.store.stored_before(&transfer) {
+            return Ok(Admitted::Stored(name, sha256));
         }
-        if terms.max_size > 0 && head.size > terms.max_size {
-            return Err(format!(
-                "file of {} bytes, at most {} are allowed",
-                head.size, terms.max_size
-            ));
-        }
-        let (store, size) = (Arc::clone(&self.store), head.size);
-        let file = spawn_blocking(move || store.begin(from, size)).await;
-        let file = file.map_err(|error| error.to_string())?;
-        let file = file.map_err(|error| to_peer(&error))?;
-        let sink = Sink {
+        let file = self
+            .begin(transfer)
+            .await
+            .map_err(|error| to_peer(&error))?;
+        Ok(Admitted::Coming(Box::new(Sink {
             store: Arc::clone(&self.store),
             from,
             file,
-        };
-        Ok(Box::new(sink))
+            _ended: Ended(Arc::clone(&self.ended)),
+        })))
+    }
+
+    /// Waits for an earlier try that has not ended; another transfer that does not end is left alone.
+    async fn begin(&self, transfer: Transfer) -> Result<IncomingFile, ReceivedError> {
+        let until = Instant::now() + EARLIER_TRY;
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // From here on, before it is looked.
+            ended.as_mut().enable();
+            let wanted = transfer.clone();
+            let is_same = match self.on_disk(move |store| store.begin(&wanted)).await {
+                Err(ReceivedError::Coming { is_same }) => is_same,
+                begun => return begun,
+            };
+            if timeout_at(until, ended).await.is_ok() {
+                continue;
+            }
+            if is_same {
+                return Err(ReceivedError::Busy);
+            }
+            return self
+                .on_disk(move |store| store.begin_apart(&transfer))
+                .await;
+        }
+    }
+
+    async fn on_disk<F>(&self, call: F) -> Result<IncomingFile, ReceivedError>
+    where
+        F: FnOnce(&ReceivedFiles) -> Result<IncomingFile, ReceivedError> + Send + 'static,
+    {
+        let store = Arc::clone(&self.store);
+        let called = spawn_blocking(move || call(&store)).await;
+        called.unwrap_or_else(|error| {
+            tracing::error!(%error, "the disk's thread ended badly");
+            Err(ReceivedError::Busy)
+        })
+    }
+}
+
+/// Tells a sender of an earlier version, in a way that it reads, that its file is not taken.
+pub(crate) async fn refuse_earlier_version(mut stream: Stream) {
+    let answer = refuse_file_1();
+    let mut framed = vec![];
+    pilot_wire::put_varint(&mut framed, answer.len() as u64);
+    framed.extend(answer);
+    let told = async {
+        stream.write_all(&framed).await?;
+        stream.shutdown().await
+    };
+    if let Err(error) = told.await {
+        tracing::debug!(%error, "a sender of an earlier version is gone");
+    }
+}
+
+/// Tells who waits that a file is done with. Dropped after it.
+struct Ended(Arc<Notify>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.notify_waiters();
     }
 }
 
@@ -88,41 +187,77 @@ struct Sink {
     store: Arc<ReceivedFiles>,
     from: AgentId,
     file: IncomingFile,
+    _ended: Ended,
 }
 
 impl FileSink for Sink {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.file.write(bytes).map_err(|error| to_peer(&error))
+    fn held(&self) -> u64 {
+        self.file.held()
     }
 
-    fn finish(self: Box<Self>, head: &FileHead, sha256: [u8; 32]) -> Result<FileName, String> {
-        let Self { store, from, file } = *self;
+    fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), FileRefusal> {
+        let read = self.file.read(offset, bytes);
+        read.map_err(|error| to_peer(&error))
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), FileRefusal> {
+        let written = self.file.write(offset, bytes);
+        written.map_err(|error| to_peer(&error))
+    }
+
+    fn finish(self: Box<Self>, head: &FileHead, sha256: [u8; 32]) -> Result<FilePath, FileRefusal> {
+        let Self {
+            store, from, file, ..
+        } = *self;
         let facts = ReceivedFile {
             name: head.name.to_string(),
             bytes: head.size,
             from,
             sha256,
             received_at: now(),
+            transfer: Some(head.id),
         };
         let stored = store.finish(file, &head.name, facts);
         let stored = stored.map_err(|error| to_peer(&error))?;
         stored.name.parse().map_err(|error| {
             tracing::error!(name = stored.name, %error, "a file has a name that is none");
-            "the receiver cannot name it".to_owned()
+            refusal(
+                FileRefusalReason::Other,
+                "it is stored under a name that is too long to be told",
+            )
         })
+    }
+
+    fn discard(self: Box<Self>) {
+        self.file.discard();
     }
 }
 
+fn refusal(reason: FileRefusalReason, words: &str) -> FileRefusal {
+    let words = words.to_owned();
+    FileRefusal { reason, words }
+}
+
 /// What a sender is told: what it can act on, nothing about this machine. The owner finds all of it in the log.
-fn to_peer(error: &ReceivedError) -> String {
+fn to_peer(error: &ReceivedError) -> FileRefusal {
+    use FileRefusalReason::{Busy, Name, Other, Space};
     tracing::error!(error = describe(error), "a file cannot be stored");
+    if error.is_no_space() {
+        return refusal(Space, "the receiver has no space for it");
+    }
     match error {
-        error if error.is_no_space() => "the receiver has no space for it".to_owned(),
-        ReceivedError::Busy => "too many files come in, try again later".to_owned(),
-        ReceivedError::Full => "the receiver keeps too many files already".to_owned(),
-        ReceivedError::Io { .. } | ReceivedError::Space { .. } | _ => {
-            "the receiver cannot store it now".to_owned()
+        ReceivedError::Busy | ReceivedError::Coming { .. } => {
+            refusal(Busy, "too many files come in, try again later")
         }
+        ReceivedError::Full => refusal(Space, "the receiver keeps too many files already"),
+        ReceivedError::InTheWay { .. } => {
+            let words = "the receiver has a file where a directory of its path is to be";
+            refusal(Name, words)
+        }
+        ReceivedError::Io { .. }
+        | ReceivedError::Space { .. }
+        | ReceivedError::Quota { .. }
+        | _ => refusal(Other, "the receiver cannot store it now"),
     }
 }
 
@@ -142,9 +277,12 @@ mod tests {
             })
         };
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
-            assert_eq!(failed(kind), "the receiver has no space for it");
+            assert_eq!(failed(kind).words, "the receiver has no space for it");
         }
         let other = failed(io::ErrorKind::ReadOnlyFilesystem);
-        assert_eq!(other, "the receiver cannot store it now");
+        assert_eq!(other.words, "the receiver cannot store it now");
+        let path = PathBuf::from("/home/secret/received/a");
+        let other = to_peer(&ReceivedError::InTheWay { path });
+        assert!(!other.words.contains("secret"));
     }
 }

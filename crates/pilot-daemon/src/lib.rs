@@ -36,6 +36,7 @@ mod tcp_streams;
 
 pub use config::Config;
 pub use error::RunError;
+pub use files::FilePolicy;
 pub use log::LogFormat;
 pub use pilot_store::RelayFor;
 pub use run::{Ready, run};

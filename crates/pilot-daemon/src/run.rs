@@ -180,10 +180,12 @@ async fn serve(
     let inbox = inbox.map_err(|error| ApiError::internal(error.to_string()))?;
     let inbox = StoredInbox::new(inbox.map_err(|error| error::open_db(&error))?);
     let dir = node.home().dir().to_owned();
-    let files = spawn_blocking(move || ReceivedFiles::open(&dir)).await;
+    let quota = config.files.quota();
+    let files = spawn_blocking(move || ReceivedFiles::open(&dir, quota)).await;
     let files = files.map_err(|error| ApiError::internal(error.to_string()))?;
     let files = files.map_err(|error| error::received(&error))?;
-    let services = Services::start(node.clone(), inbox, Files::new(files)).await;
+    let services =
+        Services::start(node.clone(), inbox, Files::new(files, config.files.clone())).await;
     let services = services.map_err(|error| ApiError::internal(error.to_string()))?;
     let command = config.app_command.clone().unwrap_or_default();
     let dir = config.home.clone();

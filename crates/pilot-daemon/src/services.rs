@@ -11,13 +11,13 @@ use pilot_apps::{
     BenchRequest, Bounds, Broker, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_bench,
     serve_echo, serve_events,
 };
-use pilot_wire::FILE_STREAM;
+use pilot_wire::{FILE_STREAM, FILE_STREAM_1};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::datagrams::Datagrams;
 use crate::error;
-use crate::files::Files;
+use crate::files::{Files, refuse_earlier_version};
 use crate::inbox::StoredInbox;
 
 /// Streams that one service holds at a time; each is bounded by its own flow-control window.
@@ -249,6 +249,10 @@ impl Exchange {
         };
         if peer.metadata == FILE_STREAM {
             self.files.serve(stream, &peer, terms).await;
+            return;
+        }
+        if peer.metadata == FILE_STREAM_1 {
+            refuse_earlier_version(stream).await;
             return;
         }
         let from = peer.agent.address();

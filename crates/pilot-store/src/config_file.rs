@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use pilot_types::{Hostname, Tag};
+use pilot_types::{Address, Hostname, Tag};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -66,6 +66,14 @@ pub struct FileConfig {
     pub port_mapping: Option<bool>,
     /// `relay_for`: for whom the agent is a relay; if unset, for nobody.
     pub relay_for: Option<RelayFor>,
+    /// `files_from`: which trusted agents may send files; if unset, all.
+    pub files_from: Option<FilesFrom>,
+    /// `files_max_size`: bytes of the largest file that is taken.
+    pub files_max_size: Option<u64>,
+    /// `files_quota`: bytes of all files that came and are kept.
+    pub files_quota: Option<u64>,
+    /// `files_names`: patterns of names that are taken, with `*` and `?`; if empty, all.
+    pub files_names: Vec<String>,
     /// `relays`: URLs of relays that are no registries.
     pub relays: Vec<String>,
     /// `metrics`: TCP address of the metrics.
@@ -110,6 +118,78 @@ impl FromStr for RelayFor {
     }
 }
 
+/// Which of the trusted agents may send files.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(try_from = "Value")]
+pub enum FilesFrom {
+    /// All of them.
+    #[default]
+    Trusted,
+    /// These; none, if there is none.
+    Agents(Vec<Address>),
+}
+
+impl FilesFrom {
+    /// Whether this agent may.
+    #[must_use]
+    pub fn allows(&self, agent: Address) -> bool {
+        match self {
+            Self::Trusted => true,
+            Self::Agents(agents) => agents.contains(&agent),
+        }
+    }
+
+    /// As the file has it.
+    #[must_use]
+    pub fn to_value(&self) -> Value {
+        match self {
+            Self::Trusted => "trusted".into(),
+            Self::Agents(agents) if agents.is_empty() => "nobody".into(),
+            Self::Agents(agents) => agents.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl FromStr for FilesFrom {
+    type Err = String;
+
+    /// `trusted`, `nobody`, or addresses with commas between them.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "trusted" => Ok(Self::Trusted),
+            "nobody" => Ok(Self::Agents(vec![])),
+            addresses => Self::from_addresses(addresses.split(',')),
+        }
+    }
+}
+
+impl FilesFrom {
+    fn from_addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        let parse = |text: &str| {
+            text.parse().map_err(|_| {
+                format!("expected trusted, nobody or addresses of agents, found {text:?}")
+            })
+        };
+        texts.map(parse).collect::<Result<_, _>>().map(Self::Agents)
+    }
+}
+
+impl TryFrom<Value> for FilesFrom {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, Self::Error> {
+        match &value {
+            Value::String(text) => text.parse(),
+            Value::Array(items) => {
+                Self::from_addresses(items.iter().map(|item| item.as_str().unwrap_or_default()))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+                Err(format!("expected trusted, nobody or a list, found {value}"))
+            }
+        }
+    }
+}
+
 impl FileConfig {
     /// From JSON text.
     ///
@@ -129,6 +209,14 @@ impl FileConfig {
             port_mapping: take(&mut fields, "port_mapping", "true or false")?,
             relays: take(&mut fields, "relays", "a list of URLs")?,
             relay_for: take(&mut fields, "relay_for", "nobody or trusted")?,
+            files_from: take(
+                &mut fields,
+                "files_from",
+                "trusted, nobody or a list of addresses",
+            )?,
+            files_max_size: take(&mut fields, "files_max_size", "a number of bytes")?,
+            files_quota: take(&mut fields, "files_quota", "a number of bytes")?,
+            files_names: take(&mut fields, "files_names", "a list of patterns")?,
             metrics: take(&mut fields, "metrics", "an address or null")?,
             catalogues: take(&mut fields, "catalogues", "a list of URLs")?,
             other: fields,
@@ -164,6 +252,14 @@ impl FileConfig {
         put("listen", self.listen.as_deref().map(Value::from));
         put("port_mapping", self.port_mapping.map(Value::from));
         put("relay_for", self.relay_for.map(|it| it.word().into()));
+        put(
+            "files_from",
+            self.files_from.as_ref().map(FilesFrom::to_value),
+        );
+        put("files_max_size", self.files_max_size.map(Value::from));
+        put("files_quota", self.files_quota.map(Value::from));
+        let names = self.files_names.iter().map(String::as_str).collect();
+        put("files_names", strings(names));
         put("metrics", self.metrics.as_deref().map(Value::from));
         Value::Object(fields)
     }

@@ -51,11 +51,11 @@ mod registry_db;
 mod state_db;
 
 pub use atomic::replace as replace_file;
-pub use config_file::{ConfigError, FileConfig, RelayFor};
+pub use config_file::{ConfigError, FileConfig, FilesFrom, RelayFor};
 pub use error::{DbError, OpenDbError};
 pub use home::{Home, HomeError, HomeLock};
 pub use identity_file::IdentityError;
 pub use inbox::{Inbox, InboxHead, InboxMessage, Put, PutError};
-pub use received::{IncomingFile, ReceivedError, ReceivedFile, ReceivedFiles};
+pub use received::{IncomingFile, ReceivedError, ReceivedFile, ReceivedFiles, Transfer};
 pub use registry_db::RegistryDb;
 pub use state_db::{LastSession, RendezvousPin, StateDb};

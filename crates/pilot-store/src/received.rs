@@ -1,40 +1,38 @@
 //! Files that other agents sent: `HOME/received/`, and beside it `received.jsonl`, one line a file.
 //!
-//! A file is written under a temporary name, synced, moved into its place without overwriting anything, and only then
-//! entered into the list; what is in the list survives any crash.
+//! A file is written under a hidden name, synced, moved into its place without overwriting anything, and only then
+//! entered into the list; what is in the list survives any crash. What a broken transfer leaves stays under its hidden name for
+//! another try, within bounds ([`partial`]): no journal says what of it is right, whoever goes on hashes it.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+mod books;
+mod list;
+mod partial;
+mod place;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pilot_types::{AgentId, UnixTime};
-use pilot_wire::FileName;
+use pilot_wire::{FileId, FilePath};
 use serde::{Deserialize, Serialize};
-use tempfile::{Builder, NamedTempFile};
 use thiserror::Error;
 
+use self::books::{Books, MAX_COMING, MAX_FROM_ONE, Promise};
+use self::list::List;
+pub use self::partial::IncomingFile;
 use crate::atomic::{self, TEMPORARY};
-use crate::db::sync_parent;
 use crate::error::is_no_space;
 
-/// Files that are kept at most: a line of the list takes some 500 bytes, 5 MiB in all.
+/// Files that are kept at most: a line of the list takes some 500 bytes, and 1.5 KiB with the longest path; 15 MiB in all.
 const MAX_FILES: usize = 10_000;
-/// What files leave on the disk for everything else: a quarter of what there was without them, and at least this.
-const RESERVE: u64 = 64 * 1024 * 1024;
-/// Files on their way in at a time; each holds under 1 MiB of memory: 16 MiB in all.
-const MAX_COMING: usize = 16;
-/// Of them, those of one sender: it takes four senders to keep out the others.
-const MAX_FROM_ONE: usize = MAX_COMING / 4;
-/// Names tried for one file: `a`, `a (1)`, …
-const MAX_NUMBER: u32 = MAX_FILES as u32 + 1;
 
 /// Why a file is not taken or not shown.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ReceivedError {
-    /// It would not fit.
+    /// It would not fit on the disk.
     #[error("{needed} bytes are needed and {available} are available: free space on the disk of {}", dir.display())]
     Space {
         /// Bytes of the file.
@@ -44,12 +42,34 @@ pub enum ReceivedError {
         /// Where.
         dir: PathBuf,
     },
+    /// It would not fit in what the owner allows.
+    #[error(
+        "{needed} bytes are needed and {available} are left of the quota: `pilotctl received --clear` deletes what came"
+    )]
+    Quota {
+        /// Bytes of the file.
+        needed: u64,
+        /// Bytes that are left.
+        available: u64,
+    },
     /// There are too many.
     #[error("{MAX_FILES} files are kept already: `pilotctl received --clear` deletes them")]
     Full,
     /// Too many come at a time.
     #[error("{MAX_COMING} files come in already, or {MAX_FROM_ONE} of one sender")]
     Busy,
+    /// What an earlier try left is in use.
+    #[error("the file comes in already")]
+    Coming {
+        /// By the same transfer.
+        is_same: bool,
+    },
+    /// Something that is no directory is where one is to be.
+    #[error("{} is in the way: no directory, but one is to be there", path.display())]
+    InTheWay {
+        /// What.
+        path: PathBuf,
+    },
     /// The disk's word.
     #[error("cannot use {}", path.display())]
     Io {
@@ -62,21 +82,34 @@ pub enum ReceivedError {
 }
 
 impl ReceivedError {
-    /// Whether room on the disk is what is missing.
+    /// Whether room is what is missing.
     #[must_use]
     pub fn is_no_space(&self) -> bool {
         match self {
-            Self::Space { .. } => true,
+            Self::Space { .. } | Self::Quota { .. } => true,
             Self::Io { source, .. } => is_no_space(source),
-            Self::Full | Self::Busy => false,
+            Self::Full | Self::Busy | Self::Coming { .. } | Self::InTheWay { .. } => false,
         }
     }
+}
+
+/// A file that is to come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transfer {
+    /// Who sends it.
+    pub from: AgentId,
+    /// The sender's name for it: another try has the same.
+    pub id: FileId,
+    /// Where it is to be, below the directory.
+    pub name: FilePath,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// A file that came whole.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReceivedFile {
-    /// Its name in the directory.
+    /// Its path below the directory.
     pub name: String,
     /// Bytes.
     pub bytes: u64,
@@ -86,57 +119,28 @@ pub struct ReceivedFile {
     pub sha256: [u8; 32],
     /// When it was in its place.
     pub received_at: UnixTime,
+    /// Its sender's name for the transfer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<FileId>,
 }
 
 /// The files of one agent. Every call blocks on the disk.
 #[derive(Debug)]
 pub struct ReceivedFiles {
     dir: PathBuf,
-    list: PathBuf,
+    list: List,
     /// Held while the list changes.
     changing: Mutex<()>,
     books: Arc<Mutex<Books>>,
 }
 
-/// What is kept, and what is promised to files on their way in.
-#[derive(Debug, Default)]
-struct Books {
-    /// Lines of the list.
-    listed: usize,
-    /// Bytes of the files in it.
-    listed_bytes: u64,
-    /// Bytes of all that come, as their senders say.
-    coming_bytes: u64,
-    /// Those of them that are on the disk.
-    written_bytes: u64,
-    /// Files that come, by sender: at most [`MAX_COMING`].
-    coming: BTreeMap<AgentId, usize>,
-}
-
-/// A file on its way in; what is dropped unfinished is removed.
-#[derive(Debug)]
-pub struct IncomingFile {
-    file: NamedTempFile,
-    dir: PathBuf,
-    promise: Promise,
-}
-
-/// A file's entry in the books, for as long as it lives.
-#[derive(Debug)]
-struct Promise {
-    books: Arc<Mutex<Books>>,
-    from: AgentId,
-    size: u64,
-    written: u64,
-}
-
 impl ReceivedFiles {
-    /// The files of a home; makes the directory, and removes what a crash left half written.
+    /// The files of a home, and at most so many bytes of them; makes the directory.
     ///
     /// # Errors
     /// [`ReceivedError::Io`].
-    pub fn open(home: &Path) -> Result<Self, ReceivedError> {
-        let (dir, list) = (home.join("received"), home.join("received.jsonl"));
+    pub fn open(home: &Path, quota: Option<u64>) -> Result<Self, ReceivedError> {
+        let dir = home.join("received");
         match fs::create_dir(&dir) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
@@ -147,13 +151,17 @@ impl ReceivedFiles {
                 atomic::remove_quietly(&entry.path());
             }
         }
+        let mut books = Books::new(dir.clone(), quota);
+        books.find_idle().map_err(failed(&dir))?;
         let files = Self {
             dir,
-            list,
+            list: List::new(home.join("received.jsonl")),
             changing: Mutex::new(()),
-            books: Arc::default(),
+            books: Arc::new(Mutex::new(books)),
         };
-        files.recount()?;
+        for facts in files.recount()? {
+            lock(&files.books).remember(&facts);
+        }
         Ok(files)
     }
 
@@ -163,63 +171,49 @@ impl ReceivedFiles {
         &self.dir
     }
 
-    /// Makes room for a file of `size` bytes.
+    /// What became of an earlier try of this transfer, if it came whole lately.
+    #[must_use]
+    pub fn stored_before(&self, transfer: &Transfer) -> Option<(FilePath, [u8; 32])> {
+        lock(&self.books).stored_before(transfer)
+    }
+
+    /// Makes room for a file, and goes on with what an earlier try left.
+    ///
+    /// # Errors
+    /// [`ReceivedError`] if there is none; [`ReceivedError::Coming`] while what was left is in use.
+    pub fn begin(&self, transfer: &Transfer) -> Result<IncomingFile, ReceivedError> {
+        self.begin_under(transfer, partial::name_of(transfer))
+    }
+
+    /// Makes room for a file, and begins anew.
     ///
     /// # Errors
     /// [`ReceivedError`] if there is none.
-    pub fn begin(&self, from: AgentId, size: u64) -> Result<IncomingFile, ReceivedError> {
-        let promise = self.promise(from, size)?;
-        let file = Builder::new().prefix(TEMPORARY).tempfile_in(&self.dir);
-        Ok(IncomingFile {
-            file: file.map_err(failed(&self.dir))?,
-            dir: self.dir.clone(),
-            promise,
-        })
+    pub fn begin_apart(&self, transfer: &Transfer) -> Result<IncomingFile, ReceivedError> {
+        self.begin_under(transfer, None)
     }
 
-    fn promise(&self, from: AgentId, size: u64) -> Result<Promise, ReceivedError> {
-        let free = self.free()?;
-        let fits = size <= lock(&self.books).room(free);
-        if !fits {
+    fn begin_under(
+        &self,
+        transfer: &Transfer,
+        name: Option<String>,
+    ) -> Result<IncomingFile, ReceivedError> {
+        let mut promise = self.promise(transfer, name.clone());
+        if promise.as_ref().is_err_and(ReceivedError::is_no_space) {
             // The owner may have taken files away.
             self.recount()?;
+            promise = self.promise(transfer, name.clone());
         }
-        let mut books = lock(&self.books);
-        let available = books.room(free);
-        let coming = books.coming.values().sum::<usize>();
-        if books.listed + coming >= MAX_FILES {
-            return Err(ReceivedError::Full);
-        }
-        let of_sender = books.coming.get(&from).copied().unwrap_or_default();
-        if coming >= MAX_COMING || of_sender >= MAX_FROM_ONE {
-            return Err(ReceivedError::Busy);
-        }
-        if size > available {
-            return Err(ReceivedError::Space {
-                needed: size,
-                available,
-                dir: self.dir.clone(),
-            });
-        }
-        books.coming.insert(from, of_sender + 1);
-        books.coming_bytes += size;
-        Ok(Promise {
-            books: Arc::clone(&self.books),
-            from,
-            size,
-            written: 0,
-        })
+        IncomingFile::open(&self.dir, name, promise?)
     }
 
-    /// Bytes that are free on the disk.
-    fn free(&self) -> Result<u64, ReceivedError> {
-        let stat = rustix::fs::statvfs(&self.dir);
-        let stat = stat.map_err(|error| failed(&self.dir)(error.into()))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    fn promise(&self, transfer: &Transfer, name: Option<String>) -> Result<Promise, ReceivedError> {
+        lock(&self.books).admit(transfer, name.as_deref())?;
+        Ok(Promise::new(Arc::clone(&self.books), transfer, name))
     }
 
     /// Looks at the list, and at what is there of it.
-    fn recount(&self) -> Result<(), ReceivedError> {
+    fn recount(&self) -> Result<Vec<ReceivedFile>, ReceivedError> {
         let _changing = lock(&self.changing);
         let files = self.list()?;
         let sizes = files.iter().map(|facts| {
@@ -229,7 +223,7 @@ impl ReceivedFiles {
         let listed_bytes = sizes.sum();
         let mut books = lock(&self.books);
         (books.listed, books.listed_bytes) = (files.len(), listed_bytes);
-        Ok(())
+        Ok(files)
     }
 
     /// Moves a file that came whole into its place, under the first of its names that is free, and enters it into the
@@ -240,48 +234,25 @@ impl ReceivedFiles {
     pub fn finish(
         &self,
         incoming: IncomingFile,
-        name: &FileName,
+        name: &FilePath,
         mut facts: ReceivedFile,
     ) -> Result<ReceivedFile, ReceivedError> {
         let _changing = lock(&self.changing);
-        let IncomingFile { file, dir, promise } = incoming;
-        facts.name = place(file, &dir, name)?;
-        let path = self.dir.join(&facts.name);
-        let kept = sync_parent(&path).map_err(failed(&path));
-        let kept = kept.and_then(|()| self.enter(&facts).map_err(failed(&self.list)));
-        if kept.is_err() {
+        let size = incoming.size();
+        facts.name = incoming.place(name)?.into();
+        if let Err(source) = self.list.enter(&facts) {
             // Its sender is told that it is not stored: it must not lie here, in no list.
-            atomic::remove_quietly(&path);
+            if let Err(error) = place::remove(&self.dir, &facts.name) {
+                tracing::error!(%error, name = facts.name, "a file stays that was not kept");
+            }
+            return Err(failed(self.list.path())(source));
         }
-        kept?;
         let mut books = lock(&self.books);
         books.listed += 1;
-        books.listed_bytes += promise.size;
+        books.listed_bytes += size;
+        books.remember(&facts);
         drop(books);
         Ok(facts)
-    }
-
-    /// Adds a line to the list; one that is not on the disk for sure is taken back.
-    fn enter(&self, facts: &ReceivedFile) -> io::Result<()> {
-        let mut list = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.list)?;
-        let before = list.metadata()?.len();
-        // A line that a crash cut has no end: this one begins anew all the same.
-        let mut line = vec![b'\n'];
-        serde_json::to_writer(&mut line, facts)?;
-        line.push(b'\n');
-        let mut written = list.write_all(&line).and_then(|()| list.sync_all());
-        if before == 0 {
-            written = written.and_then(|()| sync_parent(&self.list));
-        }
-        if written.is_err()
-            && let Err(error) = list.set_len(before)
-        {
-            tracing::error!(%error, path = %self.list.display(), "a line stays of a file that was not kept");
-        }
-        written
     }
 
     /// All that came, the newest last. A line that a crash cut is no file: its sender was not told that it is stored.
@@ -289,26 +260,10 @@ impl ReceivedFiles {
     /// # Errors
     /// [`ReceivedError::Io`].
     pub fn list(&self) -> Result<Vec<ReceivedFile>, ReceivedError> {
-        let file = match File::open(&self.list) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
-            Err(source) => return Err(failed(&self.list)(source)),
-        };
-        let mut files = vec![];
-        for line in BufReader::new(file).split(b'\n') {
-            let line = line.map_err(failed(&self.list))?;
-            if line.is_empty() {
-                continue;
-            }
-            match serde_json::from_slice(&line) {
-                Ok(facts) => files.push(facts),
-                Err(error) => tracing::debug!(%error, "a line of the received files is cut"),
-            }
-        }
-        Ok(files)
+        self.list.read().map_err(failed(self.list.path()))
     }
 
-    /// Deletes what is in the list, and gives it.
+    /// Deletes what is in the list, and directories that are empty then, and gives it.
     ///
     /// # Errors
     /// [`ReceivedError::Io`]; what could not be deleted stays in the list.
@@ -316,14 +271,9 @@ impl ReceivedFiles {
         let _changing = lock(&self.changing);
         let files = self.list()?;
         for facts in &files {
-            let path = self.dir.join(&facts.name);
-            match fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(failed(&path)(source)),
-            }
+            place::remove(&self.dir, &facts.name).map_err(failed(&self.dir.join(&facts.name)))?;
         }
-        atomic::replace(&self.list, b"").map_err(failed(&self.list))?;
+        self.list.clear().map_err(failed(self.list.path()))?;
         let mut books = lock(&self.books);
         (books.listed, books.listed_bytes) = (0, 0);
         drop(books);
@@ -331,73 +281,12 @@ impl ReceivedFiles {
     }
 }
 
-impl Books {
-    /// Where so many bytes are free on the disk: what all files may take, without what they take and will take.
-    fn room(&self, free: u64) -> u64 {
-        let without_files = free
-            .saturating_add(self.listed_bytes)
-            .saturating_add(self.written_bytes);
-        let reserve = RESERVE.max(without_files / 4);
-        let promised = self.listed_bytes.saturating_add(self.coming_bytes);
-        let share = without_files
-            .saturating_sub(reserve)
-            .saturating_sub(promised);
-        // What others wrote meanwhile is gone, whatever the share says.
-        let to_come = self.coming_bytes.saturating_sub(self.written_bytes);
-        share.min(free.saturating_sub(RESERVE).saturating_sub(to_come))
-    }
-}
-
-impl IncomingFile {
-    /// Appends bytes.
-    ///
-    /// # Errors
-    /// [`ReceivedError::Io`].
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ReceivedError> {
-        self.file.write_all(bytes).map_err(failed(&self.dir))?;
-        self.promise.written += bytes.len() as u64;
-        lock(&self.promise.books).written_bytes += bytes.len() as u64;
-        Ok(())
-    }
-}
-
-impl Drop for Promise {
-    fn drop(&mut self) {
-        let mut books = lock(&self.books);
-        books.coming_bytes = books.coming_bytes.saturating_sub(self.size);
-        books.written_bytes = books.written_bytes.saturating_sub(self.written);
-        if let Some(count) = books.coming.get_mut(&self.from) {
-            *count -= 1;
-            if *count == 0 {
-                books.coming.remove(&self.from);
-            }
-        }
-    }
-}
-
-/// Gives the name under which it lies in the directory now, if no crash comes before the directory is synced.
-fn place(mut file: NamedTempFile, dir: &Path, name: &FileName) -> Result<String, ReceivedError> {
-    file.as_file().sync_all().map_err(failed(dir))?;
-    for number in 0..MAX_NUMBER {
-        let candidate = name.numbered(number);
-        let path = dir.join(candidate.as_str());
-        match file.persist_noclobber(&path) {
-            Ok(_) => return Ok(candidate.into()),
-            Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => {
-                file = refused.file;
-            }
-            Err(refused) => return Err(failed(&path)(refused.error)),
-        }
-    }
-    Err(ReceivedError::Full)
-}
-
 /// No panic happens under these locks; if one did, what they guard is still whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> ReceivedError {
+fn failed(path: &Path) -> impl Fn(io::Error) -> ReceivedError + use<> {
     let path = path.to_owned();
     move |source| ReceivedError::Io {
         path: path.clone(),

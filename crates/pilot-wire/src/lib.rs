@@ -48,7 +48,9 @@ pub use envelope::{
 pub use error_code::ErrorCode;
 pub use event::{EventAnswer, EventFrame, EventRequest, ParseTopicError, Topic, TopicFilter};
 pub use file::{
-    FILE_STREAM, FileAnswer, FileHead, FileId, FileName, FileVerdict, ParseFileNameError,
+    FILE_CHUNK_BYTES, FILE_CHUNK_HELD, FILE_STREAM, FILE_STREAM_1, FileAnswer, FileHead, FileId,
+    FileName, FilePath, FileRefusal, FileRefusalReason, FileVerdict, ParseFileNameError,
+    ParseFilePathError, refuse_file_1,
 };
 pub use frame::{Frame, Frames, StreamFrame, StreamPrefix, put_frame};
 pub use header::{

@@ -54,8 +54,17 @@ pub const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 pub const MAX_MESSAGE_HEAD: usize = 1024;
 /// Name of a file: a directory entry takes 255 bytes, and some file systems and tools add to a name.
 pub const MAX_FILE_NAME: usize = 240;
-/// Head of a file, its answer and its verdict: id, name, size and trace take under 300 bytes, a refusal's words under 600.
-pub const MAX_FILE_HEAD: usize = 1024;
+/// Names of directories and a file in a path, each as long as [`MAX_FILE_NAME`] allows.
+pub const MAX_FILE_DEPTH: usize = 16;
+/// A path as a whole: with a home before it, it stays below the 4,096 bytes that systems take.
+pub const MAX_FILE_PATH: usize = 1024;
+/// Head of a file, its answer and its verdict: id, size, hash and trace take under 100 bytes beside a path, a refusal's words under 600.
+pub const MAX_FILE_HEAD: usize = 1536;
+/// Bytes of a chunk, all but a file's last: what a break costs at most of what was there, and what a sender has in hand.
+pub const FILE_CHUNK: u64 = 1024 * 1024;
+/// Chunks that a receiver names as its own: 32 bytes each, 2 MiB in all. 10 GB are 9,537 chunks and 305 KB; of a file beyond 64 GiB,
+/// what lies behind them is sent again.
+pub const MAX_FILE_CHUNKS_HELD: u64 = 65_536;
 /// Topic of an event.
 pub const MAX_TOPIC: usize = 256;
 /// Body of an event.

@@ -6,9 +6,10 @@ mod replay;
 use pilot_types::{AgentId, BootId, PacketNumber, Port, StreamId, UnixTime};
 use pilot_wire::{
     Authority, DataHeader, EcnCounts, ErrorCode, EventAnswer, EventFrame, EventRequest, FileAnswer,
-    FileHead, FileId, FileName, FileVerdict, Frame, HandshakeHeader, Hello, HelloAnswer, Inception,
-    KeyAnswer, KeyQuery, LogEntry, LogKey, PacketKind, Rotation, SignedBytes, StreamFrame,
-    StreamHeader, Topic, TopicFilter, TransportParams, VERSION, encode_ack, encode_postcard, fuzz,
+    FileHead, FileId, FilePath, FileRefusal, FileRefusalReason, FileVerdict, Frame,
+    HandshakeHeader, Hello, HelloAnswer, Inception, KeyAnswer, KeyQuery, LogEntry, LogKey,
+    PacketKind, Rotation, SignedBytes, StreamFrame, StreamHeader, Topic, TopicFilter,
+    TransportParams, VERSION, encode_ack, encode_postcard, fuzz,
 };
 
 #[test]
@@ -224,23 +225,32 @@ fn entries() -> Vec<Vec<u8>> {
 }
 
 fn file_words() -> Vec<Vec<u8>> {
-    let name = |text: &str| text.parse::<FileName>().expect("a file's name");
+    let name = |text: &str| text.parse::<FilePath>().expect("a file's name");
     let head = |text, trace: &str| FileHead {
         id: FileId::new([1; 16]),
         name: name(text),
         size: 70_000,
         trace: trace.parse().ok(),
     };
+    let refusal = |reason| FileRefusal {
+        reason,
+        words: "no room".to_owned(),
+    };
     vec![
         encode_postcard(&head("report.pdf", TRACE)),
         encode_postcard(&head("archive.tar.gz", "")),
         encode_postcard(&head("name without an extension", "")),
-        encode_postcard(&FileAnswer::Accepted { offset: 300 }),
-        encode_postcard(&FileAnswer::Refused("no room".to_owned())),
+        encode_postcard(&head("photos/2026/march.jpg", "")),
+        encode_postcard(&FileAnswer::Accepted { held: 300 }),
+        encode_postcard(&FileAnswer::Refused(refusal(FileRefusalReason::Space))),
+        encode_postcard(&FileAnswer::Stored {
+            name: name("report.pdf"),
+            sha256: [2; 32],
+        }),
         encode_postcard(&FileVerdict::Stored {
             name: name("report (1).pdf"),
         }),
-        encode_postcard(&FileVerdict::Refused("another hash".to_owned())),
+        encode_postcard(&FileVerdict::Refused(refusal(FileRefusalReason::Broken))),
     ]
 }
 

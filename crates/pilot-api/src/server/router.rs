@@ -24,8 +24,8 @@ use crate::error::{ApiError, ErrorCode};
 use crate::types::{
     AcceptRequest, AppAuditRequest, AppCapsRequest, AppStatusRequest, ApproveRequest, AppsRequest,
     BenchRequest, Call, CallAppRequest, CatalogueRequest, ConnectionsRequest, DeregisterRequest,
-    DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest, FindRequest,
-    ForwardRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
+    DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest, FilesSendingRequest,
+    FindRequest, ForwardRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
     InstallAppRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest,
     PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, RestartAppRequest,
     RollBackAppRequest, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
@@ -115,6 +115,7 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         inbox: InboxRequest;
         inbox_read: InboxReadRequest;
         send_file: SendFileRequest;
+        files_sending: FilesSendingRequest;
         received: ReceivedRequest;
         publish: PublishRequest;
         connections: ConnectionsRequest;

@@ -17,6 +17,13 @@ pub struct SendFileRequest {
     pub peer: PeerRef,
     /// The file, by its absolute path.
     pub path: PathBuf,
+    /// Where it is to be below the receiver's directory, with `/` between names: the last part of `path` if left out. With it, `path`
+    /// is no symbolic link.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// A number of the caller's by which it finds the file in `/v1/files/sending`.
+    #[serde(default)]
+    pub transfer: Option<u64>,
     /// The deadline in milliseconds: none for 30 s, zero for without end.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
@@ -37,10 +44,45 @@ pub struct FileSent {
     pub sha256: String,
     /// Whether the receiver computed the same: always `true`, else it is an error.
     pub verified: bool,
-    /// Bytes that the receiver had already.
+    /// Bytes that the receiver had already, from an earlier call or an earlier try of this one.
     pub resumed_from: u64,
-    /// Megabits a second, from the first byte until it was in its place.
+    /// Bytes of it that went out, in all tries of this call.
+    pub bytes_sent: u64,
+    /// Streams that it took.
+    pub tries: u32,
+    /// Megabits a second that went out, from the call until it was in its place.
     pub throughput_mbps: f64,
+}
+
+/// `GET /v1/files/sending`: files that are being sent.
+#[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesSendingRequest {}
+
+/// Files that are being sent.
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct FilesSending {
+    /// The newest last.
+    pub files: Vec<FileSending>,
+}
+
+/// A file that is being sent.
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct FileSending {
+    /// The number that its caller gave it.
+    pub transfer: Option<u64>,
+    /// The file.
+    pub path: PathBuf,
+    /// What it is to be called at the receiver.
+    pub filename: String,
+    /// Bytes of the whole file.
+    pub bytes: u64,
+    /// Those that this try is through with.
+    pub done: u64,
+    /// Those of them that the receiver had already.
+    pub resumed_from: u64,
+    /// Bytes that went out, in all tries.
+    pub bytes_sent: u64,
 }
 
 /// `POST /v1/files/received`: files that came.

@@ -531,13 +531,31 @@ impl DaemonApi for Fake {
         Ok(FileSent {
             target: agent.address,
             node_id: agent.node_id,
-            filename: name.to_string_lossy().into_owned(),
+            filename: request
+                .name
+                .clone()
+                .unwrap_or_else(|| name.to_string_lossy().into_owned()),
             bytes: 4,
             sha256: "ef".repeat(32),
             verified: true,
             resumed_from: 0,
+            bytes_sent: 4,
+            tries: 1,
             throughput_mbps: 1.5,
         })
+    }
+
+    async fn files_sending(&self, _: FilesSendingRequest) -> Result<FilesSending, ApiError> {
+        let file = FileSending {
+            transfer: Some(7),
+            path: "/tmp/a.bin".into(),
+            filename: "a.bin".into(),
+            bytes: 4096,
+            done: 1024,
+            resumed_from: 0,
+            bytes_sent: 1024,
+        };
+        Ok(FilesSending { files: vec![file] })
     }
 
     async fn received(&self, _: ReceivedRequest) -> Result<Received, ApiError> {

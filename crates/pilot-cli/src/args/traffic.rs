@@ -34,7 +34,7 @@ pub(crate) struct ListenArgs {
 pub(crate) struct SendFileArgs {
     /// The agent
     pub(crate) peer: PeerRef,
-    /// The files
+    /// Files, and directories with all that is in them
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
 }

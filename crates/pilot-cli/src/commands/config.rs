@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pilot_api::{ApiError, ErrorCode};
 use pilot_rendezvous::error::{describe, home_code, io_code};
-use pilot_store::{ConfigError, FileConfig, Home, HomeError, RelayFor};
+use pilot_store::{ConfigError, FileConfig, FilesFrom, Home, HomeError, RelayFor};
 use serde_json::{Map, Value, json};
 
 use crate::args::{ConfigArgs, InitArgs};
@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::output::{Failure, Reply};
 use crate::style::{self, Style};
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 14] = [
     "rendezvous",
     "hostname",
     "tags",
@@ -23,6 +23,10 @@ const KEYS: [&str; 10] = [
     "relays",
     "relay_for",
     "catalogues",
+    "files_from",
+    "files_max_size",
+    "files_quota",
+    "files_names",
 ];
 
 pub(crate) fn init(context: &Context, args: InitArgs) -> Result<Reply, Failure> {
@@ -110,7 +114,7 @@ fn value(key: &str, text: &str) -> Result<Value, ApiError> {
     let expected =
         |what: &str| ApiError::invalid(format!("invalid {key} {text:?}: expected {what}"));
     match key {
-        "rendezvous" | "relays" | "tags" | "catalogues" => {
+        "rendezvous" | "relays" | "tags" | "catalogues" | "files_names" => {
             Ok(text.split(',').map(Value::from).collect())
         }
         "public" | "auto_approve" | "port_mapping" => text
@@ -121,12 +125,40 @@ fn value(key: &str, text: &str) -> Result<Value, ApiError> {
             .parse::<RelayFor>()
             .map(|it| Value::from(it.word()))
             .map_err(|_| expected("nobody or trusted")),
+        "files_from" => text
+            .parse::<FilesFrom>()
+            .map(|it| it.to_value())
+            .map_err(|_| expected("trusted, nobody or addresses of agents with commas")),
+        "files_max_size" | "files_quota" => size(text)
+            .map(Value::from)
+            .ok_or_else(|| expected("a size, as 500MB or 2GiB")),
         "listen" => text
             .parse::<std::net::SocketAddr>()
             .map(|address| Value::from(address.to_string()))
             .map_err(|_| expected("an address with a port, as 0.0.0.0:4000")),
         _ => Ok(text.into()),
     }
+}
+
+/// A number of bytes, or of one of their units: `kB` and the like count by 1000, `KiB` by 1024.
+fn size(text: &str) -> Option<u64> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit {
+        "" | "B" => 1,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 fn shown(context: &Context, home: &Path, config: &FileConfig) -> Result<Reply, Failure> {
@@ -143,6 +175,10 @@ fn shown(context: &Context, home: &Path, config: &FileConfig) -> Result<Reply, F
         "relays": [],
         "relay_for": "nobody",
         "catalogues": [],
+        "files_from": "trusted",
+        "files_max_size": null,
+        "files_quota": null,
+        "files_names": [],
     });
     if let (Some(data), Value::Object(set)) = (data.as_object_mut(), config.to_value()) {
         data.extend(set);
@@ -195,12 +231,18 @@ mod tests {
             "listen=0.0.0.0:4000",
             "port_mapping=false",
             "relay_for=trusted",
+            "files_from=0:A91F.0000.7C2E",
+            "files_max_size=500MB",
+            "files_quota=2GiB",
+            "files_names=*.pdf,*.csv",
         ])
         .unwrap();
         assert_eq!(
             set,
             json!({"hostname":"worker","tags":["gpu","fast"],"public":true,
-                   "rendezvous":["pilot://ab@h:9000"],"listen":"0.0.0.0:4000","port_mapping":false,"relay_for":"trusted"})
+                   "rendezvous":["pilot://ab@h:9000"],"listen":"0.0.0.0:4000","port_mapping":false,"relay_for":"trusted",
+                   "files_from":["0:A91F.0000.7C2E"],"files_max_size":500_000_000,"files_quota":2_147_483_648_u64,
+                   "files_names":["*.pdf","*.csv"]})
         );
         assert_eq!(after(&["tags=gpu", "tags="]).unwrap(), json!({}));
     }
@@ -216,6 +258,11 @@ mod tests {
             ("hostname=A b", "invalid hostname"),
             ("tags=a,B", "invalid tag"),
             ("listen=here", "expected an address"),
+            ("files_from=all", "expected trusted, nobody or addresses"),
+            ("files_max_size=many", "expected a size"),
+            ("files_max_size=-1", "expected a size"),
+            ("files_quota=99999999999999999999", "expected a size"),
+            ("files_quota=99999999TB", "expected a size"),
         ] {
             let error = after(&[assignment]).unwrap_err();
             assert_eq!(error.code, ErrorCode::InvalidArgument);

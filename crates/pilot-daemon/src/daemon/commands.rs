@@ -7,15 +7,15 @@ use pilot_api::types::{
     self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched,
     CapabilitiesSet, Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams,
     DeregisterRequest, Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected,
-    EventPublished, ExplainRequest, Explained, FileSent, FindRequest, Found, HandshakeRequest,
-    HandshakeStatus, HostnameSet, Inbox, InboxReadRequest, InboxRequest, Info, InfoRequest,
-    LookedUp, LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest,
-    PingRequest, Pong, PublicKey, PublishRequest, ReceiveDatagramsRequest, Received,
-    ReceivedRequest, RejectRequest, Rejected, SearchFound, SearchRequest, SendDatagramRequest,
-    SendFileRequest, SendMessageRequest, SetCapabilitiesRequest, SetHostnameRequest,
-    SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest,
-    Subscribed, TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted, UntrustRequest,
-    Untrusted, VisibilitySet,
+    EventPublished, ExplainRequest, Explained, FileSent, FilesSending, FilesSendingRequest,
+    FindRequest, Found, HandshakeRequest, HandshakeStatus, HostnameSet, Inbox, InboxReadRequest,
+    InboxRequest, Info, InfoRequest, LookedUp, LookupRequest, MessageSent, Peers, PeersRequest,
+    Pending, PendingRequest, PingRequest, Pong, PublicKey, PublishRequest, ReceiveDatagramsRequest,
+    Received, ReceivedRequest, RejectRequest, Rejected, SearchFound, SearchRequest,
+    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetCapabilitiesRequest,
+    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped,
+    SubscribeRequest, Subscribed, TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted,
+    UntrustRequest, Untrusted, VisibilitySet,
 };
 use pilot_api::{ApiError, BoxStream, DaemonApi, PeerRef};
 use pilot_types::{NetworkId, Port, UnixTime};
@@ -341,6 +341,10 @@ impl DaemonApi for Daemon {
 
     async fn send_file(&self, request: SendFileRequest) -> Result<FileSent, ApiError> {
         self.send_one_file(request).await
+    }
+
+    async fn files_sending(&self, _: FilesSendingRequest) -> Result<FilesSending, ApiError> {
+        Ok(self.list_sending())
     }
 
     async fn received(&self, request: ReceivedRequest) -> Result<Received, ApiError> {

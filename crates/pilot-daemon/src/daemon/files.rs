@@ -1,64 +1,155 @@
 //! Sending files, and showing those that came.
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use pilot::DialOptions;
-use pilot_api::types::{FileSent, Received, ReceivedFile, ReceivedRequest, SendFileRequest};
-use pilot_api::{ApiError, ErrorCode};
-use pilot_apps::{SendFileError, send_file};
+use pilot::{AgentId, DialError, DialOptions, Target};
+use pilot_api::types::{
+    FileSent, FilesSending, Received, ReceivedFile, ReceivedRequest, SendFileRequest,
+};
+use pilot_api::{ApiError, PeerRef};
+use pilot_apps::{ReadMessageError, SendFileError, SendProgress, send_file};
 use pilot_types::{Port, encode_hex};
-use pilot_wire::{FILE_STREAM, FileHead, FileId, FileName};
-use tokio::fs::File;
+use pilot_wire::{FILE_STREAM, FileId, FileRefusalReason};
+use tokio::time::{Instant, sleep};
 
 use super::messages::random_bytes;
 use super::{Daemon, target};
 use crate::error;
+use crate::files::Outgoing;
+
+/// Before another try, doubled after each that brought nothing.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// For so long tries may bring nothing: a peer that does not come back must not hold a command without a deadline for ever.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Why one try failed.
+struct Fault {
+    error: ApiError,
+    /// Whether another one may do better.
+    is_passing: bool,
+}
+
+impl Fault {
+    const fn lasting(error: ApiError) -> Self {
+        let is_passing = false;
+        Self { error, is_passing }
+    }
+}
+
+/// Tries of one file.
+struct Tries {
+    count: u32,
+    pause: Duration,
+    /// What had been sent before the last one, and when anything was.
+    sent: u64,
+    moved: Instant,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self {
+            count: 1,
+            pause: FIRST_PAUSE,
+            sent: 0,
+            moved: Instant::now(),
+        }
+    }
+
+    /// Waits for the next; `false` if there is none.
+    async fn next(&mut self, progress: &SendProgress) -> bool {
+        if progress.sent() > self.sent {
+            (self.sent, self.moved, self.pause) = (progress.sent(), Instant::now(), FIRST_PAUSE);
+        }
+        if self.moved.elapsed() > PATIENCE {
+            return false;
+        }
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.count = self.count.saturating_add(1);
+        true
+    }
+}
 
 impl Daemon {
+    /// Tries until it is there, once the receiver took the file: a session that breaks then costs a chunk.
     pub(super) async fn send_one_file(
         &self,
         request: SendFileRequest,
     ) -> Result<FileSent, ApiError> {
         let SendFileRequest { peer, path, .. } = request;
-        let (mut file, head) = open(&path).await?;
-        let options = DialOptions {
-            metadata: FILE_STREAM.to_vec(),
-            ..DialOptions::default()
+        let id = FileId::new(random_bytes());
+        let mut outgoing = Outgoing::open(path, request.name.as_deref(), id).await?;
+        let sending = self.services.files().sending();
+        let shown = sending.show(&outgoing, request.transfer);
+        let (began, mut tries, mut agent) = (Instant::now(), Tries::new(), None);
+        let sent = loop {
+            let tried = self.try_to_send(&peer, &mut agent, &mut outgoing, &shown.progress);
+            let fault = match tried.await {
+                Ok(sent) => break sent,
+                Err(fault) => fault,
+            };
+            if !fault.is_passing || !shown.progress.is_accepted() {
+                return Err(fault.error);
+            }
+            tracing::info!(name = %outgoing.head.name, error = %fault.error, "a file is sent on");
+            if !tries.next(&shown.progress).await {
+                return Err(fault.error);
+            }
+            outgoing.rewind().await?;
         };
-        let dialled = self
-            .node
-            .dial_peer(target(&peer)?, Port::DATA_EXCHANGE, options);
-        let stream = dialled
-            .await
-            .map_err(|error| error::dial(&error, &peer, Port::DATA_EXCHANGE))?;
-        let agent = stream.peer().agent;
-        let sent = send_file(stream, &head, &mut file).await;
-        let sent = sent.map_err(|error| match &error {
-            SendFileError::Stream(source) => error::code_of(source).map_or_else(
-                || ApiError::new(ErrorCode::ConnectionFailed, error::describe(&error)),
-                |code| error::stream_code(code, &error::name_of(&peer), Port::DATA_EXCHANGE),
-            ),
-            SendFileError::Read(_) | SendFileError::Changed => {
-                ApiError::invalid(format!("{}: {}", path.display(), error::describe(&error)))
-            }
-            SendFileError::Refused(_) => error::refused_by_peer(&error.to_string()),
-            SendFileError::Answer(_) | _ => {
-                ApiError::new(ErrorCode::ConnectionFailed, error::describe(&error))
-            }
-        })?;
-        let seconds = sent.duration.as_secs_f64().max(1e-9);
+        let seconds = began.elapsed().as_secs_f64().max(1e-9);
+        let agent = agent.expect("what was sent had a receiver");
         Ok(FileSent {
             target: agent.address(),
             node_id: agent.node(),
             filename: sent.name.to_string(),
-            bytes: head.size,
+            bytes: outgoing.head.size,
             sha256: encode_hex(&sent.sha256),
             verified: true,
             resumed_from: sent.resumed_from,
-            throughput_mbps: (head.size - sent.resumed_from) as f64 * 8.0 / seconds / 1e6,
+            bytes_sent: shown.progress.sent(),
+            tries: tries.count,
+            throughput_mbps: shown.progress.sent() as f64 * 8.0 / seconds / 1e6,
         })
+    }
+
+    /// One stream; every one after the first goes to the agent that the first one went to.
+    async fn try_to_send(
+        &self,
+        peer: &PeerRef,
+        agent: &mut Option<AgentId>,
+        outgoing: &mut Outgoing,
+        progress: &SendProgress,
+    ) -> Result<pilot_apps::FileSent, Fault> {
+        let target = match agent {
+            Some(agent) => Target::Node(agent.node()),
+            None => target(peer).map_err(Fault::lasting)?,
+        };
+        let options = DialOptions {
+            metadata: FILE_STREAM.to_vec(),
+            ..DialOptions::default()
+        };
+        let dialled = self.node.dial_peer(target, Port::DATA_EXCHANGE, options);
+        let stream = dialled.await.map_err(|error| Fault {
+            is_passing: is_passing(&error),
+            error: error::dial(&error, peer, Port::DATA_EXCHANGE),
+        })?;
+        let found = stream.peer().agent;
+        if agent.replace(found).is_some_and(|before| before != found) {
+            return Err(Fault::lasting(error::not_found(peer)));
+        }
+        let sent = send_file(stream, &outgoing.head, &mut outgoing.file, progress).await;
+        sent.map_err(|error| Fault {
+            is_passing: is_passing_on_the_way(&error),
+            error: error::send_file(&error, &outgoing.path, peer),
+        })
+    }
+
+    pub(super) fn list_sending(&self) -> FilesSending {
+        let files = self.services.files().sending().list();
+        FilesSending { files }
     }
 
     pub(super) async fn list_received(
@@ -94,38 +185,40 @@ impl Daemon {
     }
 }
 
-/// Opens a regular file; the name that it is sent under is the last part of its path.
-async fn open(path: &Path) -> Result<(File, FileHead), ApiError> {
-    let refused = |words: String| ApiError::invalid(format!("{}: {words}", path.display()));
-    if !path.is_absolute() {
-        return Err(refused("expected an absolute path".to_owned()));
+/// Whether the agent may be reached later, having been reached before: it restarts, or it or we are off the network, or the rendezvous is.
+fn is_passing(error: &DialError) -> bool {
+    match error {
+        DialError::NotFound
+        | DialError::Unreachable
+        | DialError::Timeout
+        | DialError::Refused
+        | DialError::Closed(_)
+        | DialError::NoRendezvous
+        | DialError::Busy => true,
+        DialError::Target(_)
+        | DialError::NotTrusted { .. }
+        | DialError::Own
+        | DialError::Ticket(_)
+        | DialError::TooLarge { .. }
+        | DialError::Shutdown
+        | _ => false,
     }
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| refused("expected a file name in UTF-8".to_owned()))?;
-    let name: FileName = name.parse().map_err(|error| refused(format!("{error}")))?;
-    let unreadable = |error: io::Error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            let words = format!("there is no file {}", path.display());
-            return ApiError::new(ErrorCode::NotFound, words);
+}
+
+fn is_passing_on_the_way(error: &SendFileError) -> bool {
+    match error {
+        SendFileError::Stream(source) | SendFileError::Answer(ReadMessageError::Io(source)) => {
+            !error::code_of(source).is_some_and(error::is_no_trust)
         }
-        if error.kind() == io::ErrorKind::PermissionDenied {
-            let words = format!("cannot read {}: {error}", path.display());
-            return ApiError::new(ErrorCode::PermissionDenied, words);
-        }
-        refused(error.to_string())
-    };
-    // Before it is opened: opening a pipe would wait for its writer.
-    let before = tokio::fs::metadata(path).await.map_err(unreadable)?;
-    if !before.is_file() {
-        return Err(refused("expected a regular file".to_owned()));
+        SendFileError::Answer(ReadMessageError::Truncated) => true,
+        SendFileError::Refused(refusal) => matches!(
+            refusal.reason,
+            FileRefusalReason::Busy | FileRefusalReason::Interrupted
+        ),
+        SendFileError::Read(_)
+        | SendFileError::Changed
+        | SendFileError::Version
+        | SendFileError::Answer(_)
+        | _ => false,
     }
-    let file = File::open(path).await.map_err(unreadable)?;
-    let size = file.metadata().await.map_err(unreadable)?.len();
-    let head = FileHead {
-        id: FileId::new(random_bytes()),
-        name,
-        size,
-        trace: None,
-    };
-    Ok((file, head))
 }

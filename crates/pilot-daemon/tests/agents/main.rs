@@ -5,6 +5,8 @@
 mod directory;
 mod events;
 mod files;
+mod files_hostile;
+mod files_resumed;
 mod harness;
 mod manual;
 mod messages;
