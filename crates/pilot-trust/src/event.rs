@@ -48,7 +48,7 @@ pub enum TrustEvent {
         /// Certificates and removals that were not known.
         fresh: Vec<SignedBytes>,
     },
-    /// We were removed from a group: once others are told, it is to be forgotten.
+    /// We were removed from a group: it is to be forgotten.
     GroupEnded {
         /// Which.
         group: GroupId,

@@ -361,7 +361,6 @@ impl Trust {
             fresh,
         });
         if is_removed {
-            // What we heard is passed on before we forget it.
             self.emit(TrustEvent::GroupEnded { group: id });
         }
     }
@@ -412,6 +411,14 @@ impl Trust {
         !self.is_shunned(agent) && ties.any(|(_, tie)| tie == Tie::Trusted)
     }
 
+    /// Agents that groups have us trust, some of them more than once.
+    pub fn trusted_by_groups(&self, now: UnixTime) -> impl Iterator<Item = AgentId> {
+        let groups = self.groups.groups.values();
+        let trusting = groups.filter(|group| group.own_tie() == Tie::Trusted);
+        let ties = trusting.flat_map(move |group| group.ties_now(now, &self.agent).into_keys());
+        ties.filter(|agent| !self.is_shunned(agent))
+    }
+
     /// Whether a group lets an agent open a stream to the port.
     pub(crate) fn group_admits(&self, now: UnixTime, agent: &AgentId, port: Port) -> bool {
         let allows = |(group, tie): (&Group, Tie)| {
@@ -436,6 +443,14 @@ impl Trust {
             Speakers::Owner => role == Some(Role::Owner),
             Speakers::Nobody => false,
         }
+    }
+
+    /// Whether an agent is one of those whom a group's word is for.
+    #[must_use]
+    pub fn may_broadcast_to(&self, now: UnixTime, group: &GroupId, agent: &AgentId) -> bool {
+        let group = self.groups.groups.get(group);
+        let tie = group.and_then(|group| group.tie(now, &self.agent, agent));
+        tie.is_some() && !self.is_shunned(agent)
     }
 
     fn ties(&self, now: UnixTime, agent: &AgentId) -> impl Iterator<Item = (&Group, Tie)> {

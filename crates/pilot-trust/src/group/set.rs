@@ -403,6 +403,20 @@ impl GroupSet {
         self.with(statements.map(|held| held.raw.clone()).collect())
     }
 
+    /// What is said of one agent.
+    #[must_use]
+    pub fn about(&self, agent: &AgentId) -> GroupBundle {
+        self.with(self.of(agent).map(|(_, held)| held.raw.clone()).collect())
+    }
+
+    /// Agents that were removed and are no members.
+    pub fn removed(&self, now: UnixTime) -> impl Iterator<Item = AgentId> {
+        let is_removed = move |agent: &AgentId| {
+            self.role(now, agent).is_none() && self.removal(now, agent).is_some()
+        };
+        self.agents().filter(is_removed)
+    }
+
     /// Every statement that counts, for who compares it with what others have.
     pub fn statements(&self) -> impl Iterator<Item = &SignedBytes> {
         self.held.values().map(|held| &held.raw)
