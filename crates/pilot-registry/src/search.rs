@@ -91,7 +91,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
                 continue;
             };
             let grant = self.store.grant(&owner, &self.from)?;
-            let record = shown_record(&row, grant.as_ref(), self);
+            let record = shown_record(&row, grant.as_ref(), self)?;
             let terms = record.and_then(terms_of);
             if let Some(score) = terms.and_then(|terms| index.score(question, &terms)) {
                 let agent = owner;
@@ -102,7 +102,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
     }
 
     /// Entries as long as they fit into an answer, and for how many hits they stand.
-    fn shown_entries(
+    pub(crate) fn shown_entries(
         &self,
         hits: &[Hit],
         presence: &Presence,
@@ -113,7 +113,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
                 continue;
             };
             let grant = self.store.grant(agent, &self.from)?;
-            let Some(record) = shown_record(&row, grant.as_ref(), self) else {
+            let Some(record) = shown_record(&row, grant.as_ref(), self)? else {
                 continue;
             };
             let entry = self.entry(&row, record, presence);
