@@ -15,6 +15,7 @@ const REASONS: [&str; 50] = [
     "datagram_queue_full",
     "forwards_malformed",
     "grant_refused",
+    "group_refused",
     "handshake_queue_full",
     "hello_key",
     "hello_log",

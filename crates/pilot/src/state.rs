@@ -299,6 +299,7 @@ impl State {
                     | Event::Untrusted(_)
                     | Event::Knocked { .. }
                     | Event::Observed(_)
+                    | Event::GroupChanged(_)
             );
             self.handle_event(event, sockets);
         }
