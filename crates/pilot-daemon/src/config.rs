@@ -42,6 +42,10 @@ pub struct Config {
     pub tags: Vec<Tag>,
     /// What it says that it can do.
     pub capabilities: Vec<pilot_wire::Capability>,
+    /// A group to join, unless the agent is in it.
+    pub group: Option<Hostname>,
+    /// The token to join it with.
+    pub group_token: Option<String>,
     /// How a line of the log looks.
     pub log_format: LogFormat,
     /// Where it logs; standard error by default.
@@ -74,6 +78,8 @@ impl Config {
             relay_for: None,
             tags: vec![],
             capabilities: vec![],
+            group: None,
+            group_token: None,
             log_format: LogFormat::Text,
             log_file: None,
             rendezvous_command: None,

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use pilot_types::{Address, AgentId, Hostname, UnixTime};
+use pilot_types::{Address, AgentId, Hostname, NetworkId, UnixTime};
 use pilot_wire::{MessageId, MessageType, TraceParent};
 use redb::TableDefinition;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::db::{Db, Layout, Table, Txn, key, u64_from};
@@ -87,6 +87,14 @@ pub struct InboxHead {
     pub trace: Option<TraceParent>,
     /// How the sender was trusted when it came, in words.
     pub trust: String,
+    /// The network to all of which it was said. Messages of earlier versions end before it.
+    #[serde(deserialize_with = "trailing")]
+    pub network: Option<NetworkId>,
+}
+
+/// The last field, where there is one.
+fn trailing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NetworkId>, D::Error> {
+    Ok(Option::deserialize(deserializer).unwrap_or_default())
 }
 
 /// A message with its body.
