@@ -189,7 +189,9 @@ fn group_rule(error: &GroupError, name: &str) -> ApiError {
         GroupError::NotAllowed => {
             denied().with_hint(format!("pilotctl group members {name} shows who owns it"))
         }
-        GroupError::OwnerStays => denied(),
+        GroupError::OwnerStays => denied().with_hint(format!(
+            "other members leave or are removed: pilotctl group members {name}"
+        )),
         GroupError::Full | GroupError::TooMany | GroupError::Policy => {
             ApiError::invalid(format!("{name}: {error}"))
         }

@@ -1,4 +1,4 @@
-//! Groups: names, numbers, and statements that are kept for their members (`docs/registry.md` §7).
+//! Groups: names, numbers, and statements that are kept for their members (`docs/registry.md` §12).
 //!
 //! Nothing is decided here about who is a member: what is stored was signed by the group's key or its admins, and members check it
 //! again. What the rendezvous reads out of it only says to whom it shows what.
@@ -10,11 +10,10 @@ use pilot_wire::limits::{INVITATION_LIFETIME, MAX_GROUPS};
 use pilot_wire::{GroupAsk, GroupBundle, GroupRequest, Invitation, Role, SignedBytes};
 
 use crate::asked::{Asked, Outcome, Refusal, check_lifetime};
-use crate::limits::MAX_SEARCH_ENTRIES;
+use crate::limits::{MAX_SEARCH_ANSWER, MAX_SEARCH_ENTRIES};
 use crate::message::{RefusalCode, Response};
 use crate::presence::Presence;
 use crate::rows::{GroupRow, PushId, PushKey, PushKind, PushRow};
-use crate::search::Hit;
 use crate::store::{Store, StoreError};
 use crate::verify::{GroupFacts, GroupPart, Verify};
 
@@ -323,13 +322,21 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         };
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let page = row.members.iter().skip(offset).take(MAX_SEARCH_ENTRIES);
-        let hits: Vec<Hit> = page
-            .map(|member| Hit {
-                score: 0.0,
-                agent: member.agent,
-            })
-            .collect();
-        let (entries, taken) = self.shown_entries(&hits, presence)?;
+        let (mut entries, mut taken, mut len) = (vec![], 0, 0);
+        for member in page {
+            let agent = self.store.agent(&member.agent)?;
+            let record = agent.as_ref().and_then(|row| row.live_record(self.now));
+            let is_member = self.now <= member.until;
+            if let Some((agent, record)) = agent.as_ref().zip(record).filter(|_| is_member) {
+                let entry = self.entry(agent, record, presence);
+                len += entry.len();
+                if len > MAX_SEARCH_ANSWER && !entries.is_empty() {
+                    break;
+                }
+                entries.push(entry);
+            }
+            taken += 1;
+        }
         let next = offset.saturating_add(taken);
         let has_more = taken > 0 && next < row.members.len();
         Ok(self.unchanged(Response::SearchResults {

@@ -102,7 +102,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
     }
 
     /// Entries as long as they fit into an answer, and for how many hits they stand.
-    pub(crate) fn shown_entries(
+    fn shown_entries(
         &self,
         hits: &[Hit],
         presence: &Presence,
@@ -127,7 +127,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
     }
 
     /// Without its locator: who was found is asked for before it is dialled.
-    fn entry(&self, row: &AgentRow, record: &RecordRow, presence: &Presence) -> Entry {
+    pub(crate) fn entry(&self, row: &AgentRow, record: &RecordRow, presence: &Presence) -> Entry {
         let agent = row.agent();
         Entry {
             agent,

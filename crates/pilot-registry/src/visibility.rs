@@ -8,6 +8,7 @@ use pilot_types::{AgentId, UnixTime};
 use pilot_wire::Visibility;
 
 use crate::asked::{Asked, Outcome, Refusal};
+use crate::knocking::NOBODY;
 use crate::message::{Entry, LookupTarget, RefusalCode, Response};
 use crate::presence::Presence;
 use crate::rows::{AgentRow, GrantRow, RecordRow};
@@ -29,7 +30,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         let record = match &row {
             Some(row) => shown_record(row, grant.as_ref(), self)?,
             // The same reads as for one that is there.
-            None => self.is_fellow(&owner).map(|_| None)?,
+            None => self.is_fellow(&NOBODY).map(|_| None)?,
         };
         let response = match row.as_ref().zip(record) {
             Some((row, record)) => Response::Found(Box::new(Entry {
@@ -81,14 +82,16 @@ pub(crate) fn shown_record<'r, S: Store, V: Verify>(
     grant: Option<&GrantRow>,
     asked: &Asked<'_, S, V>,
 ) -> Result<Option<&'r RecordRow>, StoreError> {
-    let is_fellow = asked.is_fellow(&row.agent())?;
-    let Some(record) = row.live_record(asked.now) else {
-        return Ok(None);
-    };
-    let is_public = is_public(record);
-    let is_own = row.agent() == asked.from;
+    let record = row.live_record(asked.now);
+    let is_public = record.is_some_and(is_public);
+    let is_own = record.is_some() && row.agent() == asked.from;
     let is_granted = grant.is_some_and(|grant| is_valid(grant, row, asked.now));
-    Ok((is_own | is_public | is_granted | is_fellow).then_some(record))
+    if is_own | is_public | (is_granted && record.is_some()) {
+        return Ok(record);
+    }
+    // Asked of all others, also of those that are not there.
+    let is_fellow = asked.is_fellow(&row.agent())?;
+    Ok(record.filter(|_| is_fellow))
 }
 
 /// The record that everybody sees, as long as it has not ended.

@@ -280,3 +280,44 @@ fn forget_oldest_ids(txn: &mut Txn) -> Result<(), redb::Error> {
 fn id_key(head: &InboxHead) -> Vec<u8> {
     key(&[head.id.as_bytes(), head.from.as_bytes()])
 }
+
+#[cfg(test)]
+mod tests {
+    use pilot_wire::{decode_postcard, encode_postcard};
+
+    use super::*;
+
+    #[test]
+    fn a_head_of_an_earlier_version_ends_before_the_network() {
+        let from = AgentId::new([1; 32]);
+        let head = InboxHead {
+            id: MessageId::new([2; 16]),
+            from,
+            from_address: from.address(),
+            from_hostname: None,
+            kind: MessageType::Text,
+            len: 3,
+            received_at: UnixTime::from_secs(4),
+            reply_to: None,
+            trace: None,
+            trust: "trusted".to_owned(),
+            network: None,
+        };
+        let mut bytes = encode_postcard(&head);
+        assert_eq!(
+            decode_postcard::<InboxHead>(&bytes, "head"),
+            Ok(head.clone())
+        );
+        assert_eq!(bytes.pop(), Some(0));
+        assert_eq!(
+            decode_postcard::<InboxHead>(&bytes, "head"),
+            Ok(head.clone())
+        );
+        let network = NetworkId::new(7);
+        let head = InboxHead { network, ..head };
+        assert_eq!(
+            decode_postcard::<InboxHead>(&encode_postcard(&head), "head"),
+            Ok(head)
+        );
+    }
+}

@@ -1,4 +1,4 @@
-//! Groups: certificates and removals that merge as a set, and the trust that follows from them (`docs/trust.md` §8).
+//! Groups: certificates and removals that merge as a set, and the trust that follows from them (`docs/trust.md` §7).
 
 mod errors;
 mod mine;

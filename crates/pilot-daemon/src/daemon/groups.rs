@@ -1,5 +1,7 @@
 //! Groups, in terms of the node.
 
+use std::time::Duration;
+
 use pilot::{
     AgentId, GroupCallError, GroupId, GroupInfo, GroupTerms, GroupToken, Hostname, NetworkId, Role,
     Scope,
@@ -12,10 +14,14 @@ use pilot_api::types::{
 };
 use pilot_api::{ApiError, ErrorCode, PeerRef};
 use pilot_types::Seed;
+use tokio::time::timeout;
 
 use super::messages::random_bytes;
 use super::{Daemon, target, view};
 use crate::error;
+
+/// How long a call waits that does not say so.
+const DEFAULT_PATIENCE_MS: u64 = 30_000;
 
 impl Daemon {
     pub(super) async fn make_group(
@@ -61,7 +67,13 @@ impl Daemon {
                 "field token: expected the 32 hex digits that `pilotctl group create` showed",
             )
         })?;
-        let joined = self.node.join_group(request.name.clone(), token).await;
+        let joining = self.node.join_group(request.name.clone(), token);
+        let joined = match patience(request.timeout_ms) {
+            None => joining.await,
+            Some(patience) => timeout(patience, joining)
+                .await
+                .map_err(|_| unanswered(&request.name))?,
+        };
         let info = joined.map_err(|error| error::group(&error, request.name.as_str()))?;
         Ok(GroupJoined {
             network_id: info.network,
@@ -265,6 +277,18 @@ impl Daemon {
             other => error::group(&other, ""),
         })
     }
+}
+
+/// A little less than the caller's: it is told why.
+fn patience(timeout_ms: Option<u64>) -> Option<Duration> {
+    let millis = timeout_ms.unwrap_or(DEFAULT_PATIENCE_MS);
+    (millis > 0).then(|| Duration::from_millis(millis.saturating_sub(millis.min(2000) / 4)))
+}
+
+fn unanswered(name: &Hostname) -> ApiError {
+    ApiError::timeout(format!("{name} was asked, and no certificate came")).with_hint(format!(
+        "who was removed needs an invitation: its owner runs `pilotctl group invite PEER --group {name}`"
+    ))
 }
 
 fn no_group(words: &str) -> ApiError {
