@@ -195,7 +195,13 @@ fn group_rule(error: &GroupError, name: &str) -> ApiError {
         GroupError::Full | GroupError::TooMany | GroupError::Policy => {
             ApiError::invalid(format!("{name}: {error}"))
         }
-        _ => ApiError::new(ErrorCode::ConnectionFailed, format!("{name}: {error}")),
+        GroupError::Malformed(_)
+        | GroupError::Log(_)
+        | GroupError::Envelope(_)
+        | GroupError::OtherGroup
+        | GroupError::Unauthorised
+        | GroupError::Times
+        | _ => ApiError::new(ErrorCode::ConnectionFailed, format!("{name}: {error}")),
     }
 }
 

@@ -165,7 +165,7 @@ impl Node {
         };
         let request = Request::PutGroup {
             group,
-            bundle: set.with(part),
+            bundle: Box::new(set.with(part)),
         };
         if !self
             .links
@@ -199,7 +199,7 @@ impl Node {
         };
         let (bundle, _) = known.set().part(None);
         let request = Request::CreateGroup {
-            bundle,
+            bundle: Box::new(bundle),
             wanted: Some(known.network()),
         };
         let use_ = QueryUse::RestoreGroup(link, group);

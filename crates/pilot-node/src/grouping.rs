@@ -31,7 +31,7 @@ impl Node {
         self.crew.keys.insert(set.id(), key);
         self.crew.creating.insert(query, set);
         let request = Request::CreateGroup {
-            bundle,
+            bundle: Box::new(bundle),
             wanted: None,
         };
         self.ask_for(now, query, request, QueryUse::CreateGroup(query));

@@ -64,7 +64,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         }
         outcome.response = Response::GroupCreated(network);
         let row = group_row(facts, name, network);
-        self.tell(&row, &row, presence, id, &mut outcome);
+        self.tell((&row, &row), presence, id, &mut outcome);
         outcome.changes.put_group(None, row);
         Ok(outcome)
     }
@@ -115,7 +115,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
             let (bundle, _) = self.verify.group_part(&row.state, GroupPart::Policy)?;
             Some(Response::Group {
                 network: row.network,
-                bundle,
+                bundle: Box::new(bundle),
                 next: None,
             })
         });
@@ -140,7 +140,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
             let (bundle, next) = self.verify.group_part(&row.state, part)?;
             Some(Response::Group {
                 network: row.network,
-                bundle,
+                bundle: Box::new(bundle),
                 next,
             })
         });
@@ -180,7 +180,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
             return Ok(outcome);
         }
         let new = group_row(facts, row.name.clone(), row.network);
-        self.tell(row, &new, presence, id, &mut outcome);
+        self.tell((row, &new), presence, id, &mut outcome);
         outcome.changes.put_group(Some(row), new);
         Ok(outcome)
     }
@@ -188,8 +188,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
     /// Members that are connected, and those who were members a moment ago, learn that there is something new.
     fn tell(
         &self,
-        old: &GroupRow,
-        new: &GroupRow,
+        (old, new): (&GroupRow, &GroupRow),
         presence: &Presence,
         id: PushId,
         outcome: &mut Outcome,

@@ -71,7 +71,7 @@ pub enum Request {
     /// Give a group a name and a number, or bring it back.
     CreateGroup {
         /// Log, policy and the owner's certificate at least.
-        bundle: GroupBundle,
+        bundle: Box<GroupBundle>,
         /// The number that it had.
         wanted: Option<NetworkId>,
     },
@@ -92,7 +92,7 @@ pub enum Request {
         /// Which.
         group: GroupId,
         /// Statements.
-        bundle: GroupBundle,
+        bundle: Box<GroupBundle>,
     },
     /// Ask for a part of a group; for members.
     GroupState {
@@ -188,7 +188,7 @@ pub enum Response {
         /// Its number.
         network: NetworkId,
         /// What was asked for.
-        bundle: GroupBundle,
+        bundle: Box<GroupBundle>,
         /// After whom the next part begins.
         next: Option<AgentId>,
     },

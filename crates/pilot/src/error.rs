@@ -333,7 +333,10 @@ impl From<pilot_node::QueryError> for GroupCallError {
                 code: RefusalCode::NobodyOnline,
                 ..
             } => Self::NobodyOnline,
-            other => Self::Rendezvous(LookupError::from(other)),
+            other @ (pilot_node::QueryError::Unreachable
+            | pilot_node::QueryError::Invalid(_)
+            | pilot_node::QueryError::Refused { .. }
+            | _) => Self::Rendezvous(LookupError::from(other)),
         }
     }
 }
@@ -342,7 +345,12 @@ impl From<TrustError> for GroupCallError {
     fn from(error: TrustError) -> Self {
         match error {
             TrustError::Shutdown => Self::Shutdown,
-            other => Self::Store(other.to_string()),
+            TrustError::NotFound
+            | TrustError::Invalid(_)
+            | TrustError::Busy(_)
+            | TrustError::NoRendezvous
+            | TrustError::Store(_)
+            | TrustError::Ticket(_) => Self::Store(error.to_string()),
         }
     }
 }

@@ -401,6 +401,7 @@ impl State {
                 tracing::info!(agent = %agent.address(), "no longer trusted");
             }
             Event::Knocked { agent, .. } => tracing::info!(agent = %agent.address(), "knocked"),
+            Event::GroupChanged(group) => tracing::debug!(%group, "group changed"),
             _ => {}
         }
     }

@@ -263,18 +263,18 @@ impl Daemon {
 
     async fn named_agent(&self, peer: &PeerRef) -> Result<AgentId, ApiError> {
         let agent = self.node.agent_of(target(peer)?).await;
-        agent.map_err(|error| match error {
-            GroupCallError::Rendezvous(error) => {
-                let error = error::lookup(&error, peer);
-                if error.code == ErrorCode::NotFound {
-                    error.with_hint(
-                        "an agent that does not show itself is named by its whole public key or a ticket",
-                    )
-                } else {
-                    error
-                }
+        agent.map_err(|error| {
+            let GroupCallError::Rendezvous(error) = &error else {
+                return error::group(&error, "");
+            };
+            let error = error::lookup(error, peer);
+            if error.code == ErrorCode::NotFound {
+                error.with_hint(
+                    "an agent that does not show itself is named by a ticket: run `pilotctl ticket` there",
+                )
+            } else {
+                error
             }
-            other => error::group(&other, ""),
         })
     }
 }

@@ -284,7 +284,7 @@ fn who_is_invited_joins_and_who_leaves_is_a_member_no_more() {
     join(&mut world, bob, group, None);
     until_all_know(&mut world, &[alice, bob], group);
     world.with(bob, |agent, now| {
-        agent.node.leave_group(now, group).unwrap()
+        agent.node.leave_group(now, group).unwrap();
     });
     assert!(!trusts(&world.sim, bob, alice));
     world.until("alice has signed it", SOON, |sim| {

@@ -38,7 +38,7 @@ fn requests() -> Vec<Request> {
             permit: Some([3; 16]),
         },
         Request::CreateGroup {
-            bundle: bundle(1),
+            bundle: Box::new(bundle(1)),
             wanted: NetworkId::new(7),
         },
         Request::FindGroup {
@@ -50,7 +50,7 @@ fn requests() -> Vec<Request> {
         },
         Request::PutGroup {
             group: group(),
-            bundle: bundle(3),
+            bundle: Box::new(bundle(3)),
         },
         Request::GroupState {
             group: group(),
@@ -132,7 +132,7 @@ fn responses() -> Vec<Response> {
         Response::GroupCreated(NetworkId::new(65_534).unwrap()),
         Response::Group {
             network: NetworkId::new(7).unwrap(),
-            bundle: bundle(2),
+            bundle: Box::new(bundle(2)),
             next: Some(AgentId::new([9; 32])),
         },
         Response::Refused {
@@ -203,13 +203,13 @@ fn parts_beyond_their_bounds_are_refused() {
         },
         Request::PutGroup {
             group: group(),
-            bundle: bundle(pilot_wire::limits::MAX_GROUP_PART + 1),
+            bundle: Box::new(bundle(pilot_wire::limits::MAX_GROUP_PART + 1)),
         },
         Request::CreateGroup {
-            bundle: GroupBundle {
+            bundle: Box::new(GroupBundle {
                 statements: vec![signed(pilot_wire::limits::MAX_GROUP_STATEMENT + 1)],
                 ..bundle(0)
-            },
+            }),
             wanted: None,
         },
         Request::AskGroup {

@@ -236,7 +236,7 @@ impl Trust {
         let group = self.groups.groups.remove(id);
         let group = group.ok_or(GroupError::NotMember)?;
         self.touch(ItemKey::Group(*id));
-        self.tell_ties(now, group.ties, &BTreeMap::new());
+        self.tell_ties(now, &group.ties, &BTreeMap::new());
         self.emit(TrustEvent::GroupLeft { group: *id });
         Ok(())
     }
@@ -354,7 +354,7 @@ impl Trust {
         let after = group.ties_now(now, &us);
         let before = std::mem::replace(&mut group.ties, after.clone());
         self.touch(ItemKey::Group(id));
-        self.tell_ties(now, before, &after);
+        self.tell_ties(now, &before, &after);
         self.emit(TrustEvent::GroupChanged {
             group: id,
             origin,
@@ -368,10 +368,10 @@ impl Trust {
     fn tell_ties(
         &mut self,
         now: UnixTime,
-        before: BTreeMap<AgentId, Tie>,
+        before: &BTreeMap<AgentId, Tie>,
         after: &BTreeMap<AgentId, Tie>,
     ) {
-        for (agent, had) in &before {
+        for (agent, had) in before {
             let is_less = after.get(agent).is_none_or(|has| has < had);
             let is_tied = self.has_granted(now, agent) || self.is_fellow(now, agent);
             let is_over = if *had == Tie::Trusted {
