@@ -126,6 +126,76 @@ async fn commands_about_capabilities_answer_with_the_contracts_fields() {
 }
 
 #[tokio::test]
+async fn commands_about_groups_answer_with_the_contracts_fields() {
+    let running = Running::start();
+    let changed = |status: &str| json!({"status": status, "network_id": 7, "name": "trading", "node_id": PEER, "address": PEER_ADDRESS});
+    let joined = json!({"network_id": 7, "name": "trading", "role": "member"});
+    let left = json!({"network_id": 7, "name": "trading"});
+    let mut owner = json!({"node_id": OWN, "address": ALICE_ADDRESS, "hostname": "worker"});
+    owner.as_object_mut().unwrap().append(
+        json!({"role": "owner", "online": true})
+            .as_object_mut()
+            .unwrap(),
+    );
+    for (line, data) in [
+        (
+            "group create MARKET --join token --auto-trust",
+            json!({"network_id": 7, "name": "market", "role": "owner", "group_id": "ab".repeat(32), "token": "cd".repeat(16)}),
+        ),
+        (
+            "group list",
+            json!({"networks": [{"network_id": 7, "name": "trading", "join_rule": "token", "role": "owner", "members": 2, "auto_trust": true}]}),
+        ),
+        ("group join TRADING --token abc", joined.clone()),
+        ("network join trading", joined.clone()),
+        ("group accept trading", joined),
+        ("group leave", left.clone()),
+        ("group decline trading", left),
+        (
+            "group members trading",
+            json!({"network_id": 7, "name": "trading", "members": [owner, peer_with(json!({"role": "member", "online": true}))]}),
+        ),
+        ("group invite planner", changed("invited")),
+        ("group kick planner --group 7", changed("kicked")),
+        ("group role planner admin", changed("admin")),
+        (
+            "group invites",
+            json!({"invites": [{"network_id": 7, "name": "trading", "from": PEER, "from_address": PEER_ADDRESS,
+                "from_hostname": "planner", "expires_at": "2026-01-01T00:00:00Z"}]}),
+        ),
+        (
+            "group policy --set join=open --set broadcast=owner --set ports=all",
+            json!({"network_id": 7, "name": "trading", "join_rule": "open", "auto_trust": true, "ports": "all", "broadcast": "owner"}),
+        ),
+        (
+            "broadcast trading hello",
+            json!({"network_id": 7, "sent": 2, "delivered": 1}),
+        ),
+    ] {
+        let (answer, code) = asked(&running, line).await;
+        assert_eq!(answer, json!({"status": "ok", "data": data}), "{line}");
+        assert_eq!(code, 0, "{line}");
+    }
+    for (line, code) in [
+        ("group create trading", 8),
+        ("group create Not_A_Name", 2),
+        ("group policy --set join=everybody", 2),
+        ("group role planner owner", 2),
+    ] {
+        let (_, exit) = asked(&running, line).await;
+        assert_eq!(exit, code, "{line}");
+    }
+    for line in [
+        "group list",
+        "group members",
+        "group invites",
+        "group policy",
+    ] {
+        assert!(words(&running, line).await.lines().count() > 1, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn every_command_answers_with_the_contracts_fields() {
     let running = Running::start();
     let key = "cd".repeat(32);

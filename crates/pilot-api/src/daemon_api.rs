@@ -6,21 +6,26 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ApiError;
 use crate::types::{
-    AcceptInfo, AcceptRequest, AppAudit, AppAuditRequest, AppCalled, AppCaps, AppCapsRequest,
-    AppInstalled, AppStatus, AppStatusRequest, AppUninstalled, AppViewed, ApproveRequest, Approved,
-    Apps, AppsRequest, BenchRequest, Benched, CallAppRequest, CapabilitiesSet, CatalogueListed,
-    CatalogueRequest, Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams,
-    DeregisterRequest, Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected,
-    EventPublished, ExplainRequest, Explained, ExposeRequest, FileSent, FilesSending,
-    FilesSendingRequest, FindRequest, ForwardRequest, Found, HandshakeRequest, HostnameSet, Inbox,
-    InboxReadRequest, InboxRequest, Info, InfoRequest, InstallAppRequest, Knocked, LookedUp,
-    LookupRequest, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
+    AcceptInfo, AcceptInvitationRequest, AcceptRequest, AppAudit, AppAuditRequest, AppCalled,
+    AppCaps, AppCapsRequest, AppInstalled, AppStatus, AppStatusRequest, AppUninstalled, AppViewed,
+    ApproveRequest, Approved, Apps, AppsRequest, BenchRequest, Benched, BroadcastRequest,
+    BroadcastSent, CallAppRequest, CapabilitiesSet, CatalogueListed, CatalogueRequest, Connections,
+    ConnectionsRequest, CreateGroupRequest, DaemonStatus, DatagramSent, Datagrams,
+    DeclineInvitationRequest, DeregisterRequest, Deregistered, DialInfo, DialRequest,
+    DisconnectRequest, Disconnected, EventPublished, ExplainRequest, Explained, ExposeRequest,
+    FileSent, FilesSending, FilesSendingRequest, FindRequest, ForwardRequest, Found, GroupCreated,
+    GroupJoined, GroupLeft, GroupMembers, GroupMembersRequest, GroupPolicy, GroupPolicyRequest,
+    Groups, GroupsRequest, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest,
+    Info, InfoRequest, InstallAppRequest, Invitations, InvitationsRequest, InviteRequest,
+    JoinGroupRequest, KickRequest, Knocked, LeaveGroupRequest, LookedUp, LookupRequest,
+    MemberChanged, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
     ProxyRequest, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest,
     RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest, SearchFound, SearchRequest,
     SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest,
-    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped,
-    SubscribeRequest, Subscribed, TagsSet, TcpOpened, TicketIssued, TicketRequest, TrustRequest,
-    Trusted, UninstallAppRequest, UntrustRequest, Untrusted, ViewAppRequest, VisibilitySet,
+    SetHostnameRequest, SetRoleRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
+    StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TcpOpened, TicketIssued,
+    TicketRequest, TrustRequest, Trusted, UninstallAppRequest, UntrustRequest, Untrusted,
+    ViewAppRequest, VisibilitySet,
 };
 
 /// The two directions of a stream in one object.
@@ -59,6 +64,32 @@ macro_rules! calls {
             lookup: LookupRequest => LookedUp;
             /// Agents that fit.
             search: SearchRequest => SearchFound;
+            /// Creates a group.
+            create_group: CreateGroupRequest => GroupCreated;
+            /// Groups that this agent is in.
+            groups: GroupsRequest => Groups;
+            /// Becomes a member of a group.
+            join_group: JoinGroupRequest => GroupJoined;
+            /// Leaves a group.
+            leave_group: LeaveGroupRequest => GroupLeft;
+            /// Members of a group.
+            group_members: GroupMembersRequest => GroupMembers;
+            /// Lets an agent join a group.
+            invite: InviteRequest => MemberChanged;
+            /// Invitations that wait for an answer.
+            invitations: InvitationsRequest => Invitations;
+            /// Takes an invitation.
+            accept_invitation: AcceptInvitationRequest => GroupJoined;
+            /// Forgets an invitation.
+            decline_invitation: DeclineInvitationRequest => GroupLeft;
+            /// Removes a member of a group.
+            kick: KickRequest => MemberChanged;
+            /// Makes a member an admin, or a plain member.
+            set_role: SetRoleRequest => MemberChanged;
+            /// What holds in a group.
+            group_policy: GroupPolicyRequest => GroupPolicy;
+            /// Sends a message to all members of a group that are online.
+            broadcast: BroadcastRequest => BroadcastSent;
             /// Agents with a live session.
             peers: PeersRequest => Peers;
             /// Asks an agent for trust.

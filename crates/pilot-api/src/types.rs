@@ -12,6 +12,7 @@ mod event;
 mod explain;
 mod field;
 mod file;
+mod group;
 mod message;
 mod schema;
 mod search;
@@ -52,6 +53,13 @@ pub use explain::{ExplainRequest, Explained, PathCandidate};
 pub use file::{
     FileSending, FileSent, FilesSending, FilesSendingRequest, Received, ReceivedFile,
     ReceivedRequest, SendFileRequest,
+};
+pub use group::{
+    AcceptInvitationRequest, BroadcastRequest, BroadcastSent, CreateGroupRequest,
+    DeclineInvitationRequest, GroupCreated, GroupJoined, GroupLeft, GroupMember, GroupMembers,
+    GroupMembersRequest, GroupPolicy, GroupPolicyRequest, GroupRole, GroupSummary, Groups,
+    GroupsRequest, Invitation, Invitations, InvitationsRequest, InviteRequest, JoinGroupRequest,
+    JoinRule, KickRequest, LeaveGroupRequest, MemberChanged, SetRoleRequest, Speakers,
 };
 pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
@@ -131,6 +139,11 @@ calls! {
     Get "/v1/connections" ConnectionsRequest => Connections;
     Post "/v1/disconnect" DisconnectRequest => Disconnected;
     Get "/v1/apps" AppsRequest => Apps;
+    Get "/v1/groups" GroupsRequest => Groups;
+    Post "/v1/groups/leave" LeaveGroupRequest => GroupLeft;
+    Get "/v1/groups/invitations" InvitationsRequest => Invitations;
+    Post "/v1/groups/decline" DeclineInvitationRequest => GroupLeft;
+    Post "/v1/groups/policy" GroupPolicyRequest => GroupPolicy;
     Post "/v1/apps/catalogue" CatalogueRequest => CatalogueListed;
     Post "/v1/apps/view" ViewAppRequest => AppViewed;
     Post "/v1/apps/rollback" RollBackAppRequest => AppInstalled;
@@ -187,6 +200,14 @@ calls_with_deadline! {
     "/v1/find" FindRequest => Found;
     "/v1/lookup" LookupRequest => LookedUp;
     "/v1/search" SearchRequest => SearchFound;
+    "/v1/groups/create" CreateGroupRequest => GroupCreated;
+    "/v1/groups/join" JoinGroupRequest => GroupJoined;
+    "/v1/groups/accept" AcceptInvitationRequest => GroupJoined;
+    "/v1/groups/members" GroupMembersRequest => GroupMembers;
+    "/v1/groups/invite" InviteRequest => MemberChanged;
+    "/v1/groups/kick" KickRequest => MemberChanged;
+    "/v1/groups/role" SetRoleRequest => MemberChanged;
+    "/v1/broadcast" BroadcastRequest => BroadcastSent;
     "/v1/handshake" HandshakeRequest => Knocked;
     "/v1/ping" PingRequest => Pong;
     "/v1/explain" ExplainRequest => Explained;

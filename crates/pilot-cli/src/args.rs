@@ -1,6 +1,7 @@
 //! The command line: every command with its options, and nothing of what they do.
 
 mod app;
+mod group;
 mod search;
 mod start;
 mod talk;
@@ -16,6 +17,9 @@ use pilot_wire::{ParsePortsError, PortRange, Scope};
 
 pub(crate) use app::{
     AppCommand, CallArgs, InstallArgs, KeyCommand, PublishAppArgs, ViewArgs, YankArgs,
+};
+pub(crate) use group::{
+    BroadcastArgs, CreateGroupArgs, GroupCommand, GroupPolicyArgs, JoinRule, Role,
 };
 pub(crate) use search::{CapabilitiesArgs, FindAgentsArgs};
 pub(crate) use start::{LogForm, RendezvousRunArgs, StartArgs};
@@ -193,6 +197,11 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Open a SOCKS5 and HTTP proxy that leads to agents: NAME.pilot
     Proxy(ProxyArgs),
+    /// Groups of agents: create, join, keep
+    #[command(subcommand, visible_alias = "network")]
+    Group(GroupCommand),
+    /// Put a message into the inbox of every member of a group that is online
+    Broadcast(BroadcastArgs),
     /// Open streams
     Connections,
     /// Give an open stream up

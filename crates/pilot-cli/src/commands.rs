@@ -8,6 +8,7 @@ mod doctor;
 mod events;
 mod explain;
 mod files;
+mod group;
 mod inbox;
 mod message;
 mod ping;
@@ -49,6 +50,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Find { name } => discovery::find(context, name).await,
         Command::Lookup { peer } => discovery::lookup(context, peer).await,
         Command::Peers(args) => discovery::peers(context, args.search).await,
+        Command::Group(command) => group::group(context, command).await,
+        Command::Broadcast(args) => group::broadcast(context, args).await,
         Command::Connections => discovery::connections(context).await,
         Command::Disconnect { id } => traffic::disconnect(context, id).await,
         Command::SendFile(args) => files::send_file(context, args).await,

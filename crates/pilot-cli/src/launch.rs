@@ -30,7 +30,15 @@ pub(crate) fn foreground_args(home: &Path, socket: &Path, start: &StartArgs) -> 
     args
 }
 
-/// The flags that say the same again.
+/// The token as the command that starts a daemon hands it on: arguments are everybody's to read.
+pub(crate) const TOKEN_VARIABLE: &str = "PILOT_GROUP_TOKEN";
+
+fn token_of_environment() -> Option<String> {
+    let token = std::env::var(TOKEN_VARIABLE).ok();
+    token.filter(|token| !token.is_empty())
+}
+
+/// The flags that say the same again, but for the token.
 pub(crate) fn start_flags(start: &StartArgs) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec![];
     let mut option = |name: &str, value: String| args.extend([name.into(), value.into()]);
@@ -51,6 +59,9 @@ pub(crate) fn start_flags(start: &StartArgs) -> Vec<OsString> {
     }
     if let Some(relay_for) = start.relay_for {
         option("--relay-for", relay_for.word().to_owned());
+    }
+    if let Some(group) = &start.group {
+        option("--group", group.0.to_string());
     }
     for tag in &start.tags {
         option("--tags", tag.to_string());
@@ -87,6 +98,8 @@ pub(crate) async fn foreground(context: &Context, args: &StartArgs) -> Result<Re
         relay_for: args.relay_for,
         tags: args.tags.clone(),
         capabilities: args.capabilities.clone(),
+        group: args.group.as_ref().map(|group| group.0.clone()),
+        group_token: args.token.clone().or_else(token_of_environment),
         log_format: match args.log_format {
             Some(LogForm::Json) => LogFormat::Json,
             Some(LogForm::Text) | None => LogFormat::Text,

@@ -45,6 +45,10 @@ pub struct Config {
     pub capabilities: Vec<pilot_wire::Capability>,
     /// What is taken of files that others send.
     pub files: FilePolicy,
+    /// A group to join, unless the agent is in it.
+    pub group: Option<Hostname>,
+    /// The token to join it with.
+    pub group_token: Option<String>,
     /// How a line of the log looks.
     pub log_format: LogFormat,
     /// Where it logs; standard error by default.
@@ -78,6 +82,8 @@ impl Config {
             tags: vec![],
             capabilities: vec![],
             files: FilePolicy::default(),
+            group: None,
+            group_token: None,
             log_format: LogFormat::Text,
             log_file: None,
             rendezvous_command: None,

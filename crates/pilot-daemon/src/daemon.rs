@@ -1,10 +1,12 @@
 //! The daemon as the API sees it: each command in terms of the node and its services.
 
 mod apps;
+mod broadcast;
 mod commands;
 mod events;
 mod explain;
 mod files;
+mod groups;
 mod messages;
 mod profile;
 mod search;

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use pilot::{
-    DialError, ErrorCode as StreamCode, LookupError, ProfileError, RegisterError, StartError,
-    StreamError, TrustError,
+    DialError, ErrorCode as StreamCode, GroupCallError, GroupError, LookupError, ProfileError,
+    RegisterError, StartError, StreamError, TrustError,
 };
 use pilot_api::{ApiError, BindError, ErrorCode, PeerRef};
 use pilot_apps::{AnswersError, ReadMessageError, SendFileError, SendMessageError};
@@ -140,6 +140,69 @@ pub(crate) fn lookup(error: &LookupError, peer: &PeerRef) -> ApiError {
         LookupError::Invalid(_) | LookupError::Refused(_) | _ => {
             ApiError::new(ErrorCode::ConnectionFailed, error.to_string())
         }
+    }
+}
+
+/// Why something about the group `name` was not done.
+pub(crate) fn group(error: &GroupCallError, name: &str) -> ApiError {
+    let denied = |words: String| ApiError::new(ErrorCode::PermissionDenied, words);
+    match error {
+        GroupCallError::Group(error) => group_rule(error, name),
+        GroupCallError::NotFound => ApiError::new(ErrorCode::NotFound, format!("no group {name}"))
+            .with_hint("check the name, and that its owner uses the same rendezvous"),
+        GroupCallError::NameTaken => {
+            let words = format!("there is a group {name} already, or the name is reserved");
+            ApiError::new(ErrorCode::AlreadyExists, words)
+                .with_hint(format!("another name, or pilotctl group join {name}"))
+        }
+        GroupCallError::NobodyOnline => {
+            let words = format!(
+                "neither the owner of {name} nor an admin is connected: their daemon certifies who joins"
+            );
+            ApiError::new(ErrorCode::ConnectionFailed, words).with_hint(format!(
+                "try again when one of them is online: pilotctl group join {name}"
+            ))
+        }
+        GroupCallError::Store(words) => ApiError::internal(words.clone()),
+        GroupCallError::Rendezvous(error) => search(error),
+        GroupCallError::Shutdown => shut_down(),
+        _ => denied(error.to_string()),
+    }
+}
+
+fn group_rule(error: &GroupError, name: &str) -> ApiError {
+    let denied = || ApiError::new(ErrorCode::PermissionDenied, format!("{name}: {error}"));
+    match error {
+        GroupError::WrongToken | GroupError::TokenNeeded => denied().with_hint(format!(
+            "ask its owner, then: pilotctl group join {name} --token T"
+        )),
+        GroupError::NotInvited | GroupError::Removed => denied().with_hint(format!(
+            "ask its owner to run: pilotctl group invite PEER --group {name}"
+        )),
+        GroupError::AlreadyMember => {
+            ApiError::new(ErrorCode::AlreadyExists, format!("{name}: {error}"))
+                .with_hint(format!("pilotctl group members {name}"))
+        }
+        GroupError::NotMember | GroupError::NoSuchMember => {
+            ApiError::new(ErrorCode::NotFound, format!("{name}: {error}"))
+                .with_hint(format!("pilotctl group members {name}"))
+        }
+        GroupError::NotAllowed => {
+            denied().with_hint(format!("pilotctl group members {name} shows who owns it"))
+        }
+        GroupError::OwnerStays => denied().with_hint(format!(
+            "other members leave or are removed: pilotctl group members {name}"
+        )),
+        GroupError::Full | GroupError::TooMany | GroupError::Policy => {
+            ApiError::invalid(format!("{name}: {error}"))
+        }
+        GroupError::Malformed(_)
+        | GroupError::Log(_)
+        | GroupError::Envelope(_)
+        | GroupError::OtherGroup
+        | GroupError::Unauthorised
+        | GroupError::Times
+        | _ => ApiError::new(ErrorCode::ConnectionFailed, format!("{name}: {error}")),
     }
 }
 

@@ -144,6 +144,7 @@ fn kept(delivery: &Delivery) -> InboxMessage {
             reply_to: head.reply_to,
             trace: head.trace,
             trust: trust.to_owned(),
+            network: terms.network,
         },
         body: body.to_vec(),
     }
@@ -161,6 +162,7 @@ fn shown(head: InboxHead, body: Option<Vec<u8>>) -> ApiMessage {
         received_at: head.received_at,
         reply_to: head.reply_to,
         trust: head.trust,
+        network_id: head.network,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pilot::Node;
-use pilot_api::types::{AgentSummary, Started};
+use pilot_api::types::{AgentSummary, JoinGroupRequest, Started};
 use pilot_api::{ApiError, DaemonApi, ErrorCode, Server};
 use pilot_appstore::Host;
 use pilot_store::{FileConfig, Home, HomeError, ReceivedFiles, RelayFor};
@@ -27,6 +27,8 @@ use crate::services::Services;
 
 /// How long a start waits for a rendezvous.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a start waits for a group's certificate.
+const JOIN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the embedded rendezvous may take to come up: it makes its key at its first start.
 const EMBEDDED_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -68,6 +70,10 @@ pub async fn run(config: Config, on_ready: impl FnOnce(&Ready)) -> Result<(), Ru
         () = daemon.stopped() => return server.end(&daemon, &node, ended).await,
     };
     if let Err(error) = started {
+        server.stop().await;
+        return Err(fail(&node, error).await);
+    }
+    if let Err(error) = join_group(&daemon, &config).await {
         server.stop().await;
         return Err(fail(&node, error).await);
     }
@@ -209,6 +215,26 @@ async fn register(node: &Node, is_known: bool) -> Result<(), ApiError> {
             let words = "no rendezvous answered within 10 s";
             Err(ApiError::new(ErrorCode::ConnectionFailed, words)
                 .with_hint("check that the rendezvous runs and that its UDP port is reachable"))
+        }
+    }
+}
+
+/// Joins the group that a flag names, as long as the agent is not in it.
+async fn join_group(daemon: &Daemon, config: &Config) -> Result<(), ApiError> {
+    let Some(name) = config.group.clone().filter(|name| !daemon.is_in(name)) else {
+        return Ok(());
+    };
+    let request = JoinGroupRequest {
+        name: name.clone(),
+        token: config.group_token.clone(),
+        timeout_ms: None,
+    };
+    match timeout(JOIN_PATIENCE, daemon.join(request)).await {
+        Ok(joined) => joined.map(|_| ()),
+        Err(_) => {
+            let words = format!("no certificate of the group {name} came within 10 s");
+            Err(ApiError::timeout(words)
+                .with_hint("its owner's daemon may have refused: ask for an invitation"))
         }
     }
 }

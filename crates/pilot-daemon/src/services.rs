@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pilot::{AgentId, ErrorCode, ListenError, Listener, Node, Peer, Port, Stream};
+use pilot::{AgentId, ErrorCode, GroupId, ListenError, Listener, Node, Peer, Port, Stream};
 use pilot_api::ApiError;
 use pilot_apps::{
     BenchRequest, Bounds, Broker, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_bench,
@@ -242,7 +242,11 @@ struct Exchange {
 impl Exchange {
     /// A message or a file, as the stream's metadata say.
     async fn receive(self, stream: Stream, peer: Peer) {
-        let Some(terms) = terms_of(&self.node, &peer.agent) else {
+        let terms = match peer.group {
+            Some(group) => group_terms(&self.node, &group, &peer.agent),
+            None => terms_of(&self.node, &peer.agent),
+        };
+        let Some(terms) = terms else {
             // Trust ended between the stream's admission and now.
             stream.reset(ErrorCode::NOT_TRUSTED);
             return;
@@ -268,9 +272,23 @@ impl Exchange {
 }
 
 fn terms_of(node: &Node, agent: &AgentId) -> Option<Terms> {
-    let trusted = node
-        .trusted()
-        .into_iter()
-        .find(|peer| peer.agent == *agent)?;
-    Some(Terms::from(&trusted.scope))
+    let granted = node.trusted().into_iter().find(|peer| peer.agent == *agent);
+    match granted {
+        Some(peer) => Some(Terms::from(&peer.scope)),
+        // A group has its members trust each other.
+        None => node.has_granted(agent).then(Terms::default),
+    }
+}
+
+/// What an agent may that speaks to all members of a group.
+fn group_terms(node: &Node, group: &GroupId, agent: &AgentId) -> Option<Terms> {
+    if !node.may_broadcast(group, agent) {
+        return None;
+    }
+    let groups = node.groups();
+    let info = groups.iter().find(|info| info.group == *group)?;
+    Some(Terms {
+        network: Some(info.network),
+        ..Terms::default()
+    })
 }

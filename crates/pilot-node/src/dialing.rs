@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pilot_registry::LookupTarget;
-use pilot_types::{AgentId, PathId, Port};
-use pilot_wire::{StreamHeader, TraceParent, limits};
+use pilot_types::{AgentId, GroupId, Hostname, PathId, Port};
+use pilot_wire::{Realm, StreamHeader, TraceParent, limits};
 
 use crate::dials::{Dial, DialPurpose, Stage, Target};
 use crate::directory::PeerEntry;
@@ -27,6 +27,8 @@ pub struct DialOptions {
     pub trace: Option<TraceParent>,
     /// For the service on the port, at most [`limits::MAX_STREAM_METADATA`] bytes.
     pub metadata: Vec<u8>,
+    /// The group on whose behalf: to speak to a member as to all of them.
+    pub group: Option<GroupId>,
 }
 
 impl Node {
@@ -51,6 +53,7 @@ impl Node {
                 port,
                 trace: options.trace,
                 metadata: options.metadata,
+                group: options.group,
             },
         )
     }
@@ -117,10 +120,21 @@ impl Node {
             Target::Hostname(name) if self.profile.current.hostname.as_ref() == Some(name) => {
                 Some(self.agent())
             }
-            Target::Hostname(name) => self.trust.find_hostname(name),
+            Target::Hostname(name) => {
+                let known = self.trust.find_hostname(name);
+                known.or_else(|| self.fellow_named(name))
+            }
             Target::Key(key) if self.is_own_key(key) => Some(self.agent()),
             Target::Key(key) => self.directory.find_key(key),
         }
+    }
+
+    /// A fellow member whose record had this name when it was read last.
+    fn fellow_named(&self, name: &Hostname) -> Option<AgentId> {
+        let now = self.output.latest?.unix;
+        let mut named = self.directory.named(name);
+        let is_fellow = |agent: &AgentId| self.trust.is_fellow(now, agent);
+        named.find(is_fellow)
     }
 
     fn is_own_key(&self, key: &[u8; 32]) -> bool {
@@ -175,7 +189,9 @@ impl Node {
             .dials
             .get(id)
             .is_some_and(|dial| matches!(dial.purpose, DialPurpose::Trust { .. }));
-        is_trust_message || self.trust.is_granted_by(now.unix, agent)
+        is_trust_message
+            || self.trust.is_granted_by(now.unix, agent)
+            || self.may_speak(now, id, agent)
     }
 
     /// Shakes hands with an agent at its cached addresses, and asks for a channel to it; `false` if there is neither.
@@ -278,9 +294,10 @@ impl Node {
         }
         let error = match error {
             QueryError::NotFound => DialError::NotFound,
-            QueryError::Unreachable | QueryError::Invalid(_) | QueryError::Refused { .. } => {
-                DialError::NoRendezvous
-            }
+            QueryError::Unreachable
+            | QueryError::Invalid(_)
+            | QueryError::Group(_)
+            | QueryError::Refused { .. } => DialError::NoRendezvous,
         };
         self.fail_dial(id, error);
     }
@@ -289,6 +306,7 @@ impl Node {
     pub(crate) fn learn(&mut self, now: Now, entry: &PeerEntry) {
         let known = self.directory.learn(entry);
         if self.trust.has_granted(now.unix, &entry.agent)
+            || self.trust.is_fellow(now.unix, &entry.agent)
             || self.trust.is_granted_by(now.unix, &entry.agent)
         {
             self.output
@@ -314,14 +332,15 @@ impl Node {
         let Some(Dial { purpose, .. }) = self.dials.get(id).cloned() else {
             return;
         };
-        let (port, trace, metadata) = match &purpose {
+        let (port, trace, metadata, group) = match &purpose {
             DialPurpose::Stream {
                 port,
                 trace,
                 metadata,
-            } => (*port, *trace, metadata.clone()),
-            DialPurpose::Ping { .. } => (Port::LIVENESS, None, vec![]),
-            DialPurpose::Trust { .. } => (Port::TRUST, None, vec![]),
+                group,
+            } => (*port, *trace, metadata.clone(), *group),
+            DialPurpose::Ping { .. } => (Port::LIVENESS, None, vec![], None),
+            DialPurpose::Trust { .. } => (Port::TRUST, None, vec![], None),
             DialPurpose::Datagram { port, data } => {
                 self.datagram_for_dial(now, key, id, (*port, data));
                 return;
@@ -331,11 +350,14 @@ impl Node {
             return;
         };
         let local = session.ephemeral_port();
-        let header = StreamHeader {
+        let mut header = StreamHeader {
             trace,
             metadata,
             ..StreamHeader::new(local, port)
         };
+        if let Some(group) = group {
+            header.realm = Realm::Group(*group.as_bytes());
+        }
         let Some(stream) = session.open(now, &header) else {
             session.waiting.push(id);
             return;

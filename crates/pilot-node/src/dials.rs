@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use pilot_types::{AgentId, Deadline, Hostname, NodeId, Port};
+use pilot_types::{AgentId, Deadline, GroupId, Hostname, NodeId, Port};
 use pilot_wire::TraceParent;
 
 use crate::event::DialId;
@@ -32,6 +32,7 @@ pub(crate) enum DialPurpose {
         port: Port,
         trace: Option<TraceParent>,
         metadata: Vec<u8>,
+        group: Option<GroupId>,
     },
     /// An answer from port 0.
     Ping { len: usize },

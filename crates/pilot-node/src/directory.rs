@@ -165,6 +165,13 @@ impl Directory {
         Some(peer)
     }
 
+    /// Agents whose records had this name.
+    pub(crate) fn named(&self, name: &Hostname) -> impl Iterator<Item = AgentId> {
+        let peers = self.peers.values();
+        let named = peers.filter(move |peer| peer.hostname.as_ref() == Some(name));
+        named.map(|peer| peer.agent)
+    }
+
     pub(crate) fn find_node(&self, node: NodeId) -> Option<AgentId> {
         self.peers
             .keys()

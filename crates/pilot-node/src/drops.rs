@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pilot_session::DropReason;
 
 /// The reasons of nodes and of the shells around them, beside those of [`DropReason`]; `docs/operations.md` explains each.
-const REASONS: [&str; 50] = [
+const REASONS: [&str; 51] = [
     "accept_failed",
     "answer_unexpected",
     "candidates_malformed",
@@ -15,6 +15,7 @@ const REASONS: [&str; 50] = [
     "datagram_queue_full",
     "forwards_malformed",
     "grant_refused",
+    "group_refused",
     "handshake_queue_full",
     "hello_key",
     "hello_log",

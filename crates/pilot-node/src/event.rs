@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pilot_trust::TrustChange;
-use pilot_types::{AgentId, Hostname, PathId, Port, StreamId};
+use pilot_trust::{GroupError, TrustChange};
+use pilot_types::{AgentId, GroupId, Hostname, PathId, Port, StreamId};
 use pilot_wire::{DatagramHeader, ErrorCode, StreamHeader};
 use thiserror::Error;
 
@@ -111,6 +111,9 @@ pub enum QueryError {
     /// The rendezvous sent something that does not verify.
     #[error("the rendezvous sent a wrong answer: {0}")]
     Invalid(String),
+    /// The group does not allow it.
+    #[error(transparent)]
+    Group(GroupError),
     /// It refused.
     #[error("{message}")]
     Refused {
@@ -300,6 +303,8 @@ pub enum Event {
     FreshnessLow,
     /// The rendezvous sees us here.
     Observed(SocketAddr),
+    /// A group of ours, or an invitation to one, came, changed or went.
+    GroupChanged(GroupId),
 }
 
 /// What the registry answered.
@@ -311,6 +316,8 @@ pub enum Answer {
     Page(SearchPage),
     /// The request was carried out.
     Done,
+    /// The group was created, or asked to take us in.
+    Group(GroupId),
 }
 
 /// A part of what a search found.

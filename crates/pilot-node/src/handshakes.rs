@@ -206,7 +206,7 @@ impl Node {
         if let Some(link) = self.links.find(agent) {
             return Ok(Class::Rendezvous(link));
         }
-        if self.trust.has_granted(now.unix, agent) {
+        if self.trust.has_granted(now.unix, agent) || self.trust.is_fellow(now.unix, agent) {
             return Ok(Class::Peer);
         }
         let has_ticket = hello
@@ -395,6 +395,7 @@ impl Node {
             }
             Class::Peer | Class::Stranger => {
                 self.begin_paths(now, key);
+                self.greet_fellow(now, agent);
                 self.dials_connected(now, key, agent);
             }
         }

@@ -11,7 +11,7 @@ use pilot_registry::{
     Response,
 };
 use pilot_trust::{IdentityLog, VerifiedLog};
-use pilot_types::{AgentId, Deadline, PathId, Port, StreamId, encode_hex};
+use pilot_types::{AgentId, Deadline, GroupId, PathId, Port, StreamId, encode_hex};
 use pilot_wire::{
     ErrorCode, KeyAnswer, KeyQuery, NetworkConfig, StreamHeader, decode_postcard, limits,
 };
@@ -60,6 +60,20 @@ pub(crate) enum QueryUse {
     Lookup(QueryId, Target),
     /// The shell searches for agents.
     Search(QueryId),
+    /// The shell creates a group.
+    CreateGroup(QueryId),
+    /// A rendezvous that lost a group of ours gets it back.
+    RestoreGroup(usize, GroupId),
+    /// The shell wants to join a group.
+    FindGroup(QueryId),
+    /// The shell waits until a group was asked to take us in.
+    AskGroup(QueryId, GroupId),
+    /// A part of a group.
+    GroupState(usize, GroupId),
+    /// A part of a group's members.
+    GroupMembers(GroupId),
+    /// A rendezvous takes what is new of a group.
+    PutGroup(GroupId),
     /// The shell waits until it is done.
     Request(QueryId),
     /// Nobody.
@@ -216,6 +230,13 @@ impl Links {
         usable(LinkState::Registered)
             .or_else(|| usable(LinkState::Connected))
             .or_else(|| usable(LinkState::Connecting))
+    }
+
+    /// Whether a rendezvous keeps a registry.
+    pub(crate) fn is_registry(&self, index: usize) -> bool {
+        self.links
+            .get(index)
+            .is_some_and(|link| !link.target.is_relay)
     }
 
     /// Those that keep a registry.
@@ -605,6 +626,7 @@ impl Node {
                 self.links.links[index].is_recorded = true;
                 self.profile.previous = None;
                 self.reissue_grants(now, index);
+                self.sync_groups(now, index);
                 self.registered(index);
             }
             ClientEvent::Located => {
@@ -741,6 +763,18 @@ impl Node {
                 });
             }
             QueryUse::Search(query) => self.search_answered(now, query, response),
+            QueryUse::CreateGroup(query) => self.group_created(now, query, response),
+            QueryUse::RestoreGroup(link, group) => {
+                self.group_restored(now, link, group, &response);
+            }
+            QueryUse::FindGroup(query) => self.group_found(now, query, response),
+            QueryUse::AskGroup(query, group) => {
+                let result = read_done(response).map(|()| Answer::Group(group));
+                self.output.event(Event::Answered { query, result });
+            }
+            QueryUse::GroupState(link, group) => self.group_told(now, (link, group), response),
+            QueryUse::GroupMembers(group) => self.members_told(now, group, response),
+            QueryUse::PutGroup(group) => self.group_put(now, group, &response),
             QueryUse::Request(query) => {
                 let result = read_done(response).map(|()| Answer::Done);
                 self.output.event(Event::Answered { query, result });

@@ -21,6 +21,7 @@ use crate::drops::Drops;
 use crate::event::{Event, SessionKey};
 use crate::forwarded::Forwarded;
 use crate::freshness::{OwnFreshness, SeenFreshness};
+use crate::group_work::GroupWork;
 use crate::handshakes::Connecting;
 use crate::left::Left;
 use crate::links::Links;
@@ -63,6 +64,7 @@ pub struct Node {
     pub(crate) left: Left,
     pub(crate) ports: OpenPorts,
     pub(crate) profile: ProfileState,
+    pub(crate) crew: GroupWork,
     pub(crate) output: Output,
 }
 
@@ -161,6 +163,8 @@ pub struct Restored {
     pub sessions: Vec<LastSession>,
     /// How often this home was started, this start included.
     pub boot_counter: u64,
+    /// Keys of the groups that this agent owns; at most [`pilot_wire::limits::MAX_GROUPS`].
+    pub group_keys: Vec<Identity>,
 }
 
 impl Node {
@@ -219,6 +223,7 @@ impl Node {
                 boot_counter: restored.boot_counter,
                 ..ProfileState::default()
             },
+            crew: GroupWork::new(restored.group_keys),
             output,
             config,
             identity,
@@ -346,6 +351,7 @@ impl Node {
         self.run_sprays(now);
         self.handle_reconnect_timeouts(now);
         self.trust.handle_time(now.unix);
+        self.handle_group_time(now);
         if let Some(role) = &mut self.role {
             role.host.handle_time(now.unix);
         }
@@ -367,6 +373,7 @@ impl Node {
             self.sprays.poll_timeout(),
             self.reconnects.poll_timeout(),
             self.relay.as_ref().and_then(RelayRole::poll_timeout),
+            self.crew.poll_timeout(),
             self.wall_deadline(),
         ];
         parts.into_iter().fold(None, Deadline::earliest)

@@ -126,6 +126,13 @@ impl Node {
             | Request::Deregister
             | Request::Observe
             | Request::Search { .. }
+            | Request::CreateGroup { .. }
+            | Request::FindGroup { .. }
+            | Request::AskGroup { .. }
+            | Request::PutGroup { .. }
+            | Request::GroupState { .. }
+            | Request::GroupMembers { .. }
+            | Request::Invite { .. }
             | Request::Unknown => return Err(request),
         };
         let Some((from, refusal)) = self.admit_to_relay(now, key, asked.kind()) else {

@@ -91,6 +91,20 @@ impl Node {
             let permit = known.unwrap_or_else(|| (key, self.identity.permit_for(&peer.log)));
             given.insert(peer.agent, permit);
         }
+        for agent in self.trust.trusted_by_groups(now.unix) {
+            if given.len() >= MAX_PERMITS {
+                break;
+            }
+            let log = self
+                .known_log(&agent)
+                .filter(|_| !given.contains_key(&agent));
+            if let Some(log) = log {
+                let known = self.relaying.given.get(&agent).copied();
+                let known = known.filter(|(before, _)| *before == log.dh_key());
+                let permit = known.unwrap_or_else(|| (log.dh_key(), self.identity.permit_for(log)));
+                given.insert(agent, permit);
+            }
+        }
         // A session that ends still has a CLOSE to send, perhaps by the relay: its permit ends with it.
         let closing = self.table.iter().filter(|it| it.transport.is_closing());
         for agent in closing.map(|session| session.agent) {

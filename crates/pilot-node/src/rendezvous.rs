@@ -4,21 +4,22 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use pilot_registry::{
-    LogFacts, OutgoingPush, PushAck, PushId, RefusalCode, Request, RequestKind, Response, Service,
-    Stats, Store, Verify,
+    GroupFacts, GroupPart, LogFacts, OutgoingPush, PushAck, PushId, RefusalCode, Request,
+    RequestKind, Response, Service, Stats, Store, Verify,
 };
 use pilot_session::{NameLimit, Rate, source_name};
 use pilot_trust::IdentityLog;
 use pilot_types::{AgentId, PathId, Port, UnixTime};
 use pilot_wire::{
-    EnvelopeHead, KeyAnswer, KeyQuery, NetworkConfig, SignedBytes, StreamHeader, decode_postcard,
-    encode_postcard,
+    EnvelopeHead, GroupBundle, KeyAnswer, KeyQuery, NetworkConfig, SignedBytes, StreamHeader,
+    decode_postcard, encode_postcard,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::config::RendezvousConfig;
 use crate::event::SessionKey;
 use crate::exchange::{Exchange, Purpose};
+use crate::group_verify;
 use crate::node::Node;
 use crate::now::Now;
 use crate::peer_session::{Class, StreamUse};
@@ -156,6 +157,19 @@ impl Verify for LogVerifier {
         log.verify_envelope(raw, now)
             .map(|envelope| envelope.head)
             .map_err(|error| error.to_string())
+    }
+
+    fn group(
+        &self,
+        state: Option<&[u8]>,
+        bundle: &GroupBundle,
+        now: UnixTime,
+    ) -> Result<GroupFacts, String> {
+        group_verify::merge(state, bundle, now)
+    }
+
+    fn group_part(&self, state: &[u8], part: GroupPart) -> Option<(GroupBundle, Option<AgentId>)> {
+        group_verify::part(state, part)
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use pilot_transport::{Event as TransportEvent, Read};
-use pilot_types::{AgentId, Port, StreamId};
-use pilot_wire::{ErrorCode, StreamHeader};
+use pilot_types::{AgentId, GroupId, Port, StreamId};
+use pilot_wire::{ErrorCode, Realm, StreamHeader};
 
 use crate::dials::Stage;
 use crate::event::{DialError, DialId, Event, SessionKey, StreamError, StreamHandle, Undelivered};
@@ -201,7 +201,7 @@ impl Node {
             return;
         };
         let (agent, class) = (session.agent, session.class);
-        let admission = self.admission(now, session, header.destination);
+        let admission = self.admission(now, session, &header);
         if let Admission::Refuse(code) = admission {
             tracing::debug!(%agent, ?class, port = %header.destination, %code, "stream refused");
         }
@@ -231,8 +231,14 @@ impl Node {
     }
 
     /// The one place that decides what a peer reaches (design §13, invariant 3).
-    fn admission(&self, now: Now, session: &PeerSession, port: Port) -> Admission {
+    fn admission(&self, now: Now, session: &PeerSession, header: &StreamHeader) -> Admission {
+        let port = header.destination;
         match (session.class, port) {
+            (Class::Peer | Class::Stranger, Port::DATA_EXCHANGE)
+                if matches!(header.realm, Realm::Group(_)) =>
+            {
+                self.group_admission(now, session, header)
+            }
             (Class::Client, Port::REGISTRY) => Admission::Serve(Purpose::RegistryServe),
             (Class::Rendezvous(_), Port::REGISTRY) => Admission::Serve(Purpose::PushServe),
             (Class::Client, port)
@@ -261,6 +267,21 @@ impl Node {
                 Admission::Application
             }
             (Class::Peer | Class::Stranger, _) => Admission::Refuse(ErrorCode::REFUSED),
+        }
+    }
+
+    /// Who speaks to all members of a group reaches the message service, if the group's policy lets it speak.
+    fn group_admission(&self, now: Now, session: &PeerSession, header: &StreamHeader) -> Admission {
+        let Realm::Group(group) = header.realm else {
+            return Admission::Refuse(ErrorCode::NOT_TRUSTED);
+        };
+        let group = GroupId::new(group);
+        if !self.trust.may_broadcast(now.unix, &group, &session.agent) {
+            Admission::Refuse(ErrorCode::NOT_TRUSTED)
+        } else if self.ports.takes_any || self.ports.listened.contains(&header.destination) {
+            Admission::Application
+        } else {
+            Admission::Refuse(ErrorCode::REFUSED)
         }
     }
 

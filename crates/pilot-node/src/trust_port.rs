@@ -1,6 +1,7 @@
 //! What agents tell each other on port 444 (`docs/trust.md`).
 
-use pilot_wire::SignedBytes;
+use pilot_types::GroupId;
+use pilot_wire::{GroupBundle, SignedBytes};
 use serde::{Deserialize, Serialize};
 
 /// Body of a stream to port 444.
@@ -17,6 +18,13 @@ pub enum TrustMessage {
         grant: SignedBytes,
         /// The sender's own record, so that its name is signed.
         record: Option<SignedBytes>,
+    },
+    /// What the sender knows of a group that both are in.
+    Group {
+        /// Which.
+        group: GroupId,
+        /// Statements, as far as they are new or concern both.
+        bundle: GroupBundle,
     },
 }
 

@@ -247,12 +247,20 @@ impl Node {
                 }
             }
             Push::Superseded => self.superseded(now),
+            Push::GroupChanged { group } => self.group_is_stale(now, group),
+            Push::GroupRequest { request, entry } => self.take_group_request(now, &request, entry),
+            Push::Invitation {
+                invitation,
+                network,
+                group,
+                entry,
+            } => self.take_invitation(now, &invitation, network, (group, entry)),
             Push::Unknown => {}
         }
         Some(PushAck::Taken.encode())
     }
 
-    fn verify_log(&mut self, entries: Vec<Vec<u8>>) -> Option<VerifiedLog> {
+    pub(crate) fn verify_log(&mut self, entries: Vec<Vec<u8>>) -> Option<VerifiedLog> {
         let log = pilot_trust::IdentityLog::from_entries(entries)
             .verify(self.config.min_work_bits)
             .ok();
@@ -282,6 +290,7 @@ impl Node {
             TrustMessage::Grant { grant, record } => {
                 self.take_grant(now, &grant, &log, record.as_ref());
             }
+            TrustMessage::Group { group, bundle } => self.take_group(now, &group, &bundle),
         }
         Some(encode_postcard(&TrustAck::Received))
     }
@@ -357,6 +366,11 @@ impl Node {
             has_work = true;
             match held {
                 Held::Grant { to, raw } => self.deliver_grant(now, to, raw),
+                Held::Group {
+                    group,
+                    origin,
+                    fresh,
+                } => self.spread_group(now, group, origin, fresh),
                 Held::Answer {
                     session,
                     stream,
@@ -420,6 +434,28 @@ impl Node {
                     .and_then(|knock| knock.hostname.clone());
                 self.output.event(Event::Knocked { agent, hostname });
             }
+            TrustEvent::GroupChanged {
+                group,
+                origin,
+                fresh,
+            } => {
+                self.relaying.changed();
+                self.output.written.hold(Held::Group {
+                    group,
+                    origin,
+                    fresh,
+                });
+                self.output.event(Event::GroupChanged(group));
+            }
+            TrustEvent::GroupEnded { group } => {
+                // It may be forgotten already.
+                let _ = self.trust.forget_group(now.unix, &group);
+            }
+            TrustEvent::GroupLeft { group } => {
+                self.relaying.changed();
+                self.output.event(Event::GroupChanged(group));
+            }
+            TrustEvent::Invited { group } => self.output.event(Event::GroupChanged(group)),
             _ => {}
         }
     }
@@ -448,7 +484,7 @@ impl Node {
         }
     }
 
-    fn start_trust_message(
+    pub(crate) fn start_trust_message(
         &mut self,
         now: Now,
         to: AgentId,

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use pilot_types::{AgentId, StreamId};
+use pilot_trust::Origin;
+use pilot_types::{AgentId, GroupId, StreamId};
 use pilot_wire::SignedBytes;
 
 use crate::event::SessionKey;
@@ -11,6 +12,12 @@ use crate::event::SessionKey;
 pub(crate) enum Held {
     /// A grant or revocation for its grantee.
     Grant { to: AgentId, raw: SignedBytes },
+    /// What is new of a group, for its members.
+    Group {
+        group: GroupId,
+        origin: Origin,
+        fresh: Vec<SignedBytes>,
+    },
     /// The answer to a push or trust message that changed what we keep.
     Answer {
         session: SessionKey,

@@ -6,6 +6,7 @@
     reason = "a test fails where it cannot go on, and looks for the one event that it waits for"
 )]
 
+mod groups;
 mod nats;
 mod recovery;
 mod world;

@@ -30,7 +30,7 @@ pub(crate) struct Asked<'a, S, V> {
 pub(crate) struct Outcome {
     pub(crate) response: Response,
     pub(crate) changes: Changes,
-    pub(crate) push: Option<(PushKey, PushId)>,
+    pub(crate) pushes: Vec<(PushKey, PushId)>,
 }
 
 /// Why nothing was done.
@@ -96,7 +96,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         Outcome {
             response,
             changes: self.changes(),
-            push: None,
+            pushes: vec![],
         }
     }
 

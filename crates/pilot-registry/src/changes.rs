@@ -1,8 +1,10 @@
 //! The one place that keeps rows, indexes and sums in step.
 
-use pilot_types::UnixTime;
+use std::collections::BTreeSet;
 
-use crate::rows::{AgentRow, GrantRow, PushKey, PushRow, Totals};
+use pilot_types::{AgentId, UnixTime};
+
+use crate::rows::{AgentRow, GrantRow, GroupRow, PushKey, PushRow, Totals};
 use crate::store::{Batch, Write};
 
 /// A batch under construction.
@@ -91,6 +93,36 @@ impl Changes {
             .push(Write::DeleteGrant(row.grantor, row.grantee));
     }
 
+    /// Inserts a group, or replaces `old`, which is the row that the store has; names, numbers and members lead to it.
+    pub(crate) fn put_group(&mut self, old: Option<&GroupRow>, new: GroupRow) {
+        let group = new.group;
+        if old.is_none() {
+            self.writes.extend([
+                Write::PutGroupName(new.name.clone(), group),
+                Write::PutGroupNumber(new.network, group),
+            ]);
+        }
+        let members = |row: &GroupRow| -> BTreeSet<AgentId> {
+            row.members.iter().map(|member| member.agent).collect()
+        };
+        let (before, after) = (old.map(members).unwrap_or_default(), members(&new));
+        let gone = before.difference(&after);
+        let come = after.difference(&before);
+        self.writes
+            .extend(gone.map(|agent| Write::DeleteMember(*agent, group)));
+        self.writes
+            .extend(come.map(|agent| Write::PutMember(*agent, group)));
+        self.writes.push(Write::PutGroup(Box::new(new)));
+    }
+
+    /// Removes a group whose name and number another one takes.
+    pub(crate) fn drop_group(&mut self, old: &GroupRow) {
+        let members = old.members.iter();
+        self.writes
+            .extend(members.map(|member| Write::DeleteMember(member.agent, old.group)));
+        self.writes.push(Write::DeleteGroup(old.group));
+    }
+
     pub(crate) fn put_push(&mut self, row: PushRow) {
         self.writes.push(Write::PutPush(row));
     }
@@ -100,7 +132,7 @@ impl Changes {
     }
 
     /// For a `due` entry whose row is gone or says another time, which only a damaged store has.
-    pub(crate) fn forget_due(&mut self, at: UnixTime, agent: pilot_types::AgentId) {
+    pub(crate) fn forget_due(&mut self, at: UnixTime, agent: AgentId) {
         self.writes.push(Write::DeleteDue(at, agent));
     }
 

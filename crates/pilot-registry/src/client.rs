@@ -449,6 +449,7 @@ impl Client {
             | RefusalCode::Invalid
             | RefusalCode::Stale
             | RefusalCode::Reserved
+            | RefusalCode::NobodyOnline
             | RefusalCode::Unknown => {
                 self.finish(kind);
                 self.is_registered &= kind != ChoreKind::Register;

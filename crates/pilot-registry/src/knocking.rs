@@ -38,7 +38,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
             kind: PushKind::Knock,
             from: self.from,
         };
-        outcome.push = Some((key, id));
+        outcome.pushes.push((key, id));
         outcome.changes.put_push(PushRow {
             key,
             id,
@@ -75,7 +75,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
     }
 
     /// Whether a push by the asker may join those that wait; ended ones leave.
-    fn make_room(&self, waiting: &[PushRow], max: usize, changes: &mut Changes) -> bool {
+    pub(crate) fn make_room(&self, waiting: &[PushRow], max: usize, changes: &mut Changes) -> bool {
         let (live, ended): (Vec<_>, Vec<_>) =
             waiting.iter().partition(|row| self.now < row.not_after);
         for row in ended {
@@ -135,7 +135,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         if !self.make_room(&waiting, self.config.max_grant_pushes, &mut outcome.changes) {
             return Ok(());
         }
-        outcome.push = Some((key, id));
+        outcome.pushes.push((key, id));
         outcome.changes.put_push(PushRow {
             key,
             id,

@@ -55,6 +55,7 @@ mod client;
 mod config;
 mod expiry;
 pub mod fuzz;
+mod grouping;
 mod knocking;
 pub mod limits;
 mod memory;
@@ -78,10 +79,10 @@ pub use config::{Config, Rate};
 pub use memory::MemoryStore;
 pub use message::{Entry, LookupTarget, Push, PushAck, RefusalCode, Request, Response, Sender};
 pub use rows::{
-    AgentRow, GrantRow, LocatorRow, PushId, PushKey, PushKind, PushRow, RecordRow, Totals,
+    AgentRow, GrantRow, GroupRow, LocatorRow, PushId, PushKey, PushKind, PushRow, RecordRow, Totals,
 };
 pub use search::SearchQuery;
 pub use service::{OutgoingPush, Service};
 pub use stats::{RequestKind, Stats};
 pub use store::{Batch, Store, StoreError, Write};
-pub use verify::{LogFacts, Verify};
+pub use verify::{GroupFacts, GroupMember, GroupPart, LogFacts, Verify};

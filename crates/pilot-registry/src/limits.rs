@@ -17,6 +17,8 @@ pub const MAX_PERMITS: usize = 4096;
 pub const MAX_REFUSAL: usize = 256;
 /// Any message on the registry's port: a whole identity log (128 KiB and its lengths) and three envelopes.
 pub const MAX_MESSAGE: usize = MAX_LOG_ENTRIES * (MAX_LOG_ENTRY + 4) + 3 * MAX_ENVELOPE;
+/// Agents' requests to groups and invitations.
+pub const MAX_GROUP_REQUEST: usize = pilot_wire::limits::MAX_GROUP_REQUEST;
 /// Text of a search.
 pub const MAX_SEARCH_TEXT: usize = 256;
 /// Words of a search's text.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use pilot_types::{AgentId, Hostname, NodeId, UnixTime};
+use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, UnixTime};
 
-use crate::rows::{AgentRow, GrantRow, PushKey, PushKind, PushRow, Totals};
+use crate::rows::{AgentRow, GrantRow, GroupRow, PushKey, PushKind, PushRow, Totals};
 use crate::store::{Batch, Store, StoreError, Write};
 
 /// A [`Store`] that forgets everything when dropped. What bounds it is the service.
@@ -21,6 +21,11 @@ pub struct MemoryStore {
     /// Grantee and grantor of each grant.
     grantees: BTreeSet<(AgentId, AgentId)>,
     pushes: BTreeMap<PushKey, PushRow>,
+    groups: BTreeMap<GroupId, GroupRow>,
+    group_names: BTreeMap<Hostname, GroupId>,
+    group_numbers: BTreeMap<NetworkId, GroupId>,
+    /// Member and group.
+    members: BTreeSet<(AgentId, GroupId)>,
 }
 
 const FIRST: AgentId = AgentId::new([0; AgentId::LEN]);
@@ -75,6 +80,12 @@ impl MemoryStore {
             Write::PutPush(row) => drop(self.pushes.insert(row.key, row)),
             Write::DeletePush(key) => drop(self.pushes.remove(&key)),
             Write::DeletePushesTo(agent) => self.pushes.retain(|key, _| key.to != agent),
+            Write::PutGroup(row) => drop(self.groups.insert(row.group, *row)),
+            Write::DeleteGroup(group) => drop(self.groups.remove(&group)),
+            Write::PutGroupName(name, group) => drop(self.group_names.insert(name, group)),
+            Write::PutGroupNumber(number, group) => drop(self.group_numbers.insert(number, group)),
+            Write::PutMember(agent, group) => drop(self.members.insert((agent, group))),
+            Write::DeleteMember(agent, group) => drop(self.members.remove(&(agent, group))),
             Write::Totals(totals) => self.totals = totals,
         }
     }
@@ -129,6 +140,25 @@ impl Store for MemoryStore {
         let first = after.map_or(Bound::Unbounded, |after| Bound::Excluded(*after));
         let rows = self.agents.range((first, Bound::Unbounded));
         Ok(rows.take(limit).map(|(_, row)| row.clone()).collect())
+    }
+
+    fn group(&self, group: &GroupId) -> Result<Option<GroupRow>, StoreError> {
+        Ok(self.groups.get(group).cloned())
+    }
+
+    fn group_name(&self, name: &Hostname) -> Result<Option<GroupId>, StoreError> {
+        Ok(self.group_names.get(name).copied())
+    }
+
+    fn group_number(&self, number: NetworkId) -> Result<Option<GroupId>, StoreError> {
+        Ok(self.group_numbers.get(&number).copied())
+    }
+
+    fn groups_of(&self, agent: &AgentId, limit: usize) -> Result<Vec<GroupId>, StoreError> {
+        let first = (*agent, GroupId::new([0; 32]));
+        let groups = self.members.range(first..);
+        let groups = groups.take_while(|(member, _)| member == agent);
+        Ok(groups.take(limit).map(|(_, group)| *group).collect())
     }
 
     fn push(&self, key: &PushKey) -> Result<Option<PushRow>, StoreError> {

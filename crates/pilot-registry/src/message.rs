@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use pilot_types::{AgentId, Hostname, NodeId, UnixTime};
+use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, UnixTime};
 use pilot_wire::limits::{MAX_LOG_ENTRIES, MAX_LOG_ENTRY};
-use pilot_wire::{DecodeError, SignedBytes, decode_postcard, encode_postcard};
+use pilot_wire::{DecodeError, GroupBundle, SignedBytes, decode_postcard, encode_postcard};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{
-    MAX_GRANT, MAX_KNOCK, MAX_LOCATOR, MAX_MESSAGE, MAX_PERMITS, MAX_RECORD, MAX_REFUSAL,
-    MAX_SEARCH_ENTRIES,
+    MAX_GRANT, MAX_GROUP_REQUEST, MAX_KNOCK, MAX_LOCATOR, MAX_MESSAGE, MAX_PERMITS, MAX_RECORD,
+    MAX_REFUSAL, MAX_SEARCH_ENTRIES,
 };
 use crate::search::SearchQuery;
 
@@ -67,6 +67,53 @@ pub enum Request {
     Search {
         /// What they are to be.
         query: SearchQuery,
+    },
+    /// Give a group a name and a number, or bring it back.
+    CreateGroup {
+        /// Log, policy and the owner's certificate at least.
+        bundle: Box<GroupBundle>,
+        /// The number that it had.
+        wanted: Option<NetworkId>,
+    },
+    /// Ask for a group's log and policy.
+    FindGroup {
+        /// Its name.
+        name: Hostname,
+    },
+    /// Ask those who may sign for a group.
+    AskGroup {
+        /// Which.
+        group: GroupId,
+        /// Envelope of a [`pilot_wire::GroupRequest`].
+        request: SignedBytes,
+    },
+    /// Tell what is known of a group; for members.
+    PutGroup {
+        /// Which.
+        group: GroupId,
+        /// Statements.
+        bundle: Box<GroupBundle>,
+    },
+    /// Ask for a part of a group; for members.
+    GroupState {
+        /// Which.
+        group: GroupId,
+        /// The member after whom it begins.
+        after: Option<AgentId>,
+    },
+    /// Ask for members' entries; for members.
+    GroupMembers {
+        /// Of which group.
+        group: GroupId,
+        /// How many are passed over.
+        offset: u32,
+    },
+    /// Hand an invitation to an agent; for who may sign.
+    Invite {
+        /// Whom.
+        to: AgentId,
+        /// Envelope of a [`pilot_wire::Invitation`].
+        invitation: SignedBytes,
     },
     /// A later version's request: refused as invalid.
     #[serde(other)]
@@ -134,6 +181,17 @@ pub enum Response {
         /// The offset at which the search goes on.
         next: Option<u32>,
     },
+    /// The group is stored, under this number.
+    GroupCreated(NetworkId),
+    /// A group or a part of it.
+    Group {
+        /// Its number.
+        network: NetworkId,
+        /// What was asked for.
+        bundle: Box<GroupBundle>,
+        /// After whom the next part begins.
+        next: Option<AgentId>,
+    },
     /// A later version's answer.
     #[serde(other)]
     Unknown,
@@ -158,6 +216,8 @@ pub enum RefusalCode {
     Reserved,
     /// The rendezvous could not store it.
     Unavailable,
+    /// Nobody who may sign for the group is connected.
+    NobodyOnline,
     /// A later version's reason.
     #[serde(other)]
     Unknown,
@@ -165,7 +225,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// Every code that this version gives, for counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AlreadyExists,
         Self::AddressTaken,
         Self::Invalid,
@@ -174,6 +234,7 @@ impl RefusalCode {
         Self::NotRegistered,
         Self::Reserved,
         Self::Unavailable,
+        Self::NobodyOnline,
     ];
 
     /// The code in words, as in JSON and metrics.
@@ -188,6 +249,7 @@ impl RefusalCode {
             Self::NotRegistered => "not_registered",
             Self::Reserved => "reserved",
             Self::Unavailable => "unavailable",
+            Self::NobodyOnline => "nobody_online",
             Self::Unknown => "unknown",
         }
     }
@@ -229,6 +291,29 @@ pub enum Push {
     },
     /// The same identity runs elsewhere and is fresher; the last word on a session.
     Superseded,
+    /// A group has new statements: they are to be asked for.
+    GroupChanged {
+        /// Which.
+        group: GroupId,
+    },
+    /// Somebody asks to join or leave a group that the recipient may sign for.
+    GroupRequest {
+        /// Envelope of a [`pilot_wire::GroupRequest`].
+        request: SignedBytes,
+        /// Who.
+        entry: Sender,
+    },
+    /// Somebody invites the recipient.
+    Invitation {
+        /// Envelope of a [`pilot_wire::Invitation`].
+        invitation: SignedBytes,
+        /// The group's number.
+        network: NetworkId,
+        /// The group's log, whose key may have signed it.
+        group: Vec<Vec<u8>>,
+        /// Who brought it, and may have signed it.
+        entry: Sender,
+    },
     /// A later version's push: acknowledged and ignored.
     #[serde(other)]
     Unknown,
@@ -285,7 +370,17 @@ impl Request {
                 Err(DecodeError::Range("permits"))
             }
             Self::Search { query } => query.check(),
-            Self::Lookup { .. }
+            Self::CreateGroup { bundle, .. } | Self::PutGroup { bundle, .. } => bundle.check(),
+            Self::AskGroup { request, .. } => {
+                check_signed(request, MAX_GROUP_REQUEST, "group request length")
+            }
+            Self::Invite { invitation, .. } => {
+                check_signed(invitation, MAX_GROUP_REQUEST, "invitation length")
+            }
+            Self::FindGroup { .. }
+            | Self::GroupState { .. }
+            | Self::GroupMembers { .. }
+            | Self::Lookup { .. }
             | Self::Deregister
             | Self::Observe
             | Self::Permit { .. }
@@ -319,7 +414,9 @@ impl Response {
                 }
                 entries.iter().try_for_each(Entry::check)?;
             }
-            Self::Registered { .. }
+            Self::Group { bundle, .. } => bundle.check()?,
+            Self::GroupCreated(_)
+            | Self::Registered { .. }
             | Self::Located
             | Self::NotFound
             | Self::Sent
@@ -377,7 +474,21 @@ impl Push {
                 check_signed(grant, MAX_GRANT, "grant length")?;
                 check_sender(entry)?;
             }
-            Self::Superseded | Self::Unknown => {}
+            Self::GroupRequest { request, entry } => {
+                check_signed(request, MAX_GROUP_REQUEST, "group request length")?;
+                check_sender(entry)?;
+            }
+            Self::Invitation {
+                invitation,
+                group,
+                entry,
+                ..
+            } => {
+                check_signed(invitation, MAX_GROUP_REQUEST, "invitation length")?;
+                check_log(group)?;
+                check_sender(entry)?;
+            }
+            Self::GroupChanged { .. } | Self::Superseded | Self::Unknown => {}
         }
         Ok(push)
     }

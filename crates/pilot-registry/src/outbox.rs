@@ -181,8 +181,10 @@ fn waiting<S: Store>(
     now: UnixTime,
     agent: &AgentId,
 ) -> Result<VecDeque<(PushKey, PushId)>, StoreError> {
-    let mut rows: Vec<PushRow> = store.pushes(agent, PushKind::Knock)?;
-    rows.extend(store.pushes(agent, PushKind::Grant)?);
+    let mut rows: Vec<PushRow> = vec![];
+    for kind in PushKind::ALL {
+        rows.extend(store.pushes(agent, kind)?);
+    }
     rows.retain(|row| now < row.not_after);
     rows.sort_by_key(|row| row.made);
     Ok(rows.into_iter().map(|row| (row.key, row.id)).collect())

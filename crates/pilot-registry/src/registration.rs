@@ -66,7 +66,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         Ok(Outcome {
             response,
             changes,
-            push: None,
+            pushes: vec![],
         })
     }
 
@@ -111,7 +111,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         Ok(Outcome {
             response: Response::Located,
             changes,
-            push: None,
+            pushes: vec![],
         })
     }
 

@@ -1,10 +1,10 @@
 //! What is stored: raw statements as received, and beside them the few facts that lookups need.
 
-use pilot_types::{AgentId, Hostname, UnixTime};
-use pilot_wire::{SignedBytes, Visibility};
+use pilot_types::{AgentId, GroupId, Hostname, NetworkId, UnixTime};
+use pilot_wire::{Role, SignedBytes, Visibility};
 use serde::{Deserialize, Serialize};
 
-use crate::verify::LogFacts;
+use crate::verify::{GroupMember, LogFacts};
 
 /// All that is known of one agent.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -100,6 +100,47 @@ impl GrantRow {
     }
 }
 
+/// All that is known of one group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Which.
+    pub group: GroupId,
+    /// Its name.
+    pub name: Hostname,
+    /// Its number.
+    pub network: NetworkId,
+    /// Its statements, in the verifier's bytes: 2 MiB at worst, 200 bytes a member mostly.
+    pub state: Vec<u8>,
+    /// Who they say are members, by agent.
+    pub members: Vec<GroupMember>,
+    /// Who was removed lately.
+    pub removed: Vec<AgentId>,
+}
+
+impl GroupRow {
+    /// Whether an agent is a member now.
+    #[must_use]
+    pub fn is_member(&self, agent: &AgentId, now: UnixTime) -> bool {
+        let member = self.members.iter().find(|member| member.agent == *agent);
+        member.is_some_and(|member| now <= member.until)
+    }
+
+    /// Who may certify members.
+    pub fn signers(&self, now: UnixTime) -> impl Iterator<Item = AgentId> {
+        let may = move |member: &&GroupMember| {
+            matches!(member.role, Role::Owner | Role::Admin) && now <= member.until
+        };
+        self.members.iter().filter(may).map(|member| member.agent)
+    }
+
+    /// When its last certificate ends.
+    #[must_use]
+    pub fn ends_at(&self) -> UnixTime {
+        let ends = self.members.iter().map(|member| member.until);
+        ends.max().unwrap_or_default()
+    }
+}
+
 /// What kind of push waits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum PushKind {
@@ -107,6 +148,23 @@ pub enum PushKind {
     Knock,
     /// A grant or a revocation.
     Grant,
+    /// A group has new statements; "from" is the group.
+    Group,
+    /// Somebody wants to join or leave a group.
+    GroupRequest,
+    /// Somebody invites to a group.
+    Invitation,
+}
+
+impl PushKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [
+        Self::Knock,
+        Self::Grant,
+        Self::Group,
+        Self::GroupRequest,
+        Self::Invitation,
+    ];
 }
 
 /// A push's place: a later one of the same kind between the same two takes the place of the earlier.

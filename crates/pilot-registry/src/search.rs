@@ -91,7 +91,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
                 continue;
             };
             let grant = self.store.grant(&owner, &self.from)?;
-            let record = shown_record(&row, grant.as_ref(), self);
+            let record = shown_record(&row, grant.as_ref(), self)?;
             let terms = record.and_then(terms_of);
             if let Some(score) = terms.and_then(|terms| index.score(question, &terms)) {
                 let agent = owner;
@@ -113,7 +113,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
                 continue;
             };
             let grant = self.store.grant(agent, &self.from)?;
-            let Some(record) = shown_record(&row, grant.as_ref(), self) else {
+            let Some(record) = shown_record(&row, grant.as_ref(), self)? else {
                 continue;
             };
             let entry = self.entry(&row, record, presence);
@@ -127,7 +127,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
     }
 
     /// Without its locator: who was found is asked for before it is dialled.
-    fn entry(&self, row: &AgentRow, record: &RecordRow, presence: &Presence) -> Entry {
+    pub(crate) fn entry(&self, row: &AgentRow, record: &RecordRow, presence: &Presence) -> Entry {
         let agent = row.agent();
         Entry {
             agent,

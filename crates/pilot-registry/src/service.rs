@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot_types::{AgentId, Seed, UnixTime};
+use pilot_types::{AgentId, GroupId, Seed, UnixTime};
+use pilot_wire::{Invitation, SignedBytes};
 use rand_chacha::ChaCha12Rng;
 use rand_core::{Rng, SeedableRng};
 
@@ -20,7 +21,7 @@ use crate::rows::{PushId, PushKey, PushKind, PushRow};
 use crate::search::Feed;
 use crate::stats::{RequestKind, Stats};
 use crate::store::{Batch, Store, StoreError, Write};
-use crate::verify::Verify;
+use crate::verify::{GroupPart, Verify};
 
 /// When to ask again while the index for searches is made: it takes about a second for 100,000 agents.
 const INDEX_REST: Duration = Duration::from_secs(1);
@@ -229,10 +230,16 @@ impl<S: Store, V: Verify> Service<S, V> {
             let taken = self.quotas.knock(self.now, from, &self.config);
             taken.map_err(|wait| Refusal::rate_limited("too many knocks", wait))?;
         }
-        if matches!(request, Request::Search { .. }) {
+        let is_search = matches!(request, Request::Search { .. });
+        // Statements of groups cost signatures, lists of members as much as a search.
+        let is_dear = matches!(
+            request,
+            Request::CreateGroup { .. } | Request::PutGroup { .. } | Request::GroupMembers { .. }
+        );
+        if is_search || is_dear {
             let taken = self.quotas.search(self.now, from, &self.config);
             taken.map_err(|wait| Refusal::rate_limited("too many searches", wait))?;
-            if self.feed.index().is_none() {
+            if is_search && self.feed.index().is_none() {
                 self.feed_index(self.floor);
             }
         }
@@ -269,6 +276,21 @@ impl<S: Store, V: Verify> Service<S, V> {
                     )
                 }),
             },
+            Request::CreateGroup { bundle, wanted } => {
+                asked.create_group(&bundle, wanted, &self.presence, id)
+            }
+            Request::FindGroup { name } => asked.find_group(&name),
+            Request::AskGroup { group, request } => {
+                asked.ask_group(&group, &request, &self.presence, id)
+            }
+            Request::PutGroup { group, bundle } => {
+                asked.put_group(&group, &bundle, &self.presence, id)
+            }
+            Request::GroupState { group, after } => asked.group_state(&group, after),
+            Request::GroupMembers { group, offset } => {
+                asked.group_members(&group, offset, &self.presence)
+            }
+            Request::Invite { to, invitation } => asked.invite(to, &invitation, id),
             Request::Unknown => Err(Refusal::invalid("unknown request")),
         }
     }
@@ -277,12 +299,12 @@ impl<S: Store, V: Verify> Service<S, V> {
         let Outcome {
             response,
             changes,
-            push,
+            pushes,
         } = outcome;
         if !changes.is_empty() {
             self.apply(changes.into_batch(self.floor))?;
         }
-        if let Some((key, id)) = push {
+        for (key, id) in pushes {
             self.stats.knocks_lost += u64::from(key.to == NOBODY);
             self.outbox.notify(key, id, &self.config);
         }
@@ -307,6 +329,12 @@ impl<S: Store, V: Verify> Service<S, V> {
             | Write::PutPush(_)
             | Write::DeletePush(_)
             | Write::DeletePushesTo(_)
+            | Write::PutGroup(_)
+            | Write::DeleteGroup(_)
+            | Write::PutGroupName(..)
+            | Write::PutGroupNumber(..)
+            | Write::PutMember(..)
+            | Write::DeleteMember(..)
             | Write::Totals(_) => None,
         });
         let earliest = due.chain(self.expiry_at).min();
@@ -353,11 +381,16 @@ impl<S: Store, V: Verify> Service<S, V> {
             return Ok(None);
         };
         let PushRow { raw, .. } = row;
+        if key.kind == PushKind::Group {
+            let group = GroupId::of_log(key.from);
+            return Ok(Some(Push::GroupChanged { group }));
+        }
         let Some(sender) = self.store.agent(&key.from)? else {
             return Ok(None);
         };
         let shows_record = match key.kind {
-            PushKind::Knock => true,
+            PushKind::Knock | PushKind::GroupRequest | PushKind::Invitation => true,
+            PushKind::Group => false,
             PushKind::Grant => {
                 let grant = self.store.grant(&key.from, &key.to)?;
                 grant.is_some_and(|grant| grant.is_live(self.floor))
@@ -371,6 +404,33 @@ impl<S: Store, V: Verify> Service<S, V> {
         Ok(Some(match key.kind {
             PushKind::Knock => Push::Knock { knock: raw, entry },
             PushKind::Grant => Push::Grant { grant: raw, entry },
+            PushKind::GroupRequest => Push::GroupRequest {
+                request: raw,
+                entry,
+            },
+            PushKind::Invitation => return self.read_invitation(raw, entry),
+            PushKind::Group => return Ok(None),
+        }))
+    }
+
+    fn read_invitation(
+        &self,
+        invitation: SignedBytes,
+        entry: Sender,
+    ) -> Result<Option<Push>, StoreError> {
+        let read = |raw: &SignedBytes| raw.envelope()?.statement::<Invitation>();
+        let Ok(Invitation { group, .. }) = read(&invitation) else {
+            return Ok(None);
+        };
+        let Some(row) = self.store.group(&group)? else {
+            return Ok(None);
+        };
+        let policy = self.verify.group_part(&row.state, GroupPart::Policy);
+        Ok(policy.map(|(bundle, _)| Push::Invitation {
+            invitation,
+            network: row.network,
+            group: bundle.log,
+            entry,
         }))
     }
 

@@ -25,13 +25,27 @@ pub enum RequestKind {
     Bind,
     /// [`Request::Search`].
     Search,
+    /// [`Request::CreateGroup`].
+    CreateGroup,
+    /// [`Request::FindGroup`].
+    FindGroup,
+    /// [`Request::AskGroup`].
+    AskGroup,
+    /// [`Request::PutGroup`].
+    PutGroup,
+    /// [`Request::GroupState`].
+    GroupState,
+    /// [`Request::GroupMembers`].
+    GroupMembers,
+    /// [`Request::Invite`].
+    Invite,
     /// A later version's.
     Unknown,
 }
 
 impl RequestKind {
     /// Every kind, in the order of [`Stats::requests`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 18] = [
         Self::Register,
         Self::Locate,
         Self::Lookup,
@@ -42,6 +56,13 @@ impl RequestKind {
         Self::Permit,
         Self::Bind,
         Self::Search,
+        Self::CreateGroup,
+        Self::FindGroup,
+        Self::AskGroup,
+        Self::PutGroup,
+        Self::GroupState,
+        Self::GroupMembers,
+        Self::Invite,
         Self::Unknown,
     ];
 
@@ -59,6 +80,13 @@ impl RequestKind {
             Request::Permit { .. } => Self::Permit,
             Request::Bind { .. } => Self::Bind,
             Request::Search { .. } => Self::Search,
+            Request::CreateGroup { .. } => Self::CreateGroup,
+            Request::FindGroup { .. } => Self::FindGroup,
+            Request::AskGroup { .. } => Self::AskGroup,
+            Request::PutGroup { .. } => Self::PutGroup,
+            Request::GroupState { .. } => Self::GroupState,
+            Request::GroupMembers { .. } => Self::GroupMembers,
+            Request::Invite { .. } => Self::Invite,
             Request::Unknown => Self::Unknown,
         }
     }
@@ -77,6 +105,13 @@ impl RequestKind {
             Self::Permit => "permit",
             Self::Bind => "bind",
             Self::Search => "search",
+            Self::CreateGroup => "create_group",
+            Self::FindGroup => "find_group",
+            Self::AskGroup => "ask_group",
+            Self::PutGroup => "put_group",
+            Self::GroupState => "group_state",
+            Self::GroupMembers => "group_members",
+            Self::Invite => "invite",
             Self::Unknown => "unknown",
         }
     }

@@ -1,9 +1,9 @@
 //! The store behind a trait: reads by key, and one atomic batch of writes.
 
-use pilot_types::{AgentId, Hostname, NodeId, UnixTime};
+use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, UnixTime};
 use thiserror::Error;
 
-use crate::rows::{AgentRow, GrantRow, PushKey, PushKind, PushRow, Totals};
+use crate::rows::{AgentRow, GrantRow, GroupRow, PushKey, PushKind, PushRow, Totals};
 
 /// Why the store did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -53,6 +53,18 @@ pub enum Write {
     DeletePush(PushKey),
     /// Removes every push to an agent.
     DeletePushesTo(AgentId),
+    /// Inserts or replaces a group.
+    PutGroup(Box<GroupRow>),
+    /// Removes a group.
+    DeleteGroup(GroupId),
+    /// Leads a name to a group.
+    PutGroupName(Hostname, GroupId),
+    /// Leads a number to a group.
+    PutGroupNumber(NetworkId, GroupId),
+    /// Leads a member to its group.
+    PutMember(AgentId, GroupId),
+    /// It is no member any more.
+    DeleteMember(AgentId, GroupId),
     /// Replaces the sums.
     Totals(Totals),
 }
@@ -124,6 +136,30 @@ pub trait Store {
     /// # Errors
     /// [`StoreError`] if the store fails or a row is damaged.
     fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<AgentRow>, StoreError>;
+
+    /// A group.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or the row is damaged.
+    fn group(&self, group: &GroupId) -> Result<Option<GroupRow>, StoreError>;
+
+    /// Which group has a name.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn group_name(&self, name: &Hostname) -> Result<Option<GroupId>, StoreError>;
+
+    /// Which group has a number.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn group_number(&self, number: NetworkId) -> Result<Option<GroupId>, StoreError>;
+
+    /// Up to `limit` groups of which an agent is said to be a member, by id.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn groups_of(&self, agent: &AgentId, limit: usize) -> Result<Vec<GroupId>, StoreError>;
 
     /// One waiting push.
     ///

@@ -5,15 +5,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot_types::{AgentId, Hostname, NodeId, Seed, UnixTime};
+use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, Seed, UnixTime};
 use pilot_wire::{
     EnvelopeHead, Grant, Knock, KnockTarget, Locator, PortRange, Record, Scope, SignedBytes,
     Statement, Visibility,
 };
 
 use crate::{
-    AgentRow, Batch, Config, Entry, GrantRow, LogFacts, LookupTarget, MemoryStore, OutgoingPush,
-    PushKey, PushKind, PushRow, Request, Response, Service, Store, StoreError, Totals, Verify,
+    AgentRow, Batch, Config, Entry, GrantRow, GroupRow, LogFacts, LookupTarget, MemoryStore,
+    OutgoingPush, PushKey, PushKind, PushRow, Request, Response, Service, Store, StoreError,
+    Totals, Verify,
 };
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -289,6 +290,22 @@ impl Store for TestStore {
 
     fn agents(&self, after: Option<&AgentId>, limit: usize) -> Result<Vec<AgentRow>, StoreError> {
         self.read(self.inner.agents(after, limit))
+    }
+
+    fn group(&self, group: &GroupId) -> Result<Option<GroupRow>, StoreError> {
+        self.read(self.inner.group(group))
+    }
+
+    fn group_name(&self, name: &Hostname) -> Result<Option<GroupId>, StoreError> {
+        self.read(self.inner.group_name(name))
+    }
+
+    fn group_number(&self, number: NetworkId) -> Result<Option<GroupId>, StoreError> {
+        self.read(self.inner.group_number(number))
+    }
+
+    fn groups_of(&self, agent: &AgentId, limit: usize) -> Result<Vec<GroupId>, StoreError> {
+        self.read(self.inner.groups_of(agent, limit))
     }
 
     fn push(&self, key: &PushKey) -> Result<Option<PushRow>, StoreError> {

@@ -1,12 +1,14 @@
 //! Who is shown what: the one place that decides it.
 //!
-//! An entry is shown to the agent itself, to everybody if its record says so, and to the agents that it granted trust.
+//! An entry is shown to the agent itself, to everybody if its record says so, to the agents that it granted trust, and to fellow
+//! members of its groups.
 //! For everybody else it does not exist: the answer has the same bytes, after the same reads and checks.
 
 use pilot_types::{AgentId, UnixTime};
 use pilot_wire::Visibility;
 
 use crate::asked::{Asked, Outcome, Refusal};
+use crate::knocking::NOBODY;
 use crate::message::{Entry, LookupTarget, RefusalCode, Response};
 use crate::presence::Presence;
 use crate::rows::{AgentRow, GrantRow, RecordRow};
@@ -25,10 +27,12 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         let grant = self.store.grant(&owner, &self.from)?;
         let online = presence.is_online(&owner);
         let last_seen = presence.last_seen(self.now, &owner);
-        let shown = row
-            .as_ref()
-            .and_then(|row| Some((row, shown_record(row, grant.as_ref(), self)?)));
-        let response = match shown {
+        let record = match &row {
+            Some(row) => shown_record(row, grant.as_ref(), self)?,
+            // The same reads as for one that is there.
+            None => self.is_fellow(&NOBODY).map(|_| None)?,
+        };
+        let response = match row.as_ref().zip(record) {
             Some((row, record)) => Response::Found(Box::new(Entry {
                 agent: row.agent(),
                 log: row.log.clone(),
@@ -73,16 +77,21 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
 }
 
 /// The record that the asker sees of an agent.
-pub(crate) fn shown_record<'r, S, V>(
+pub(crate) fn shown_record<'r, S: Store, V: Verify>(
     row: &'r AgentRow,
     grant: Option<&GrantRow>,
     asked: &Asked<'_, S, V>,
-) -> Option<&'r RecordRow> {
-    let record = row.live_record(asked.now)?;
-    let is_public = is_public(record);
-    let is_own = row.agent() == asked.from;
+) -> Result<Option<&'r RecordRow>, StoreError> {
+    let record = row.live_record(asked.now);
+    let is_public = record.is_some_and(is_public);
+    let is_own = record.is_some() && row.agent() == asked.from;
     let is_granted = grant.is_some_and(|grant| is_valid(grant, row, asked.now));
-    (is_own | is_public | is_granted).then_some(record)
+    if is_own | is_public | (is_granted && record.is_some()) {
+        return Ok(record);
+    }
+    // Asked of all others, also of those that are not there.
+    let is_fellow = asked.is_fellow(&row.agent())?;
+    Ok(record.filter(|_| is_fellow))
 }
 
 /// The record that everybody sees, as long as it has not ended.

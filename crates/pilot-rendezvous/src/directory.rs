@@ -130,6 +130,7 @@ fn refused(response: Response) -> DirectoryError {
         | RefusalCode::Stale
         | RefusalCode::NotRegistered
         | RefusalCode::Reserved
+        | RefusalCode::NobodyOnline
         | RefusalCode::Unavailable
         | RefusalCode::Unknown => DirectoryError::Unavailable(message),
     }

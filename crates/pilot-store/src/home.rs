@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use pilot_trust::Identity;
+use pilot_types::AgentId;
 use thiserror::Error;
 
 use crate::atomic::{self, TEMPORARY};
@@ -17,6 +18,8 @@ use crate::identity_file::{self, IdentityError};
 use crate::inbox::Inbox;
 use crate::state_db::StateDb;
 
+/// Where keys of groups are.
+const GROUPS: &str = "groups";
 /// Between two tries for a lock whose holder is gone: one that was killed holds it until its last thread has ended, and
 /// who only looks holds it for a moment. A second in all.
 const LOCK_WAIT: Duration = Duration::from_millis(10);
@@ -151,6 +154,52 @@ impl Home {
     /// [`IdentityError::Exists`] if there is one, [`IdentityError::Write`] if it could not be written.
     pub fn save_new_identity(&self, identity: &Identity) -> Result<(), IdentityError> {
         identity_file::save_new(&self.identity_path(), identity)
+    }
+
+    /// Keys of the groups that this agent owns, of `HOME/groups/`.
+    ///
+    /// # Errors
+    /// [`IdentityError`] if a file cannot be read, is readable by others, or is damaged.
+    pub fn load_group_keys(&self) -> Result<Vec<Identity>, IdentityError> {
+        let mut keys = vec![];
+        let dir = self.path(GROUPS);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(keys),
+            Err(source) => return Err(IdentityError::Read { path: dir, source }),
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                keys.extend(identity_file::load(&path)?);
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Writes the key of a new group, for its owner alone: all of it or nothing.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`] if there is one, [`IdentityError::Write`] if it could not be written.
+    pub fn save_group_key(&self, key: &Identity) -> Result<(), IdentityError> {
+        let dir = self.path(GROUPS);
+        ensure_dir(&dir).map_err(|source| IdentityError::Write {
+            path: dir.clone(),
+            source,
+        })?;
+        identity_file::save_new(&self.group_key_path(key.agent()), key)
+    }
+
+    /// Removes the key of a group that was not created.
+    pub fn remove_group_key(&self, group: AgentId) {
+        atomic::remove_quietly(&self.group_key_path(group));
+    }
+
+    fn group_key_path(&self, group: AgentId) -> PathBuf {
+        self.path(GROUPS).join(format!("{group}.json"))
     }
 
     /// The configuration; the default if the home has none.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use pilot_types::{Address, AgentId, Hostname, UnixTime};
+use pilot_types::{Address, AgentId, Hostname, NetworkId, UnixTime};
 use pilot_wire::{MessageId, MessageType, TraceParent};
 use redb::TableDefinition;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::db::{Db, Layout, Table, Txn, key, u64_from};
@@ -87,6 +87,14 @@ pub struct InboxHead {
     pub trace: Option<TraceParent>,
     /// How the sender was trusted when it came, in words.
     pub trust: String,
+    /// The network to all of which it was said. Messages of earlier versions end before it.
+    #[serde(deserialize_with = "trailing")]
+    pub network: Option<NetworkId>,
+}
+
+/// The last field, where there is one.
+fn trailing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NetworkId>, D::Error> {
+    Ok(Option::deserialize(deserializer).unwrap_or_default())
 }
 
 /// A message with its body.
@@ -271,4 +279,45 @@ fn forget_oldest_ids(txn: &mut Txn) -> Result<(), redb::Error> {
 
 fn id_key(head: &InboxHead) -> Vec<u8> {
     key(&[head.id.as_bytes(), head.from.as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use pilot_wire::{decode_postcard, encode_postcard};
+
+    use super::*;
+
+    #[test]
+    fn a_head_of_an_earlier_version_ends_before_the_network() {
+        let from = AgentId::new([1; 32]);
+        let head = InboxHead {
+            id: MessageId::new([2; 16]),
+            from,
+            from_address: from.address(),
+            from_hostname: None,
+            kind: MessageType::Text,
+            len: 3,
+            received_at: UnixTime::from_secs(4),
+            reply_to: None,
+            trace: None,
+            trust: "trusted".to_owned(),
+            network: None,
+        };
+        let mut bytes = encode_postcard(&head);
+        assert_eq!(
+            decode_postcard::<InboxHead>(&bytes, "head"),
+            Ok(head.clone())
+        );
+        assert_eq!(bytes.pop(), Some(0));
+        assert_eq!(
+            decode_postcard::<InboxHead>(&bytes, "head"),
+            Ok(head.clone())
+        );
+        let network = NetworkId::new(7);
+        let head = InboxHead { network, ..head };
+        assert_eq!(
+            decode_postcard::<InboxHead>(&encode_postcard(&head), "head"),
+            Ok(head)
+        );
+    }
 }

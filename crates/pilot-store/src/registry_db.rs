@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pilot_registry::{
-    AgentRow, Batch, GrantRow, PushKey, PushKind, PushRow, Store, StoreError, Totals, Write,
+    AgentRow, Batch, GrantRow, GroupRow, PushKey, PushKind, PushRow, Store, StoreError, Totals,
+    Write,
 };
-use pilot_types::{AgentId, Hostname, NodeId, UnixTime};
+use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, UnixTime};
 use redb::TableDefinition;
 
 use crate::db::{Db, Layout, Table, Txn, key, u64_from};
@@ -24,11 +25,31 @@ const GRANTS: Table = TableDefinition::new("grants");
 const GRANTEES: Table = TableDefinition::new("grantees");
 /// Recipient, kind and sender.
 const PUSHES: Table = TableDefinition::new("pushes");
+/// By group.
+const GROUPS: Table = TableDefinition::new("groups");
+/// By name.
+const GROUP_NAMES: Table = TableDefinition::new("group_names");
+/// By number.
+const GROUP_NUMBERS: Table = TableDefinition::new("group_numbers");
+/// Member and group; no value.
+const MEMBERS: Table = TableDefinition::new("members");
 const TOTALS: Table = TableDefinition::new("totals");
 
 pub(crate) const LAYOUT: Layout = Layout {
     tables: &[
-        AGENTS, HOSTNAMES, NODES, KEYS, DUE, GRANTS, GRANTEES, PUSHES, TOTALS,
+        AGENTS,
+        HOSTNAMES,
+        NODES,
+        KEYS,
+        DUE,
+        GRANTS,
+        GRANTEES,
+        PUSHES,
+        GROUPS,
+        GROUP_NAMES,
+        GROUP_NUMBERS,
+        MEMBERS,
+        TOTALS,
     ],
     format: 1,
     cache: 256 * 1024 * 1024,
@@ -99,6 +120,10 @@ impl RegistryDb {
             Ok(agent) => Ok(Some(AgentId::new(agent))),
             Err(_) => Err(store_error(self.db.damaged("an index"))),
         }
+    }
+
+    fn group_at(&self, table: Table, key: &[u8]) -> Result<Option<GroupId>, StoreError> {
+        Ok(self.agent_at(table, key)?.map(GroupId::of_log))
     }
 }
 
@@ -174,6 +199,34 @@ impl Store for RegistryDb {
         rows.into_iter()
             .collect::<Result<_, _>>()
             .map_err(store_error)
+    }
+
+    fn group(&self, group: &GroupId) -> Result<Option<GroupRow>, StoreError> {
+        self.db
+            .get_row(GROUPS, group.as_bytes(), "a group's row")
+            .map_err(store_error)
+    }
+
+    fn group_name(&self, name: &Hostname) -> Result<Option<GroupId>, StoreError> {
+        self.group_at(GROUP_NAMES, name.as_str().as_bytes())
+    }
+
+    fn group_number(&self, number: NetworkId) -> Result<Option<GroupId>, StoreError> {
+        self.group_at(GROUP_NUMBERS, &number.to_u16().to_be_bytes())
+    }
+
+    fn groups_of(&self, agent: &AgentId, limit: usize) -> Result<Vec<GroupId>, StoreError> {
+        let mut groups = vec![];
+        if limit > 0 {
+            self.db
+                .scan(MEMBERS, agent.as_bytes(), |key, _| {
+                    groups.push(second_of(key).map(GroupId::of_log));
+                    groups.len() < limit
+                })
+                .map_err(store_error)?;
+        }
+        let groups: Option<Vec<_>> = groups.into_iter().collect();
+        groups.ok_or_else(|| store_error(self.db.damaged("an index")))
     }
 
     fn push(&self, key: &PushKey) -> Result<Option<PushRow>, StoreError> {
@@ -270,6 +323,18 @@ fn apply(txn: &mut Txn, write: &Write) -> Result<(), redb::Error> {
         Write::PutPush(row) => txn.put_row(PUSHES, &push_key(&row.key), row),
         Write::DeletePush(key) => txn.delete(PUSHES, &push_key(key)),
         Write::DeletePushesTo(agent) => txn.delete_prefix(PUSHES, agent.as_bytes()),
+        Write::PutGroup(row) => txn.put_row(GROUPS, row.group.as_bytes(), row.as_ref()),
+        Write::DeleteGroup(group) => txn.delete(GROUPS, group.as_bytes()),
+        Write::PutGroupName(name, group) => {
+            txn.put(GROUP_NAMES, name.as_str().as_bytes(), group.as_bytes())
+        }
+        Write::PutGroupNumber(number, group) => txn.put(
+            GROUP_NUMBERS,
+            &number.to_u16().to_be_bytes(),
+            group.as_bytes(),
+        ),
+        Write::PutMember(agent, group) => txn.put(MEMBERS, &pair(agent, &group.signer()), b""),
+        Write::DeleteMember(agent, group) => txn.delete(MEMBERS, &pair(agent, &group.signer())),
         Write::Totals(totals) => txn.put_row(TOTALS, b"", totals),
     }
 }
@@ -321,6 +386,9 @@ const fn kind_byte(kind: PushKind) -> u8 {
     match kind {
         PushKind::Knock => 0,
         PushKind::Grant => 1,
+        PushKind::Group => 2,
+        PushKind::GroupRequest => 3,
+        PushKind::Invitation => 4,
     }
 }
 

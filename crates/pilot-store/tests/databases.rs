@@ -335,6 +335,7 @@ fn message(from: u8, id: u8, body: &[u8]) -> InboxMessage {
         reply_to: Some(MessageId::new([9; 16])),
         trace: None,
         trust: "mutual".to_owned(),
+        network: None,
     };
     InboxMessage {
         head,

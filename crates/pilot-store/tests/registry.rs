@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use pilot_registry::{
-    AgentRow, Batch, GrantRow, LogFacts, MemoryStore, PushId, PushKey, PushKind, PushRow, Store,
-    Totals, Write,
+    AgentRow, Batch, GrantRow, GroupMember, GroupRow, LogFacts, MemoryStore, PushId, PushKey,
+    PushKind, PushRow, Store, Totals, Write,
 };
 use pilot_store::RegistryDb;
-use pilot_types::{AgentId, Hostname, UnixTime};
-use pilot_wire::SignedBytes;
+use pilot_types::{AgentId, GroupId, Hostname, NetworkId, UnixTime};
+use pilot_wire::{Role, SignedBytes};
 use proptest::prelude::*;
 
 fn agent(index: u8) -> AgentId {
@@ -65,8 +65,65 @@ fn push(key: PushKey, id: u64) -> PushRow {
     }
 }
 
+#[test]
+fn groups_are_found_by_name_number_and_member() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("registry.redb");
+    let (group, other) = (GroupId::new([1; 32]), GroupId::new([2; 32]));
+    let number = NetworkId::new(7).unwrap();
+    let row = GroupRow {
+        group,
+        name: "trading".parse().unwrap(),
+        network: number,
+        state: vec![1; 5000],
+        members: vec![GroupMember {
+            agent: agent(1),
+            role: Role::Owner,
+            until: UnixTime::from_secs(9),
+        }],
+        removed: vec![agent(2)],
+    };
+    let writes = vec![
+        Write::PutGroup(Box::new(row.clone())),
+        Write::PutGroupName(row.name.clone(), group),
+        Write::PutGroupNumber(number, group),
+        Write::PutMember(agent(1), group),
+        Write::PutMember(agent(1), other),
+        Write::PutMember(agent(3), group),
+    ];
+    let check = |store: &dyn Store| {
+        assert_eq!(store.group(&group), Ok(Some(row.clone())));
+        assert_eq!(store.group(&other), Ok(None));
+        assert_eq!(store.group_name(&row.name), Ok(Some(group)));
+        assert_eq!(store.group_number(number), Ok(Some(group)));
+        assert_eq!(store.groups_of(&agent(1), 64), Ok(vec![group, other]));
+        assert_eq!(store.groups_of(&agent(1), 1), Ok(vec![group]));
+        assert_eq!(store.groups_of(&agent(2), 64), Ok(vec![]));
+    };
+    let mut memory = MemoryStore::new();
+    memory
+        .apply(Batch {
+            writes: writes.clone(),
+        })
+        .unwrap();
+    check(&memory);
+    let mut disk = RegistryDb::open(&path).unwrap();
+    disk.apply(Batch { writes }).unwrap();
+    check(&disk);
+    drop(disk);
+    let mut disk = RegistryDb::open(&path).unwrap();
+    check(&disk);
+    let writes = vec![
+        Write::DeleteMember(agent(1), group),
+        Write::DeleteGroup(group),
+    ];
+    disk.apply(Batch { writes }).unwrap();
+    assert_eq!(disk.groups_of(&agent(1), 64), Ok(vec![other]));
+    assert_eq!(disk.group(&group), Ok(None));
+}
+
 fn kind() -> impl Strategy<Value = PushKind> {
-    prop_oneof![Just(PushKind::Knock), Just(PushKind::Grant)]
+    prop::sample::select(PushKind::ALL.to_vec())
 }
 
 fn name(index: u8) -> Hostname {

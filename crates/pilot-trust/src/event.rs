@@ -1,7 +1,9 @@
 //! What the trust machine tells its driver.
 
-use pilot_types::AgentId;
+use pilot_types::{AgentId, GroupId};
 use pilot_wire::SignedBytes;
+
+use crate::group::Origin;
 
 /// What happened. Act on it only when all that [`crate::Trust::poll_persist`] gives is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,5 +38,29 @@ pub enum TrustEvent {
         agent: AgentId,
         /// Whether it was its grant to us; else ours to it.
         by_peer: bool,
+    },
+    /// A group has new statements: other members are told, and the rendezvous what it does not know.
+    GroupChanged {
+        /// Which.
+        group: GroupId,
+        /// Who told us.
+        origin: Origin,
+        /// Certificates and removals that were not known.
+        fresh: Vec<SignedBytes>,
+    },
+    /// We were removed from a group: it is to be forgotten.
+    GroupEnded {
+        /// Which.
+        group: GroupId,
+    },
+    /// A group was forgotten.
+    GroupLeft {
+        /// Which.
+        group: GroupId,
+    },
+    /// Somebody invites us.
+    Invited {
+        /// To which group.
+        group: GroupId,
     },
 }

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use data_encoding::BASE64URL_NOPAD;
 use pilot_types::{AgentId, Seed, UnixTime};
 use pilot_wire::{
-    Envelope, Grant, Knock, Locator, NetworkConfig, Record, SignedBytes, Statement, TicketBody,
+    AdminProof, Envelope, Grant, GroupPolicy, GroupRequest, Invitation, Knock, Locator, Membership,
+    NetworkConfig, Record, Removal, SignedBytes, Statement, TicketBody,
 };
 
 use crate::{
-    Config, EnvelopeError, Identity, IdentityLog, Policy, Ticket, Trust, TrustItem, VerifiedLog,
+    Config, EnvelopeError, GroupSet, GroupTerms, Identity, IdentityLog, Policy, Ticket, Trust,
+    TrustItem, VerifiedLog,
 };
 
 /// When statements are verified.
@@ -43,6 +45,7 @@ pub fn statements(data: &[u8]) {
     damaged(signer.verified(), &raw);
     each_type(&signer, &raw);
     receive(&signer, &raw);
+    group(&signer, &raw);
     let _ = IdentityLog::from_entries(vec![data.to_vec()]).verify(0);
     let text = format!("pilot-ticket:{}", BASE64URL_NOPAD.encode(raw.as_bytes()));
     if let Ok(ticket) = text.parse::<Ticket>() {
@@ -86,6 +89,11 @@ fn each_type(signer: &Identity, raw: &SignedBytes) {
         round_trip::<Knock>(signer, raw),
         round_trip::<NetworkConfig>(signer, raw),
         round_trip::<TicketBody>(signer, raw),
+        round_trip::<GroupPolicy>(signer, raw),
+        round_trip::<Membership>(signer, raw),
+        round_trip::<Removal>(signer, raw),
+        round_trip::<Invitation>(signer, raw),
+        round_trip::<GroupRequest>(signer, raw),
     ];
     let count = accepted.into_iter().filter(|is_read| *is_read).count();
     assert!(count <= 1, "read as {count} types");
@@ -134,6 +142,26 @@ fn receive(signer: &Identity, raw: &SignedBytes) {
     let restored = Trust::restore(Arc::new(Config::default()), own.agent(), items);
     assert_eq!(restored.is_mutual(NOW, &signer.agent()), is_mutual);
     trust.handle_time(UnixTime::FAR_FUTURE);
+}
+
+/// As all that a group is made of, where the signer is the group: what is taken is taken once, and by others as it is.
+fn group(signer: &Identity, raw: &SignedBytes) {
+    let owner = receiver().agent();
+    let terms = GroupTerms::new("fuzz".parse().expect("a name"));
+    let mut set = GroupSet::create(NOW, signer, owner, terms).expect("terms that are good");
+    let mut bundle = set.with(vec![raw.clone()]);
+    bundle.admins.push(AdminProof {
+        log: signer.log().entries().to_vec(),
+        certificate: raw.clone(),
+    });
+    if set.merge(NOW, &bundle).is_ok() {
+        let again = set.merge(NOW, &bundle);
+        assert!(!again.expect("it was taken").is_change());
+        let (part, _) = set.part(None);
+        assert_eq!(GroupSet::verify(NOW, &part), Ok(set.clone()));
+    }
+    bundle.policy = raw.clone();
+    let _ = GroupSet::verify(NOW, &bundle);
 }
 
 /// The envelope of `bytes`, for seeds: what a fuzzer's input is made of.

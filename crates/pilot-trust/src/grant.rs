@@ -358,7 +358,7 @@ impl Trust {
         was_mutual: bool,
         had: Option<&HeldGrant>,
     ) -> GrantReceived {
-        if !was_mutual && self.is_mutual(now, &agent) {
+        if !was_mutual && self.is_mutual_by_grants(now, &agent) {
             self.emit(TrustEvent::Trusted { agent });
             return GrantReceived::Trusted;
         }

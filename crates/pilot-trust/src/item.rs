@@ -1,9 +1,10 @@
 //! What is kept over restarts.
 
-use pilot_types::{AgentId, UnixTime};
+use pilot_types::{AgentId, GroupId, UnixTime};
 use pilot_wire::{KnockTarget, encode_postcard};
 use serde::{Deserialize, Serialize};
 
+use crate::group::{Group, HeldInvitation};
 use crate::knock::{Knocker, SentKnock};
 use crate::peer::Peer;
 
@@ -23,6 +24,10 @@ pub(crate) enum Item {
     Peer(Box<Peer>),
     /// The hash of a ticket's secret, and its end.
     Ticket([u8; 32], UnixTime),
+    /// A group that we are in.
+    Group(Box<Group>),
+    /// An invitation that waits for us.
+    Invitation(HeldInvitation),
 }
 
 /// A write that the shell has to make durable.
@@ -41,6 +46,8 @@ pub(crate) enum ItemKey {
     Pending(AgentId),
     Peer(AgentId),
     Ticket([u8; 32]),
+    Group(GroupId),
+    Invitation(GroupId),
 }
 
 impl ItemKey {

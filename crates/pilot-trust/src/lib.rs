@@ -47,6 +47,7 @@ mod document;
 mod event;
 pub mod fuzz;
 mod grant;
+mod group;
 mod hash;
 mod identity;
 mod identity_file;
@@ -73,6 +74,9 @@ pub use config::Config;
 pub use document::{DocumentError, DocumentKey, DocumentSecret, ParseDocumentKeyError};
 pub use event::TrustEvent;
 pub use grant::{ApproveError, GrantReceived, GrantRefused, RejectError, UntrustError};
+pub use group::{
+    Group, GroupError, GroupSet, GroupTerms, GroupToken, Groups, HeldInvitation, Merged, Origin,
+};
 pub use identity::Identity;
 pub use identity_file::IdentityFileError;
 pub use item::{TrustChange, TrustItem};

@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::config::Config;
 use crate::deadlines::Deadlines;
 use crate::event::TrustEvent;
+use crate::group::{Group, Groups};
 use crate::identity::Identity;
 use crate::item::{Item, ItemKey, TrustChange, TrustItem};
 use crate::knock::{Knocker, SentKnock};
@@ -79,6 +80,7 @@ pub struct Trust {
     pub(crate) sent: BTreeMap<KnockTarget, SentKnock>,
     /// At most `max_tickets`: hash of the secret, end.
     pub(crate) tickets: BTreeMap<[u8; 32], UnixTime>,
+    pub(crate) groups: Groups,
     last_serial: u64,
     deadlines: Deadlines,
     /// Items to write; one entry for each, however often it changes.
@@ -97,6 +99,7 @@ impl Trust {
             pending: BTreeMap::new(),
             sent: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            groups: Groups::default(),
             last_serial: 0,
             deadlines: Deadlines::default(),
             dirty: BTreeSet::new(),
@@ -143,6 +146,8 @@ impl Trust {
                 self.tickets.insert(hash, not_after);
                 ItemKey::Ticket(hash)
             }
+            Item::Group(group) => ItemKey::Group(self.groups.restore(*group)),
+            Item::Invitation(held) => ItemKey::Invitation(self.groups.restore_invitation(held)),
         };
         self.touch(key);
     }
@@ -168,6 +173,13 @@ impl Trust {
             ItemKey::Ticket(hash) => {
                 let not_after = self.tickets.get(hash);
                 not_after.map(|at| Item::Ticket(*hash, *at))
+            }
+            ItemKey::Group(group) => {
+                let group = self.groups.get(group).cloned();
+                group.map(|group| Item::Group(Box::new(group)))
+            }
+            ItemKey::Invitation(group) => {
+                self.groups.invitation(group).cloned().map(Item::Invitation)
             }
         }
     }
@@ -197,6 +209,10 @@ impl Trust {
                     self.tickets.remove(hash);
                 }
                 ItemKey::Peer(agent) => self.end_grants(*agent, now),
+                ItemKey::Group(group) => self.end_group(now, *group),
+                ItemKey::Invitation(group) => {
+                    self.forget_invitation(group);
+                }
             }
             self.touch(key);
         }
@@ -232,6 +248,8 @@ impl Trust {
             }
             ItemKey::Peer(agent) => self.peers.get(agent).and_then(Peer::deadline),
             ItemKey::Ticket(hash) => self.tickets.get(hash).copied(),
+            ItemKey::Group(group) => self.groups.get(group).and_then(Group::next_end),
+            ItemKey::Invitation(group) => self.groups.invitation(group).map(|held| held.not_after),
         };
         self.deadlines.set(key.clone(), at);
         self.dirty.insert(key);
@@ -298,7 +316,7 @@ impl Trust {
         let was_mutual = before.is_some_and(|peer| peer.is_mutual(now));
         self.issue(now, identity, to, terms);
         self.answer_pending(&to);
-        if !was_mutual && self.is_mutual(now, &to) {
+        if !was_mutual && self.is_mutual_by_grants(now, &to) {
             self.emit(TrustEvent::Trusted { agent: to });
         } else if was_given {
             self.emit(TrustEvent::ScopeChanged {

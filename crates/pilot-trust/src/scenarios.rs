@@ -118,7 +118,11 @@ impl Side {
             TrustEvent::Trusted { .. }
             | TrustEvent::Untrusted { .. }
             | TrustEvent::KnockPending { .. }
-            | TrustEvent::ScopeChanged { .. } => None,
+            | TrustEvent::ScopeChanged { .. }
+            | TrustEvent::GroupChanged { .. }
+            | TrustEvent::GroupEnded { .. }
+            | TrustEvent::GroupLeft { .. }
+            | TrustEvent::Invited { .. } => None,
         });
         let issued: Vec<SignedBytes> = issued.collect();
         let [raw] = &*issued else {

@@ -50,17 +50,17 @@ pub struct TrustedPeer {
 }
 
 impl Trust {
-    /// Whether our newest grant lets the agent open a stream to the port now.
+    /// Whether our newest grant, or a group, lets the agent open a stream to the port now.
     #[must_use]
     pub fn admits(&self, now: UnixTime, peer: &AgentId, port: Port) -> bool {
         let scope = self.given_scope(now, peer);
-        scope.is_some_and(|scope| scope.allows_port(port))
+        scope.is_some_and(|scope| scope.allows_port(port)) || self.group_admits(now, peer, port)
     }
 
-    /// Whether our grant to the agent holds now: we trust it.
+    /// Whether we trust the agent now: our grant to it holds, or a group has its members trust each other.
     #[must_use]
     pub fn has_granted(&self, now: UnixTime, peer: &AgentId) -> bool {
-        self.given_scope(now, peer).is_some()
+        self.given_scope(now, peer).is_some() || self.is_trusted_by_group(now, peer)
     }
 
     /// Whether our grant lets the agent open streams now, not only answer.
@@ -70,15 +70,20 @@ impl Trust {
         peer.is_some_and(|peer| peer.is_admitted(now))
     }
 
-    /// Whether its grant to us holds now: it trusts us.
+    /// Whether it trusts us now: its grant to us holds, or a group has its members trust each other.
     #[must_use]
     pub fn is_granted_by(&self, now: UnixTime, peer: &AgentId) -> bool {
-        self.received_scope(now, peer).is_some()
+        self.received_scope(now, peer).is_some() || self.is_trusted_by_group(now, peer)
+    }
+
+    /// Whether trust holds in both directions now.
+    #[must_use]
+    pub fn is_mutual(&self, now: UnixTime, peer: &AgentId) -> bool {
+        self.has_granted(now, peer) && self.is_granted_by(now, peer)
     }
 
     /// Whether both grants hold now.
-    #[must_use]
-    pub fn is_mutual(&self, now: UnixTime, peer: &AgentId) -> bool {
+    pub(crate) fn is_mutual_by_grants(&self, now: UnixTime, peer: &AgentId) -> bool {
         self.peers.get(peer).is_some_and(|peer| peer.is_mutual(now))
     }
 

@@ -23,6 +23,7 @@ mod event;
 mod file;
 mod frame;
 pub mod fuzz;
+mod group;
 mod header;
 mod hello;
 mod identity;
@@ -53,6 +54,10 @@ pub use file::{
     ParseFilePathError, refuse_file_1,
 };
 pub use frame::{Frame, Frames, StreamFrame, StreamPrefix, put_frame};
+pub use group::{
+    AdminProof, GroupAsk, GroupBundle, GroupPolicy, GroupRequest, Invitation, JoinRule, Membership,
+    Removal, RemovalCause, Role, Speakers,
+};
 pub use header::{
     DataHeader, HandshakeHeader, KeyAnswer, KeyQuery, PacketKind, VERSION, decode_data_header,
     decode_handshake_header,

@@ -81,3 +81,27 @@ pub const LOCATOR_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 pub const DEFAULT_WORK_BITS: u8 = 20;
 /// An agent joins no network with less work.
 pub const MIN_WORK_BITS: u8 = 16;
+/// Groups that an agent is in, is invited to, or keeps the keys of.
+pub const MAX_GROUPS: usize = 64;
+/// Members of a group, and those who were removed within [`CERTIFICATE_LIFETIME`].
+pub const MAX_GROUP_MEMBERS: usize = 4096;
+/// Certificates and removals of a group that count: two for each member, by the owner's key and by an admin's. With
+/// [`MAX_GROUP_STATEMENT`] bytes each 2 MiB; mostly 200 bytes each and one a member, 0.8 MiB.
+pub const MAX_GROUP_STATEMENTS: usize = 2 * MAX_GROUP_MEMBERS;
+/// A certificate or removal: the head, two ids and a byte take 190 bytes with the signature; the rest is room for later fields.
+pub const MAX_GROUP_STATEMENT: usize = 256;
+/// Admins of a group, those who were and whose statements still count included.
+pub const MAX_GROUP_ADMINS: usize = 16;
+/// A group's policy: head, name, 32 port ranges of 6 bytes and a key take 0.5 KiB; the rest is room for later fields.
+pub const MAX_GROUP_POLICY: usize = 1024;
+/// Identity log of a group or of one of its admins, as it travels with the group: an inception and a dozen rotations.
+pub const MAX_GROUP_LOG: usize = 4 * 1024;
+/// Certificates and removals of one part of a group. With every admin's log, certificate and the rest a part has at most 192 KiB, which
+/// fits into one exchange of 256 KiB: 320 × 260 + 16 × (4 KiB + 260) + 5 KiB = 155 KiB and lengths.
+pub const MAX_GROUP_PART: usize = 320;
+/// A request to a group or an invitation: the head, an id, an invitation within a request, a signature; the rest is room.
+pub const MAX_GROUP_REQUEST: usize = 1024;
+/// How long a certificate of membership may be valid, and how long a removal is remembered: as long as one that it beats may be.
+pub const CERTIFICATE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long an invitation, or a request to a group, may be answered.
+pub const INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -302,6 +302,7 @@ fn load(dir: PathBuf, work_bits: u8) -> Result<(Opened, Arc<StateDb>, Restored),
         sessions: last_sessions(&db)?,
         stamps: db.reserve_freshness(now_ns)?,
         boot_counter: db.next_boot()?,
+        group_keys: opened.home.load_group_keys()?,
     };
     Ok((opened, Arc::new(db), restored))
 }

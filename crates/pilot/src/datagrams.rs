@@ -66,6 +66,7 @@ impl DatagramListener {
             remote_port: header.source,
             trace: None,
             metadata: vec![],
+            group: None,
         };
         (data, peer)
     }

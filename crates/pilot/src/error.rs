@@ -259,6 +259,7 @@ impl From<pilot_node::QueryError> for LookupError {
                 retry_after_ms,
             },
             pilot_node::QueryError::Refused { message, .. } => Self::Refused(message),
+            pilot_node::QueryError::Group(error) => Self::Invalid(error.to_string()),
             pilot_node::QueryError::Unreachable | _ => Self::NoRendezvous,
         }
     }
@@ -289,6 +290,69 @@ pub enum ProfileError {
     /// The node was shut down.
     #[error("the node was shut down")]
     Shutdown,
+}
+
+/// Why something about a group was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum GroupCallError {
+    /// The group's rules or statements do not allow it.
+    #[error(transparent)]
+    Group(#[from] pilot_trust::GroupError),
+    /// There is no such group, or it does not show.
+    #[error("no such group")]
+    NotFound,
+    /// Another group has the name.
+    #[error("there is a group of this name already")]
+    NameTaken,
+    /// Neither the owner's daemon nor an admin's is connected: nobody can certify a new member.
+    #[error("neither the group's owner nor an admin is connected")]
+    NobodyOnline,
+    /// It could not be stored.
+    #[error("{0}")]
+    Store(String),
+    /// The rendezvous did not answer as it should.
+    #[error(transparent)]
+    Rendezvous(LookupError),
+    /// The node was shut down.
+    #[error("the node was shut down")]
+    Shutdown,
+}
+
+impl From<pilot_node::QueryError> for GroupCallError {
+    fn from(error: pilot_node::QueryError) -> Self {
+        use pilot_registry::RefusalCode;
+        match error {
+            pilot_node::QueryError::Group(error) => Self::Group(error),
+            pilot_node::QueryError::NotFound => Self::NotFound,
+            pilot_node::QueryError::Refused {
+                code: RefusalCode::AlreadyExists | RefusalCode::Reserved,
+                ..
+            } => Self::NameTaken,
+            pilot_node::QueryError::Refused {
+                code: RefusalCode::NobodyOnline,
+                ..
+            } => Self::NobodyOnline,
+            other @ (pilot_node::QueryError::Unreachable
+            | pilot_node::QueryError::Invalid(_)
+            | pilot_node::QueryError::Refused { .. }
+            | _) => Self::Rendezvous(LookupError::from(other)),
+        }
+    }
+}
+
+impl From<TrustError> for GroupCallError {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::Shutdown => Self::Shutdown,
+            TrustError::NotFound
+            | TrustError::Invalid(_)
+            | TrustError::Busy(_)
+            | TrustError::NoRendezvous
+            | TrustError::Store(_)
+            | TrustError::Ticket(_) => Self::Store(error.to_string()),
+        }
+    }
 }
 
 /// Why trust was not changed.

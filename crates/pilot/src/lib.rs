@@ -30,6 +30,7 @@ mod datagrams;
 mod driver;
 mod error;
 mod explain;
+mod groups;
 mod interfaces;
 mod listener;
 mod names;
@@ -48,10 +49,11 @@ mod url;
 pub use builder::Builder;
 pub use datagrams::DatagramListener;
 pub use error::{
-    AcceptError, DialError, ListenError, LookupError, ProfileError, RegisterError, StartError,
-    StreamError, TicketError, TrustError,
+    AcceptError, DialError, GroupCallError, ListenError, LookupError, ProfileError, RegisterError,
+    StartError, StreamError, TicketError, TrustError,
 };
 pub use explain::{Explanation, NextStep, PathCandidate};
+pub use groups::{GroupInfo, GroupInvitation, GroupMember};
 pub use listener::{Listener, Peer};
 pub use node::{DialOptions, Node};
 pub use peers::{
@@ -61,9 +63,13 @@ pub use peers::{
 pub use pilot_node::{PathState, RelayStats};
 pub use pilot_registry::SearchQuery;
 pub use pilot_registry::limits::{MAX_SEARCH_TEXT, MAX_SEARCH_WORDS};
-pub use pilot_trust::{LearntBy, PendingKnock, Terms, TrustedPeer};
-pub use pilot_types::{Address, AgentId, Hostname, NodeId, Port, Tag, UnixTime};
-pub use pilot_wire::{Capability, ErrorCode, Scope, TraceParent};
+pub use pilot_trust::{
+    GroupError, GroupTerms, GroupToken, LearntBy, PendingKnock, Terms, TrustedPeer,
+};
+pub use pilot_types::{
+    Address, AgentId, GroupId, Hostname, NetworkId, NodeId, Port, Tag, UnixTime,
+};
+pub use pilot_wire::{Capability, ErrorCode, JoinRule, Role, Scope, Speakers, TraceParent};
 pub use port_mapping::{MappingProtocol, MappingState, PortMapping, PortMappingStatus};
 pub use rendezvous::{Rendezvous, RendezvousBuilder};
 pub use stream::Stream;

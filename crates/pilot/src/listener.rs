@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pilot_node::StreamHandle;
-use pilot_types::{AgentId, Hostname, Port};
-use pilot_wire::{StreamHeader, TraceParent};
+use pilot_types::{AgentId, GroupId, Hostname, Port};
+use pilot_wire::{Realm, StreamHeader, TraceParent};
 use tokio::sync::mpsc;
 
 use crate::error::AcceptError;
@@ -26,6 +26,8 @@ pub struct Peer {
     pub trace: Option<TraceParent>,
     /// What the opener attached.
     pub metadata: Vec<u8>,
+    /// The group to all of which it was opened, if the opener says so; that it may is checked.
+    pub group: Option<GroupId>,
 }
 
 /// A stream that a peer opened.
@@ -79,6 +81,10 @@ impl Listener {
             remote_port: header.source,
             trace: header.trace,
             metadata: header.metadata,
+            group: match header.realm {
+                Realm::Group(group) => Some(GroupId::new(group)),
+                Realm::Network(_) => None,
+            },
         };
         Ok((
             Stream::new(Arc::clone(&self.shared), stream, peer.clone()),

@@ -128,7 +128,7 @@ impl Node {
         options: DialOptions,
     ) -> Result<Stream, DialError> {
         let target = self.node_target(target)?;
-        let trace = options.trace;
+        let (trace, group) = (options.trace, options.group);
         let dial = |node: &mut pilot_node::Node| node.dial(clock::now(), target, port, options);
         match self.run_dial(dial).await? {
             DialOutcome::Opened { stream, agent } => {
@@ -143,6 +143,7 @@ impl Node {
                     remote_port,
                     trace,
                     metadata: vec![],
+                    group,
                 };
                 Ok(Stream::new(Arc::clone(&self.shared), stream, peer))
             }
@@ -250,7 +251,7 @@ impl Node {
             .await?
         {
             Answer::Entry(entry) => Ok(Found::from(*entry)),
-            Answer::Page(_) | Answer::Done => Err(LookupError::NotFound),
+            Answer::Page(_) | Answer::Done | Answer::Group(_) => Err(LookupError::NotFound),
         }
     }
 
@@ -684,7 +685,7 @@ impl Node {
     }
 
     /// Resolves when everything that was decided so far is durable.
-    async fn synced(&self) -> Result<(), TrustError> {
+    pub(crate) async fn synced(&self) -> Result<(), TrustError> {
         let Some(persister) = &self.shared.persister else {
             return Ok(());
         };

@@ -299,6 +299,7 @@ impl State {
                     | Event::Untrusted(_)
                     | Event::Knocked { .. }
                     | Event::Observed(_)
+                    | Event::GroupChanged(_)
             );
             self.handle_event(event, sockets);
         }
@@ -400,6 +401,7 @@ impl State {
                 tracing::info!(agent = %agent.address(), "no longer trusted");
             }
             Event::Knocked { agent, .. } => tracing::info!(agent = %agent.address(), "knocked"),
+            Event::GroupChanged(group) => tracing::debug!(%group, "group changed"),
             _ => {}
         }
     }

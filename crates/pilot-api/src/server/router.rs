@@ -22,16 +22,20 @@ use super::upgrade;
 use crate::daemon_api::DaemonApi;
 use crate::error::{ApiError, ErrorCode};
 use crate::types::{
-    AcceptRequest, AppAuditRequest, AppCapsRequest, AppStatusRequest, ApproveRequest, AppsRequest,
-    BenchRequest, Call, CallAppRequest, CatalogueRequest, ConnectionsRequest, DeregisterRequest,
-    DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest, FilesSendingRequest,
-    FindRequest, ForwardRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
-    InstallAppRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest,
+    AcceptInvitationRequest, AcceptRequest, AppAuditRequest, AppCapsRequest, AppStatusRequest,
+    ApproveRequest, AppsRequest, BenchRequest, BroadcastRequest, Call, CallAppRequest,
+    CatalogueRequest, ConnectionsRequest, CreateGroupRequest, DeclineInvitationRequest,
+    DeregisterRequest, DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest,
+    FilesSendingRequest, FindRequest, ForwardRequest, GroupMembersRequest, GroupPolicyRequest,
+    GroupsRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
+    InstallAppRequest, InvitationsRequest, InviteRequest, JoinGroupRequest, KickRequest,
+    LeaveGroupRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest,
     PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, RestartAppRequest,
     RollBackAppRequest, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
-    ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
-    StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest, TcpFault, TicketRequest,
-    TrustRequest, UninstallAppRequest, UntrustRequest, Verb, ViewAppRequest,
+    ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest, SetTagsRequest,
+    SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest,
+    TcpFault, TicketRequest, TrustRequest, UninstallAppRequest, UntrustRequest, Verb,
+    ViewAppRequest,
 };
 
 /// The deadline of a request that names none.
@@ -102,6 +106,19 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         find: FindRequest;
         lookup: LookupRequest;
         search: SearchRequest;
+        create_group: CreateGroupRequest;
+        groups: GroupsRequest;
+        join_group: JoinGroupRequest;
+        leave_group: LeaveGroupRequest;
+        group_members: GroupMembersRequest;
+        invite: InviteRequest;
+        invitations: InvitationsRequest;
+        accept_invitation: AcceptInvitationRequest;
+        decline_invitation: DeclineInvitationRequest;
+        kick: KickRequest;
+        set_role: SetRoleRequest;
+        group_policy: GroupPolicyRequest;
+        broadcast: BroadcastRequest;
         peers: PeersRequest;
         handshake: HandshakeRequest;
         pending: PendingRequest;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pilot_types::{Address, Hostname, NodeId, UnixTime};
+use pilot_types::{Address, Hostname, NetworkId, NodeId, UnixTime};
 use pilot_wire::{MessageId, TraceParent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -181,4 +181,7 @@ pub struct InboxMessage {
     pub reply_to: Option<MessageId>,
     /// How far the sender was trusted when it came: `trusted`, `reply-only` or `none`.
     pub trust: String,
+    /// The group to all of which it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_id: Option<NetworkId>,
 }

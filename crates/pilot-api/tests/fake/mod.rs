@@ -1,6 +1,7 @@
 //! A daemon of fixed answers: what is asked for by certain names fails in certain ways.
 
 mod apps;
+mod groups;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -267,6 +268,64 @@ impl DaemonApi for Fake {
         let agents: Vec<_> = is_wanted.then(agent).into_iter().collect();
         let total = agents.len() as u64 + request.limit.unwrap_or(0);
         Ok(SearchFound { agents, total })
+    }
+
+    async fn create_group(&self, request: CreateGroupRequest) -> Result<GroupCreated, ApiError> {
+        groups::create_group(&request)
+    }
+
+    async fn groups(&self, request: GroupsRequest) -> Result<Groups, ApiError> {
+        groups::groups(&request)
+    }
+
+    async fn join_group(&self, request: JoinGroupRequest) -> Result<GroupJoined, ApiError> {
+        groups::join_group(&request)
+    }
+
+    async fn leave_group(&self, request: LeaveGroupRequest) -> Result<GroupLeft, ApiError> {
+        groups::leave_group(&request)
+    }
+
+    async fn group_members(&self, request: GroupMembersRequest) -> Result<GroupMembers, ApiError> {
+        groups::group_members(&request)
+    }
+
+    async fn invite(&self, request: InviteRequest) -> Result<MemberChanged, ApiError> {
+        groups::invite(&request)
+    }
+
+    async fn invitations(&self, request: InvitationsRequest) -> Result<Invitations, ApiError> {
+        groups::invitations(&request)
+    }
+
+    async fn accept_invitation(
+        &self,
+        request: AcceptInvitationRequest,
+    ) -> Result<GroupJoined, ApiError> {
+        groups::accept_invitation(&request)
+    }
+
+    async fn decline_invitation(
+        &self,
+        request: DeclineInvitationRequest,
+    ) -> Result<GroupLeft, ApiError> {
+        groups::decline_invitation(&request)
+    }
+
+    async fn kick(&self, request: KickRequest) -> Result<MemberChanged, ApiError> {
+        groups::kick(&request)
+    }
+
+    async fn set_role(&self, request: SetRoleRequest) -> Result<MemberChanged, ApiError> {
+        groups::set_role(&request)
+    }
+
+    async fn group_policy(&self, request: GroupPolicyRequest) -> Result<GroupPolicy, ApiError> {
+        groups::group_policy(&request)
+    }
+
+    async fn broadcast(&self, request: BroadcastRequest) -> Result<BroadcastSent, ApiError> {
+        groups::broadcast(&request)
     }
 
     async fn peers(&self, request: PeersRequest) -> Result<Peers, ApiError> {
@@ -739,6 +798,7 @@ fn inbox_message(number: u8, body: &[u8]) -> InboxMessage {
         received_at: THEN,
         reply_to: (number == 2).then_some(MessageId::new([1; 16])),
         trust: "trusted".into(),
+        network_id: (number == 3).then(|| NetworkId::new(7).unwrap()),
     }
 }
 

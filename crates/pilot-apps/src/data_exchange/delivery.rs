@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot_types::{AgentId, Hostname};
+use pilot_types::{AgentId, Hostname, NetworkId};
 use pilot_wire::limits::MAX_MESSAGE;
 use pilot_wire::{Message, Scope};
 use thiserror::Error;
@@ -51,6 +51,8 @@ pub struct Terms {
     pub max_size: u64,
     /// Messages a minute, 0 for the receiver's own limit.
     pub rate: u32,
+    /// The group to all of which the sender speaks.
+    pub network: Option<NetworkId>,
 }
 
 impl From<&Scope> for Terms {
@@ -59,6 +61,7 @@ impl From<&Scope> for Terms {
             is_reply_only: scope.is_reply_only,
             max_size: scope.max_size,
             rate: scope.rate,
+            network: None,
         }
     }
 }

@@ -8,6 +8,8 @@ use pilot_store::RelayFor;
 use pilot_types::{Hostname, Tag};
 use pilot_wire::Capability;
 
+use super::group::GroupName;
+
 /// `daemon start`.
 #[derive(Args, Debug, Clone, Default)]
 pub(crate) struct StartArgs {
@@ -41,6 +43,12 @@ pub(crate) struct StartArgs {
     /// What this agent can do; may be repeated
     #[arg(long = "capability", value_name = "NAME@VERSION")]
     pub(crate) capabilities: Vec<Capability>,
+    /// Join this group, unless the agent is in it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<GroupName>,
+    /// The token to join it with [default: $PILOT_GROUP_TOKEN]
+    #[arg(long, value_name = "T", requires = "group")]
+    pub(crate) token: Option<String>,
     /// Stay in the foreground; print one line once registered
     #[arg(long)]
     pub(crate) foreground: bool,

@@ -64,6 +64,11 @@ fn spawn(home: &Home, socket: &Path, log: &Path, args: &StartArgs) -> Result<Chi
     Command::new(SELF)
         .arg0("pilotctl")
         .args(launch::foreground_args(home.dir(), socket, args))
+        .envs(
+            args.token
+                .iter()
+                .map(|token| (launch::TOKEN_VARIABLE, token)),
+        )
         .current_dir(home.dir())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

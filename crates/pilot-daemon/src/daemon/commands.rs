@@ -180,6 +180,97 @@ impl DaemonApi for Daemon {
         self.search_agents(request).await
     }
 
+    async fn create_group(
+        &self,
+        request: types::CreateGroupRequest,
+    ) -> Result<types::GroupCreated, ApiError> {
+        self.make_group(request).await
+    }
+
+    async fn groups(&self, _: types::GroupsRequest) -> Result<types::Groups, ApiError> {
+        Ok(self.all_groups())
+    }
+
+    async fn join_group(
+        &self,
+        request: types::JoinGroupRequest,
+    ) -> Result<types::GroupJoined, ApiError> {
+        self.join(request).await
+    }
+
+    async fn leave_group(
+        &self,
+        request: types::LeaveGroupRequest,
+    ) -> Result<types::GroupLeft, ApiError> {
+        self.leave(request.group.as_deref()).await
+    }
+
+    async fn group_members(
+        &self,
+        request: types::GroupMembersRequest,
+    ) -> Result<types::GroupMembers, ApiError> {
+        self.members(request).await
+    }
+
+    async fn invite(
+        &self,
+        request: types::InviteRequest,
+    ) -> Result<types::MemberChanged, ApiError> {
+        self.invite_agent(request).await
+    }
+
+    async fn invitations(
+        &self,
+        _: types::InvitationsRequest,
+    ) -> Result<types::Invitations, ApiError> {
+        Ok(self.all_invitations())
+    }
+
+    async fn accept_invitation(
+        &self,
+        request: types::AcceptInvitationRequest,
+    ) -> Result<types::GroupJoined, ApiError> {
+        self.invitation(&request.name)?;
+        self.join(types::JoinGroupRequest {
+            name: request.name,
+            token: None,
+            timeout_ms: request.timeout_ms,
+        })
+        .await
+    }
+
+    async fn decline_invitation(
+        &self,
+        request: types::DeclineInvitationRequest,
+    ) -> Result<types::GroupLeft, ApiError> {
+        self.decline(request.name).await
+    }
+
+    async fn kick(&self, request: types::KickRequest) -> Result<types::MemberChanged, ApiError> {
+        self.kick_member(request).await
+    }
+
+    async fn set_role(
+        &self,
+        request: types::SetRoleRequest,
+    ) -> Result<types::MemberChanged, ApiError> {
+        self.change_role(request).await
+    }
+
+    async fn group_policy(
+        &self,
+        request: types::GroupPolicyRequest,
+    ) -> Result<types::GroupPolicy, ApiError> {
+        self.change_policy(request).await
+    }
+
+    async fn broadcast(
+        &self,
+        request: types::BroadcastRequest,
+    ) -> Result<types::BroadcastSent, ApiError> {
+        self.broadcast_to(request).await
+    }
+
     async fn peers(&self, request: PeersRequest) -> Result<Peers, ApiError> {
         let search = request.search.as_deref();
         let mut peers: Vec<_> = self.node.peers().into_iter().map(view::peer).collect();

@@ -246,7 +246,7 @@ async fn wait(
     })
 }
 
-const fn wire_kind(kind: MessageKind) -> MessageType {
+pub(super) const fn wire_kind(kind: MessageKind) -> MessageType {
     match kind {
         MessageKind::Text => MessageType::Text,
         MessageKind::Json => MessageType::Json,
@@ -261,7 +261,7 @@ const fn ack_word(ack: &MessageAck) -> &'static str {
     }
 }
 
-fn random_id() -> MessageId {
+pub(super) fn random_id() -> MessageId {
     MessageId::new(random_bytes())
 }
 

@@ -10,7 +10,7 @@ use pilot_node::{
     Config, Event, LogVerifier, Node, Now, Persist, Pin, Profile, Read, RegistryHost, RelayOnly,
     RendezvousConfig, RendezvousRole, RendezvousTarget, Restored, StreamHandle,
 };
-use pilot_registry::{MemoryStore, Service};
+use pilot_registry::{MemoryStore, Service, Verify};
 use pilot_sim::{HostId, LinkConfig, Machine, Network, Place, Sim};
 use pilot_trust::{Identity, TrustChange, TrustItem};
 use pilot_types::{
@@ -27,7 +27,9 @@ pub(crate) const AGENT_PORT: u16 = 4000;
 pub(crate) struct Disk {
     pub(crate) trust: BTreeMap<Vec<u8>, TrustItem>,
     trust_changes: u64,
-    peers: BTreeMap<AgentId, pilot_node::KnownPeer>,
+    pub(crate) peers: BTreeMap<AgentId, pilot_node::KnownPeer>,
+    /// Keys of groups, as the home has them.
+    pub(crate) group_keys: Vec<String>,
     freshness: BTreeMap<AgentId, u64>,
     sessions: Vec<pilot_node::LastSession>,
     stamp: u64,
@@ -359,6 +361,11 @@ impl World {
             sessions: disk.sessions.clone(),
             stamps: disk.stamp - 3_600_000_000_000..disk.stamp,
             boot_counter: disk.boots,
+            group_keys: disk
+                .group_keys
+                .iter()
+                .map(|json| Identity::from_json(json).unwrap())
+                .collect(),
         };
         disk.trust_changes = 0;
         let boot_seed = seed(
@@ -437,12 +444,17 @@ impl World {
     }
 
     fn start_rendezvous_of(&mut self, key: u8) {
+        self.start_rendezvous_with(key, LogVerifier { work_bits: 0 });
+    }
+
+    /// Starts the rendezvous with an empty database that reads and checks groups as `verify` does.
+    pub(crate) fn start_rendezvous_with(&mut self, key: u8, verify: impl Verify + Send + 'static) {
         self.rendezvous_boots += 1;
         let boots = u64::from(self.rendezvous_boots) << 32;
         let service = Service::new(
             Arc::default(),
             MemoryStore::default(),
-            LogVerifier { work_bits: 0 },
+            verify,
             seed(self.seed ^ boots, 201),
         );
         let (host, port) = (self.rendezvous, self.rendezvous_addr.port());

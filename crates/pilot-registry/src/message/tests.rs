@@ -37,6 +37,70 @@ fn requests() -> Vec<Request> {
             to: AgentId::new([9; 32]),
             permit: Some([3; 16]),
         },
+        Request::CreateGroup {
+            bundle: Box::new(bundle(1)),
+            wanted: NetworkId::new(7),
+        },
+        Request::FindGroup {
+            name: "trading".parse().unwrap(),
+        },
+        Request::AskGroup {
+            group: group(),
+            request: SignedBytes::from_bytes(vec![1; 70]),
+        },
+        Request::PutGroup {
+            group: group(),
+            bundle: Box::new(bundle(3)),
+        },
+        Request::GroupState {
+            group: group(),
+            after: Some(AgentId::new([9; 32])),
+        },
+        Request::GroupMembers {
+            group: group(),
+            offset: 100,
+        },
+        Request::Invite {
+            to: AgentId::new([9; 32]),
+            invitation: SignedBytes::from_bytes(vec![2; 70]),
+        },
+    ]
+}
+
+fn group() -> GroupId {
+    GroupId::new([5; 32])
+}
+
+fn bundle(statements: usize) -> GroupBundle {
+    GroupBundle {
+        log: vec![vec![1; 150]],
+        policy: SignedBytes::from_bytes(vec![2; 200]),
+        admins: vec![pilot_wire::AdminProof {
+            log: vec![vec![3; 150]],
+            certificate: SignedBytes::from_bytes(vec![4; 208]),
+        }],
+        statements: vec![SignedBytes::from_bytes(vec![5; 208]); statements],
+    }
+}
+
+fn pushes() -> Vec<Push> {
+    let entry = || Sender {
+        log: vec![vec![1; 150]],
+        record: None,
+    };
+    vec![
+        Push::Superseded,
+        Push::GroupChanged { group: group() },
+        Push::GroupRequest {
+            request: SignedBytes::from_bytes(vec![1; 70]),
+            entry: entry(),
+        },
+        Push::Invitation {
+            invitation: SignedBytes::from_bytes(vec![1; 70]),
+            network: NetworkId::new(7).unwrap(),
+            group: vec![vec![1; 150]],
+            entry: entry(),
+        },
     ]
 }
 
@@ -65,6 +129,12 @@ fn responses() -> Vec<Response> {
         Response::Observed("[2001:db8::1]:9".parse().unwrap()),
         Response::Permitted,
         Response::Bound(0xA1B2_C3D4),
+        Response::GroupCreated(NetworkId::new(65_534).unwrap()),
+        Response::Group {
+            network: NetworkId::new(7).unwrap(),
+            bundle: Box::new(bundle(2)),
+            next: Some(AgentId::new([9; 32])),
+        },
         Response::Refused {
             code: RefusalCode::AlreadyExists,
             message: "hostname worker is taken".to_owned(),
@@ -84,6 +154,11 @@ fn messages_round_trip_and_trailing_bytes_are_legal() {
         let mut bytes = response.encode();
         bytes.push(0);
         assert_eq!(Response::decode(&bytes), Ok(response));
+    }
+    for push in pushes() {
+        let mut bytes = push.encode();
+        bytes.push(0);
+        assert_eq!(Push::decode(&bytes), Ok(push));
     }
     for ack in [PushAck::Taken, PushAck::Later] {
         assert_eq!(PushAck::decode(&ack.encode()), Ok(ack));
@@ -125,6 +200,21 @@ fn parts_beyond_their_bounds_are_refused() {
         Request::PutGrant {
             to: agent().id,
             grant: signed(MAX_GRANT + 1),
+        },
+        Request::PutGroup {
+            group: group(),
+            bundle: Box::new(bundle(pilot_wire::limits::MAX_GROUP_PART + 1)),
+        },
+        Request::CreateGroup {
+            bundle: Box::new(GroupBundle {
+                statements: vec![signed(pilot_wire::limits::MAX_GROUP_STATEMENT + 1)],
+                ..bundle(0)
+            }),
+            wanted: None,
+        },
+        Request::AskGroup {
+            group: group(),
+            request: signed(MAX_GROUP_REQUEST + 1),
         },
     ];
     for request in too_long {

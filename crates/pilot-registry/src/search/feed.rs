@@ -113,6 +113,12 @@ impl Feed {
             | Write::PutPush(_)
             | Write::DeletePush(_)
             | Write::DeletePushesTo(_)
+            | Write::PutGroup(_)
+            | Write::DeleteGroup(_)
+            | Write::PutGroupName(..)
+            | Write::PutGroupNumber(..)
+            | Write::PutMember(..)
+            | Write::DeleteMember(..)
             | Write::Totals(_) => None,
         });
         Noted(noted.collect())

@@ -125,6 +125,7 @@ impl Subject for Inbox {
             reply_to: None,
             trace: None,
             trust: "trusted".to_owned(),
+            network: None,
         };
         match self.put(&InboxMessage { head, body }) {
             Ok(_) => Ok(()),

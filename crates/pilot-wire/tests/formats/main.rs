@@ -9,17 +9,19 @@ mod strategies;
 
 use std::fmt::Debug;
 
-use pilot_types::{AgentId, BootId, Port, UnixTime};
+use pilot_types::{AgentId, BootId, GroupId, Hostname, Port, UnixTime};
 use pilot_wire::limits::{
     BASE_DATAGRAM, MAX_ENVELOPE, MAX_HELLO_ENTRIES, MAX_LOG_ENTRY, MAX_LOG_KEYS, MAX_STREAM_HEADER,
     MAX_STREAM_METADATA,
 };
 use pilot_wire::{
-    Capability, DataHeader, DecodeError, EntrySignatures, EnvelopeHead, ErrorCode, HandshakeHeader,
-    Hello, HelloAnswer, Inception, KeyAnswer, KeyQuery, Locator, LogEntry, LogKey, MessageAck,
-    MessageId, MessageType, NetworkConfig, PacketKind, Record, SignedBytes, SignedEntry, Statement,
-    StreamHeader, TicketBody, TransportParams, VERSION, Visibility, decode_data_header,
-    decode_handshake_header, decode_postcard, encode_postcard, fuzz,
+    Capability, DataHeader, DecodeError, EntrySignatures, EnvelopeHead, ErrorCode, GroupAsk,
+    GroupPolicy, GroupRequest, HandshakeHeader, Hello, HelloAnswer, Inception, Invitation,
+    JoinRule, KeyAnswer, KeyQuery, Locator, LogEntry, LogKey, Membership, MessageAck, MessageId,
+    MessageType, NetworkConfig, PacketKind, Record, Removal, RemovalCause, Role, Scope,
+    SignedBytes, SignedEntry, Speakers, Statement, StreamHeader, TicketBody, TransportParams,
+    VERSION, Visibility, decode_data_header, decode_handshake_header, decode_postcard,
+    encode_postcard, fuzz,
 };
 use proptest::prelude::*;
 
@@ -407,6 +409,26 @@ proptest! {
         check_plain_statement(&head, &grant);
         check_plain_statement(&head, &knock);
         check_plain_statement(&head, &NetworkConfig { work_bits });
+    }
+
+    #[test]
+    fn statements_of_groups(head in head(), group: [u8; 32], agent: [u8; 32], which in 0u8..3, token in proptest::option::of(bytes(64)), flag: bool) {
+        let (group, member) = (GroupId::new(group), AgentId::new(agent));
+        let role = [Role::Owner, Role::Admin, Role::Member][usize::from(which)];
+        let join = [JoinRule::Open, JoinRule::Token, JoinRule::Invite][usize::from(which)];
+        let cause = if flag { RemovalCause::Left } else { RemovalCause::Kicked };
+        let name: Hostname = "trading".parse().unwrap();
+        let invitation = flag.then(|| SignedBytes::from_bytes(vec![which; 100]));
+        let ask = if which == 0 { GroupAsk::Leave } else { GroupAsk::Join { token, invitation } };
+        check_plain_statement(&head, &Membership { group, member, role });
+        check_plain_statement(&head, &Removal { group, member, cause });
+        check_plain_statement(&head, &Invitation { group, invitee: member, name: name.clone() });
+        check_plain_statement(&head, &GroupRequest { group, ask });
+        let policy = GroupPolicy {
+            group, name, join, token_key: flag.then_some(agent), auto_trust: flag,
+            scope: Scope::default_scope(), speakers: Speakers::Admins,
+        };
+        check_plain_statement(&head, &policy);
     }
 
     #[test]

@@ -1,0 +1,149 @@
+//! Options of `group` and `broadcast`.
+
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use pilot_api::PeerRef;
+use pilot_types::{Hostname, ParseHostnameError};
+
+/// What to do with groups.
+#[derive(Subcommand, Debug)]
+pub(crate) enum GroupCommand {
+    /// Create a group, which this agent owns
+    Create(CreateGroupArgs),
+    /// Groups that this agent is in
+    List,
+    /// Become a member of a group
+    Join {
+        /// Its name
+        name: GroupName,
+        /// The token that its owner gave out
+        #[arg(long, value_name = "T")]
+        token: Option<String>,
+    },
+    /// Be a member no more
+    Leave {
+        /// Name or number [default: the only one]
+        group: Option<String>,
+    },
+    /// Who is in a group
+    Members {
+        /// Name or number [default: the only one]
+        group: Option<String>,
+    },
+    /// Let an agent join
+    Invite {
+        /// The agent
+        peer: PeerRef,
+        #[command(flatten)]
+        of: OfGroup,
+    },
+    /// Invitations that wait for an answer
+    Invites,
+    /// Take an invitation
+    Accept {
+        /// The group's name
+        name: GroupName,
+    },
+    /// Forget an invitation
+    Decline {
+        /// The group's name
+        name: GroupName,
+    },
+    /// Remove a member
+    Kick {
+        /// The agent
+        peer: PeerRef,
+        #[command(flatten)]
+        of: OfGroup,
+    },
+    /// Make a member an admin, or a plain member again
+    Role {
+        /// The agent
+        peer: PeerRef,
+        /// What it is to be
+        role: Role,
+        #[command(flatten)]
+        of: OfGroup,
+    },
+    /// Show what holds in a group, or change it
+    Policy(GroupPolicyArgs),
+}
+
+/// `group create`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: pilotctl group create trading --join token --auto-trust")]
+pub(crate) struct CreateGroupArgs {
+    /// 1 to 63 characters, a-z first, then a-z, 0-9 or -
+    pub(crate) name: GroupName,
+    /// Who becomes a member by asking
+    #[arg(long, value_name = "RULE", default_value = "invite")]
+    pub(crate) join: JoinRule,
+    /// Members trust each other without asking, with ports 7 and 1000-1002
+    #[arg(long)]
+    pub(crate) auto_trust: bool,
+}
+
+/// `group policy`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: pilotctl group policy trading --set auto_trust=true --set ports=7,1000-1002"
+)]
+pub(crate) struct GroupPolicyArgs {
+    /// Name or number [default: the only one]
+    pub(crate) group: Option<String>,
+    /// join=open|token|invite, auto_trust=true|false, ports=7,1000-1002|all, broadcast=members|admins|owner|nobody, token=new
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+/// Which group a command about a member is for.
+#[derive(Args, Debug)]
+pub(crate) struct OfGroup {
+    /// Name or number [default: the only one]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) group: Option<String>,
+}
+
+/// Who becomes a member by asking.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum JoinRule {
+    /// Everybody
+    Open,
+    /// Who knows the token
+    Token,
+    /// Who is invited
+    Invite,
+}
+
+/// What a member is to be.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// Adds and removes plain members
+    Admin,
+    /// A plain member
+    Member,
+}
+
+/// `broadcast`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: pilotctl broadcast trading \"the market is open\"")]
+pub(crate) struct BroadcastArgs {
+    /// Name or number of the group
+    pub(crate) group: String,
+    /// What to say
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) message: String,
+}
+
+/// A group's name; large letters are small ones.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct GroupName(pub(crate) Hostname);
+
+impl FromStr for GroupName {
+    type Err = ParseHostnameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.to_ascii_lowercase().parse().map(Self)
+    }
+}
