@@ -167,7 +167,8 @@ fn a_group_from_its_creation_to_a_kick() {
     let kicked = agents.data("alice", "group kick bob --group trading");
     assert_eq!(kicked["status"], "kicked");
     agents.until("bob", "group list", |data| data["networks"] == json!([]));
-    agents.error("bob", "ping alice --timeout 5s", "not_found");
+    let (refused, _) = agents.ask("bob", "ping alice --timeout 5s");
+    assert_eq!(refused["code"], "not_found", "{refused}");
     agents.error("bob", "broadcast trading again", "not_found");
 }
 

@@ -291,6 +291,7 @@ impl DaemonApi for Fake {
     }
 
     async fn invite(&self, request: InviteRequest) -> Result<MemberChanged, ApiError> {
+        resolve(&request.peer).await?;
         groups::invite(&request)
     }
 
@@ -313,10 +314,12 @@ impl DaemonApi for Fake {
     }
 
     async fn kick(&self, request: KickRequest) -> Result<MemberChanged, ApiError> {
+        resolve(&request.peer).await?;
         groups::kick(&request)
     }
 
     async fn set_role(&self, request: SetRoleRequest) -> Result<MemberChanged, ApiError> {
+        resolve(&request.peer).await?;
         groups::set_role(&request)
     }
 

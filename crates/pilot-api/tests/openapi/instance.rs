@@ -10,6 +10,10 @@ pub(crate) fn minimal(document: &Document, schema: &Value) -> Value {
     if let Some(example) = schema["examples"].get(0) {
         return example.clone();
     }
+    let first = &schema["oneOf"][0]["const"];
+    if !first.is_null() {
+        return first.clone();
+    }
     match schema["type"].as_str() {
         Some("object") => object(document, schema),
         Some("array") => json!([minimal(document, &schema["items"])]),
