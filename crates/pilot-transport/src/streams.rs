@@ -79,6 +79,10 @@ pub(crate) struct Streams {
     /// At most `max_streams` of the peer's and as many of ours as the peer allows.
     open: BTreeMap<StreamId, Box<Stream>>,
     /// Of streams that are over, to be used again while the session is in use.
+    #[expect(
+        clippy::vec_box,
+        reason = "they move between here and `open` without a copy, and keep their memory"
+    )]
     spare: Vec<Box<Stream>>,
     ids: StreamIds,
     flow: FlowControl,

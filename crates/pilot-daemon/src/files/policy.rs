@@ -125,6 +125,7 @@ mod tests {
             is_reply_only: false,
             max_size,
             rate: 0,
+            network: None,
         };
         policy.check(FROM, &head, terms)
     }
