@@ -30,7 +30,6 @@ struct Agent {
     local: SocketAddr,
     relay: SocketAddr,
     trust_changes: u64,
-    trusted: usize,
     pongs: usize,
 }
 
@@ -115,8 +114,12 @@ impl Load {
         }
         let asked = |from: usize| pairs.iter().filter(move |pair| pair.0 == from).count();
         self.drive("all trust each other", |agents| {
-            let mut agents = agents.iter().enumerate();
-            agents.all(|(from, agent)| agent.trusted >= asked(from))
+            let trusts = |one: usize, other: usize| {
+                let trust = agents[one].node.trust();
+                trust.is_mutual(now().unix, &ids[other])
+            };
+            let mut pairs = pairs.iter();
+            pairs.all(|(from, to)| trusts(*from, *to) && trusts(*to, *from))
         });
         for (from, to) in pairs {
             let node = &mut self.agents[*from].node;
@@ -201,16 +204,20 @@ impl Load {
         self.count(&mut counts, 0);
     }
 
+    /// Counts the frames that came. What else did is the protocol's, which goes on, or the relay would think its clients gone.
     fn count(&mut self, counts: &mut [Count], size: usize) {
-        for agent in &self.agents {
-            agent.receive(&mut self.buffers, |_, datagram| {
-                if datagram.len() == size
-                    && let Some(from) = datagram.get(RelayFrame::HEAD + 1)
+        for agent in &mut self.agents {
+            let mut others = vec![];
+            agent.receive(&mut self.buffers, |from, datagram| {
+                if datagram.len() != size {
+                    others.push((from, datagram.to_vec()));
+                } else if let Some(from) = datagram.get(RelayFrame::HEAD + 1)
                     && let Some(count) = counts.get_mut(usize::from(*from))
                 {
                     count.received += 1;
                 }
             });
+            agent.go_on(others, &mut self.out);
         }
     }
 }
@@ -271,21 +278,25 @@ impl Agent {
             local,
             relay: target.addrs[0],
             trust_changes: 0,
-            trusted: 0,
             pongs: 0,
         }
     }
 
     /// Whatever there is to do now; whether there was anything.
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "only what the load waits for is looked at"
-    )]
     fn turn(&mut self, out: &mut TransmitBuf, buffers: &mut [u8]) -> bool {
         let mut came: Vec<(SocketAddr, Vec<u8>)> = vec![];
         self.receive(buffers, |from, datagram| {
             came.push((from, datagram.to_vec()));
         });
+        self.go_on(came, out)
+    }
+
+    /// Lets the protocol have what came, and its time; whether there was anything to do.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only what the load waits for is looked at"
+    )]
+    fn go_on(&mut self, came: Vec<(SocketAddr, Vec<u8>)>, out: &mut TransmitBuf) -> bool {
         let mut has_work = !came.is_empty();
         // As behind a network that lets nothing but the relay through: so they have channels.
         for (from, mut datagram) in came.into_iter().filter(|(from, _)| *from == self.relay) {
@@ -306,7 +317,6 @@ impl Agent {
             has_work = true;
             match event {
                 Event::Persist(Persist::Trust(_)) => self.trust_changes += 1,
-                Event::Trusted(_) => self.trusted += 1,
                 Event::Pong { .. } => self.pongs += 1,
                 Event::DialFailed { error, .. } => panic!("a ping failed: {error}"),
                 _ => {}

@@ -1,5 +1,6 @@
 //! Hostile packets to every port.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -75,7 +76,8 @@ impl Victim<'_> {
     fn attack(&self, eve: &Machine, count: usize, rng: &mut SimRng) -> usize {
         let own = SocketAddr::from((eve.address(), 0));
         let socket = eve.inside(|| UdpSocket::bind(own)).expect("a socket");
-        let ports: Vec<u16> = sockets(self.pid).iter().map(|it| it.port).collect();
+        // Sockets of both families, and several of a rendezvous, share a port.
+        let ports: BTreeSet<u16> = sockets(self.pid).iter().map(|it| it.port).collect();
         assert!(!ports.is_empty(), "nothing to attack");
         for port in &ports {
             for number in 0..count {
