@@ -11,6 +11,7 @@ mod daemon_api;
 mod error;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+pub mod html;
 pub mod metrics;
 mod payload;
 mod peer_ref;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use pilot_api::html::escaped;
 use pilot_registry::{RefusalCode, RequestKind};
 
 use crate::snapshot::{Rates, Snapshot};
@@ -178,21 +179,6 @@ fn foot(page: &mut String) {
 
 fn words(name: &str) -> String {
     name.replace('_', " ")
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 /// Thousands apart, as `1,234,567`.

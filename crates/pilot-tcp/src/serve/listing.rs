@@ -2,6 +2,7 @@
 
 use super::directory::Entries;
 use super::path::{RequestPath, encoded};
+use pilot_api::html::escaped;
 
 /// Links to everything in a directory. Names are text there, whatever is in them.
 pub(super) fn page(path: &RequestPath, entries: &Entries) -> String {
@@ -26,22 +27,6 @@ pub(super) fn page(path: &RequestPath, entries: &Entries) -> String {
     }
     page.push_str("</ul></body></html>\n");
     page
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            control if control.is_control() => escaped.push('\u{FFFD}'),
-            character => escaped.push(character),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
