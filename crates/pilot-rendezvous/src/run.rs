@@ -184,11 +184,11 @@ async fn serve_http(listener: Option<TcpListener>, rendezvous: &Rendezvous) {
         return std::future::pending().await;
     };
     let (started, history) = (Instant::now(), Arc::new(History::default()));
+    let kept = keep(Arc::clone(&history), rendezvous, started);
     let looked_at = {
         let rendezvous = rendezvous.clone();
         move || Snapshot::of(&rendezvous, started)
     };
-    let kept = keep(Arc::clone(&history), looked_at.clone());
     let page = move |path: &str| match path {
         "/metrics" => Content::Metrics(metrics::page(&looked_at())),
         "/plain" => Content::Plain(plain::page()),
@@ -204,9 +204,9 @@ async fn serve_http(listener: Option<TcpListener>, rendezvous: &Rendezvous) {
 }
 
 /// Keeps what the status page compares with.
-async fn keep(history: Arc<History>, looked_at: impl Fn() -> Snapshot) {
+async fn keep(history: Arc<History>, rendezvous: &Rendezvous, started: Instant) {
     loop {
-        history.keep(&looked_at());
+        history.look(rendezvous, started);
         tokio::time::sleep(INTERVAL).await;
     }
 }

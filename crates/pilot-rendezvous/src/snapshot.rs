@@ -35,22 +35,8 @@ impl Snapshot {
         }
     }
 
-    pub(crate) fn requests(&self) -> u64 {
-        self.stats.requests.iter().sum()
-    }
-
-    pub(crate) fn refusals(&self) -> u64 {
-        self.stats.refusals.iter().sum()
-    }
-
     fn totals(&self) -> Totals {
-        Totals {
-            requests: self.requests(),
-            refusals: self.refusals(),
-            relay_datagrams: self.relay.datagrams,
-            relay_bytes: self.relay.bytes,
-            drops: self.drops.iter().map(|(_, count)| count).sum(),
-        }
+        Totals::of(&self.stats, &self.relay)
     }
 }
 
@@ -61,7 +47,17 @@ struct Totals {
     refusals: u64,
     relay_datagrams: u64,
     relay_bytes: u64,
-    drops: u64,
+}
+
+impl Totals {
+    fn of(stats: &Stats, relay: &RelayStats) -> Self {
+        Self {
+            requests: stats.requests.iter().sum(),
+            refusals: stats.refusals.iter().sum(),
+            relay_datagrams: relay.datagrams,
+            relay_bytes: relay.bytes,
+        }
+    }
 }
 
 /// Each a second, over the last minute or since the start.
@@ -71,7 +67,6 @@ pub(crate) struct Rates {
     pub(crate) refusals: f64,
     pub(crate) relay_datagrams: f64,
     pub(crate) relay_bits: f64,
-    pub(crate) drops: f64,
 }
 
 /// Counters of the last minute.
@@ -79,11 +74,16 @@ pub(crate) struct Rates {
 pub(crate) struct History(Mutex<VecDeque<(Duration, Totals)>>);
 
 impl History {
-    /// Keeps a moment.
-    pub(crate) fn keep(&self, now: &Snapshot) {
+    /// Keeps the counters of this moment; nothing else is looked at, however many sessions there are.
+    pub(crate) fn look(&self, rendezvous: &Rendezvous, started: Instant) {
+        let totals = Totals::of(&rendezvous.stats(), &rendezvous.relay());
+        self.keep(started.elapsed(), totals);
+    }
+
+    fn keep(&self, uptime: Duration, totals: Totals) {
         let mut moments = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        moments.push_back((now.uptime, now.totals()));
-        let from = now.uptime.saturating_sub(WINDOW);
+        moments.push_back((uptime, totals));
+        let from = uptime.saturating_sub(WINDOW);
         while moments.front().is_some_and(|(at, _)| *at < from) {
             moments.pop_front();
         }
@@ -105,7 +105,6 @@ impl History {
             refusals: rate(|it| it.refusals),
             relay_datagrams: rate(|it| it.relay_datagrams),
             relay_bits: rate(|it| it.relay_bytes) * 8.0,
-            drops: rate(|it| it.drops),
         }
     }
 }
@@ -135,13 +134,15 @@ mod tests {
         );
         // 10 a second for five minutes, then nothing.
         for step in 0..60 {
-            history.keep(&at(step * 5, step * 50));
+            let then = at(step * 5, step * 50);
+            history.keep(then.uptime, then.totals());
         }
         let busy = history.rates(&at(295, 2950));
         assert!((busy.requests - 10.0).abs() < 1e-9, "{busy:?}");
         assert!((busy.relay_bits - 8000.0).abs() < 1e-9, "{busy:?}");
         for step in 60..80 {
-            history.keep(&at(step * 5, 2950));
+            let then = at(step * 5, 2950);
+            history.keep(then.uptime, then.totals());
         }
         assert_eq!(history.rates(&at(400, 2950)), Rates::default());
         assert!(history.0.lock().unwrap().len() <= 13);
