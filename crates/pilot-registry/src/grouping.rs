@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use pilot_types::{AgentId, GroupId, Hostname, NetworkId, UnixTime};
+use pilot_types::{AgentId, GroupId, Hostname, NetworkId};
 use pilot_wire::limits::{INVITATION_LIFETIME, MAX_GROUPS};
 use pilot_wire::{GroupAsk, GroupBundle, GroupRequest, Invitation, Role, SignedBytes};
 
@@ -245,7 +245,7 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
                 from: self.from,
             };
             let id = PushId::new(id.to_u64().wrapping_add(index as u64));
-            self.queue(key, id, (raw, head.not_after), &mut outcome)?;
+            self.queue_push(key, id, (raw.clone(), head.not_after), &mut outcome)?;
         }
         if outcome.pushes.is_empty() {
             let words = "neither the group's owner nor an admin is connected: who joins is certified by their daemon";
@@ -282,30 +282,8 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
             kind: PushKind::Invitation,
             from: self.from,
         };
-        self.queue(key, id, (raw, head.not_after), &mut outcome)?;
+        self.queue_push(key, id, (raw.clone(), head.not_after), &mut outcome)?;
         Ok(outcome)
-    }
-
-    /// A full queue takes no more; the answer does not tell.
-    fn queue(
-        &self,
-        key: PushKey,
-        id: PushId,
-        (raw, not_after): (&SignedBytes, UnixTime),
-        outcome: &mut Outcome,
-    ) -> Result<(), Refusal> {
-        let waiting = self.store.pushes(&key.to, key.kind)?;
-        if self.make_room(&waiting, self.config.max_grant_pushes, &mut outcome.changes) {
-            outcome.pushes.push((key, id));
-            outcome.changes.put_push(PushRow {
-                key,
-                id,
-                made: self.now,
-                not_after,
-                raw: raw.clone(),
-            });
-        }
-        Ok(())
     }
 
     /// Plans `GroupMembers`: entries of members for a member, as far as they have valid records.

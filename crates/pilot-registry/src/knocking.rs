@@ -119,19 +119,19 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
             remember_until,
             ..row
         });
-        self.queue_grant(key, id, (raw, head.not_after), &mut outcome)?;
+        self.queue_push(key, id, (raw, head.not_after), &mut outcome)?;
         Ok(outcome)
     }
 
-    /// A full queue takes no more: the grant is stored all the same, and the grantor's own session can bring it.
-    fn queue_grant(
+    /// A full queue takes no more, and the answer does not tell: a grant is stored all the same, and its grantor's own session can bring it.
+    pub(crate) fn queue_push(
         &self,
         key: PushKey,
         id: PushId,
         (raw, not_after): (SignedBytes, UnixTime),
         outcome: &mut Outcome,
     ) -> Result<(), Refusal> {
-        let waiting = self.store.pushes(&key.to, PushKind::Grant)?;
+        let waiting = self.store.pushes(&key.to, key.kind)?;
         if !self.make_room(&waiting, self.config.max_grant_pushes, &mut outcome.changes) {
             return Ok(());
         }
