@@ -159,13 +159,12 @@ impl Node {
             self.crew.forget(&group);
             return;
         };
-        let set = known.set().clone();
         let Some(part) = self.crew.take_unsent(&group) else {
             return;
         };
         let request = Request::PutGroup {
             group,
-            bundle: Box::new(set.with(part)),
+            bundle: Box::new(known.set().with(part)),
         };
         if !self
             .links
