@@ -201,6 +201,13 @@ impl Shared {
         }
     }
 
+    /// As [`Self::send_soon`], if the node has anything to send.
+    pub(crate) fn send_output(&self, state: MutexGuard<'_, State>) {
+        if state.node.has_output() {
+            self.send_soon(state);
+        }
+    }
+
     /// Sends unless somebody does; whether nothing is left that the loop has to see to.
     fn is_sent_by_caller(&self) -> bool {
         let Ok(mut outgoing) = self.outgoing.try_lock() else {

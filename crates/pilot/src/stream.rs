@@ -85,9 +85,7 @@ impl AsyncRead for Stream {
             .read(clock::now(), self.handle, out.initialize_unfilled());
         match result {
             Ok(Read::Bytes(len)) => {
-                if state.node.has_output() {
-                    self.shared.send_soon(state);
-                }
+                self.shared.send_output(state);
                 out.advance(len);
                 Poll::Ready(Ok(()))
             }
@@ -99,9 +97,7 @@ impl AsyncRead for Stream {
             Ok(Read::Blocked) => {
                 state.waiters.wait_read(self.handle, context.waker());
                 // A fresh stream's header waits for its first bytes; without any the peer is to learn of it now.
-                if state.node.has_output() {
-                    self.shared.send_soon(state);
-                }
+                self.shared.send_output(state);
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Err(StreamError { code: error.code }.into())),
