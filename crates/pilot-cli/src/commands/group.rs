@@ -2,8 +2,8 @@
 
 use pilot_api::types::{
     AcceptInvitationRequest, BroadcastRequest, CreateGroupRequest, DeclineInvitationRequest,
-    GroupMember, GroupMembers, GroupMembersRequest, GroupPolicy, GroupPolicyRequest, GroupRole,
-    GroupSummary, Groups, GroupsRequest, Invitation, Invitations, InvitationsRequest,
+    GroupJoined, GroupMember, GroupMembers, GroupMembersRequest, GroupPolicy, GroupPolicyRequest,
+    GroupRole, GroupSummary, Groups, GroupsRequest, Invitation, Invitations, InvitationsRequest,
     InviteRequest, JoinGroupRequest, JoinRule, KickRequest, LeaveGroupRequest, MessageKind,
     SetRoleRequest, Speakers,
 };
@@ -80,7 +80,7 @@ fn list_words(groups: &Groups, style: Style) -> String {
             rule_word(group.join_rule).to_owned(),
             style::or_dash(group.role.map(role_word)),
             group.members.to_string(),
-            if group.auto_trust { "yes" } else { "no" }.to_owned(),
+            yes_or_no(group.auto_trust).to_owned(),
         ]
     };
     let rows: Vec<[String; 6]> = groups.networks.iter().map(row).collect();
@@ -97,12 +97,16 @@ async fn join(context: &Context, name: Hostname, token: Option<String>) -> Resul
         timeout_ms: context.timeout_ms(),
     };
     let joined = context.client()?.call(&request).await?;
+    joined_reply(context, &joined)
+}
+
+fn joined_reply(context: &Context, joined: &GroupJoined) -> Result<Reply, Failure> {
     let words = format!(
         "a member of {}, network {}",
         joined.name,
         joined.network_id.to_u16()
     );
-    Reply::new(&joined, context.output.style.done(&words))
+    Reply::new(joined, context.output.style.done(&words))
 }
 
 async fn leave(context: &Context, group: Option<String>) -> Result<Reply, Failure> {
@@ -127,7 +131,7 @@ fn members_words(members: &GroupMembers, style: Style) -> String {
             name_of(&member.agent),
             member.agent.address.to_string(),
             role_word(member.role).to_owned(),
-            if member.online { "yes" } else { "no" }.to_owned(),
+            yes_or_no(member.online).to_owned(),
         ]
     };
     let rows: Vec<[String; 4]> = members.members.iter().map(row).collect();
@@ -176,12 +180,7 @@ async fn accept(context: &Context, name: Hostname) -> Result<Reply, Failure> {
         timeout_ms: context.timeout_ms(),
     };
     let joined = context.client()?.call(&request).await?;
-    let words = format!(
-        "a member of {}, network {}",
-        joined.name,
-        joined.network_id.to_u16()
-    );
-    Reply::new(&joined, context.output.style.done(&words))
+    joined_reply(context, &joined)
 }
 
 async fn decline(context: &Context, name: Hostname) -> Result<Reply, Failure> {
@@ -287,12 +286,11 @@ fn policy_words(policy: &GroupPolicy, style: Style) -> String {
         Speakers::Owner => "owner",
         Speakers::Nobody => "nobody",
     };
-    let trust = if policy.auto_trust { "yes" } else { "no" };
     let mut facts = vec![
         ("name", policy.name.to_string()),
         ("network", policy.network_id.to_u16().to_string()),
         ("join", rule_word(policy.join_rule).to_owned()),
-        ("auto trust", trust.to_owned()),
+        ("auto trust", yes_or_no(policy.auto_trust).to_owned()),
         ("ports", style::clean(&policy.ports)),
         ("broadcast", speakers.to_owned()),
     ];
@@ -321,6 +319,10 @@ pub(crate) async fn broadcast(context: &Context, args: BroadcastArgs) -> Result<
         style.failed(&words)
     };
     Reply::new(&sent, words)
+}
+
+const fn yes_or_no(is_so: bool) -> &'static str {
+    if is_so { "yes" } else { "no" }
 }
 
 const fn rule(rule: args::JoinRule) -> JoinRule {
