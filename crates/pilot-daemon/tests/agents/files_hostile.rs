@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use pilot::{DialOptions, Node, Port, Stream, Target};
-use pilot_api::types::{PendingRequest, ReceivedRequest};
+use pilot_api::types::ReceivedRequest;
 use pilot_wire::{FILE_STREAM, FILE_STREAM_1, encode_postcard, put_varint};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Agent, Network, approve, until};
+use crate::harness::{Agent, Network, approve};
 
 /// A node of its own program, and the agent that trusts it.
 async fn mallory(network: &Network) -> (Node, Agent) {
@@ -25,15 +25,7 @@ async fn mallory(network: &Network) -> (Node, Agent) {
         .unwrap();
     node.registered().await.unwrap();
     node.knock(target(), "").await.unwrap();
-    until(|| async {
-        !victim
-            .call(PendingRequest {})
-            .await
-            .unwrap()
-            .pending
-            .is_empty()
-    })
-    .await;
+    victim.until_knocked().await;
     let peer = "mallory".parse().unwrap();
     victim.call(approve(peer)).await.unwrap();
     node.trusted_with(&target()).await.unwrap();

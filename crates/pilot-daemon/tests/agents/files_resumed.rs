@@ -92,14 +92,7 @@ async fn a_second_command_goes_on_where_the_first_was_given_up() {
         until_done(&one, percent * 96 * MIB / 100).await;
         sending.abort();
         // The server sees that the client went away.
-        until(|| async {
-            one.call(FilesSendingRequest {})
-                .await
-                .unwrap()
-                .files
-                .is_empty()
-        })
-        .await;
+        until_none_is_sent(&one).await;
         let held = left_len(&home);
         assert!(held >= before, "{held} after {before}");
         before = held;
@@ -114,6 +107,14 @@ async fn a_second_command_goes_on_where_the_first_was_given_up() {
     check(&other, &bytes).await;
 }
 
+async fn until_none_is_sent(agent: &Agent) {
+    until(|| async {
+        let sending = agent.call(FilesSendingRequest {}).await.unwrap();
+        sending.files.is_empty()
+    })
+    .await;
+}
+
 /// Leaves about a half of a file at the receiver; gives what was left.
 async fn leave(network: &Network, one: &Agent, other: &Agent, path: &Path, size: u64) -> PathBuf {
     let sending = start_sending(one, other, path);
@@ -121,14 +122,7 @@ async fn leave(network: &Network, one: &Agent, other: &Agent, path: &Path, size:
     sending.abort();
     let home = network.home("other");
     until(|| async { left_len(&home) >= size / 4 }).await;
-    until(|| async {
-        one.call(FilesSendingRequest {})
-            .await
-            .unwrap()
-            .files
-            .is_empty()
-    })
-    .await;
+    until_none_is_sent(one).await;
     left(&home).unwrap()
 }
 

@@ -119,6 +119,15 @@ impl Agent {
         PeerRef::Hostname(self.ready.agent.hostname.clone().unwrap())
     }
 
+    /// Until somebody's knock waits here.
+    pub(crate) async fn until_knocked(&self) {
+        until(|| async {
+            let waiting = self.call(PendingRequest {}).await.unwrap();
+            !waiting.pending.is_empty()
+        })
+        .await;
+    }
+
     /// This agent knocks, the other approves, and both know of it.
     pub(crate) async fn befriend(&self, other: &Self) {
         let knock = HandshakeRequest {
@@ -126,15 +135,7 @@ impl Agent {
             ..handshake(other.name())
         };
         let approve = async {
-            until(|| async {
-                !other
-                    .call(PendingRequest {})
-                    .await
-                    .unwrap()
-                    .pending
-                    .is_empty()
-            })
-            .await;
+            other.until_knocked().await;
             other.call(approve(self.peer())).await.unwrap();
         };
         let (knocked, ()) = tokio::join!(self.call(knock), approve);

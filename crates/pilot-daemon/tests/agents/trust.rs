@@ -86,15 +86,7 @@ async fn two_agents_approve_each_other_and_see_each_other() {
         one.call(request).await.unwrap().status,
         HandshakeStatus::Sent
     );
-    until(|| async {
-        !other
-            .call(PendingRequest {})
-            .await
-            .unwrap()
-            .pending
-            .is_empty()
-    })
-    .await;
+    other.until_knocked().await;
     let pending = other.call(PendingRequest {}).await.unwrap().pending;
     assert_eq!(pending[0].agent, one.ready.agent);
     assert_eq!(pending[0].justification, "to plan");
@@ -164,15 +156,7 @@ async fn a_rejected_knock_is_gone() {
     let network = Network::new().await;
     let (one, other) = tokio::join!(network.start("one"), network.start("other"));
     one.call(handshake(other.name())).await.unwrap();
-    until(|| async {
-        !other
-            .call(PendingRequest {})
-            .await
-            .unwrap()
-            .pending
-            .is_empty()
-    })
-    .await;
+    other.until_knocked().await;
     let reject = RejectRequest {
         peer: one.peer(),
         reason: Some("no".to_owned()),
