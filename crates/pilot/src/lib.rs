@@ -35,6 +35,7 @@ mod interfaces;
 mod listener;
 mod names;
 mod node;
+mod notice;
 mod peers;
 mod persist;
 mod port_mapping;
@@ -56,6 +57,7 @@ pub use explain::{Explanation, NextStep, PathCandidate};
 pub use groups::{GroupInfo, GroupInvitation, GroupMember};
 pub use listener::{Listener, Peer};
 pub use node::{DialOptions, Node};
+pub use notice::{Notice, Notices};
 pub use peers::{
     ConnectionStatus, Found, Knocked, NatStatus, NodeStatus, PathKind, PeerStatus, Pong,
     ProfileChange, RelayLink, RendezvousStatus, Searched,

@@ -16,6 +16,7 @@ use crate::error::{
     DialError, ListenError, LookupError, ProfileError, RegisterError, TicketError, TrustError,
 };
 use crate::listener::{Listener, Peer};
+use crate::notice::Notices;
 use crate::peers::{
     ConnectionStatus, Found, Knocked, NatStatus, NodeStatus, PathKind, PeerStatus, Pong,
     ProfileChange, RelayLink, RendezvousStatus,
@@ -463,6 +464,12 @@ impl Node {
     #[must_use]
     pub fn hostname_of(&self, agent: &AgentId) -> Option<Hostname> {
         self.shared.lock().node.hostname_of(agent)
+    }
+
+    /// What happens at this node from now on.
+    #[must_use]
+    pub fn notices(&self) -> Notices {
+        self.shared.lock().notices()
     }
 
     /// Live sessions.

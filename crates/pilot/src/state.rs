@@ -15,6 +15,7 @@ use crate::clock;
 use crate::datagrams::{self, IncomingDatagram};
 use crate::error::RegisterError;
 use crate::listener::Incoming;
+use crate::notice::{self, Notice, Notices};
 use crate::persist::Persister;
 use crate::port_mapping::PortMappingStatus;
 use crate::socket::{Sent, Sockets};
@@ -75,6 +76,8 @@ pub(crate) struct State {
     pub(crate) registration: watch::Sender<Registration>,
     pub(crate) is_shutdown: bool,
     pub(crate) port_mapping: PortMappingStatus,
+    /// Tells whoever listens what happens; gone once the node is told to end.
+    notices: Option<broadcast::Sender<Notice>>,
     persister: Option<Persister>,
     /// Takes names of rendezvous that went silent.
     pub(crate) silent: Option<mpsc::Sender<String>>,
@@ -130,6 +133,7 @@ impl Shared {
             registration: watch::Sender::new(Registration::Pending),
             is_shutdown: false,
             port_mapping: PortMappingStatus::default(),
+            notices: Some(broadcast::Sender::new(notice::MAX_WAITING)),
             persister: persister.clone(),
             silent: None,
             wakes_at: None,
@@ -308,6 +312,10 @@ impl State {
                     | Event::Observed(_)
                     | Event::GroupChanged(_)
             );
+            if let (Some(notices), Some(notice)) = (&self.notices, Notice::of(&event)) {
+                // Nobody need listen.
+                let _ = notices.send(notice);
+            }
             self.handle_event(event, sockets);
         }
         has_changes
@@ -489,6 +497,15 @@ impl State {
         }
     }
 
+    /// What happens from now on; nothing more once the node is told to end.
+    pub(crate) fn notices(&self) -> Notices {
+        let receiver = match &self.notices {
+            Some(notices) => notices.subscribe(),
+            None => broadcast::channel(1).1,
+        };
+        Notices(receiver)
+    }
+
     /// Takes a port for a listener; `None` if it is taken.
     pub(crate) fn listen(&mut self, port: Port) -> Option<mpsc::Receiver<Incoming>> {
         if !self.node.listen(port) {
@@ -546,6 +563,7 @@ impl State {
     /// Ends all that waits: the node stops.
     pub(crate) fn shutdown(&mut self) {
         self.is_shutdown = true;
+        self.notices = None;
         self.node.shutdown(clock::now());
         self.waiters.dials.clear();
         self.waiters.queries.clear();
