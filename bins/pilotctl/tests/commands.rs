@@ -14,6 +14,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 const ALICE_ADDRESS: &str = "0:A91F.0000.7C2E";
+/// The id of the fake's message in notices and of what it routes.
+const NOTICE_MESSAGE: &str = "00112233445566778899aabbccddeeff";
 const PEER_ADDRESS: &str = "0:4B2E.0000.1A3D";
 
 fn command(running: &Running, args: &[&str]) -> Command {
@@ -171,6 +173,16 @@ async fn commands_about_groups_answer_with_the_contracts_fields() {
             "broadcast trading hello",
             json!({"network_id": 7, "sent": 2, "delivered": 1}),
         ),
+        (
+            "group route trading --capability translate --data hi --wait 5s",
+            json!({"network_id": 7, "target": PEER_ADDRESS, "node_id": PEER, "id": NOTICE_MESSAGE,
+                "attempts": [
+                    {"node_id": 0x5C3F_0000_0001_u64, "address": "0:5C3F.0000.0001", "hostname": "busy", "outcome": "failed", "message": "it is gone"},
+                    peer_with(json!({"outcome": "answered"})),
+                ],
+                "reply": {"from": PEER, "from_address": PEER_ADDRESS, "from_hostname": "planner", "type": "text",
+                    "id": NOTICE_MESSAGE, "data": "hi"}}),
+        ),
     ] {
         let (answer, code) = asked(&running, line).await;
         assert_eq!(answer, json!({"status": "ok", "data": data}), "{line}");
@@ -298,6 +310,36 @@ async fn every_command_answers_with_the_contracts_fields() {
         (
             "subscribe planner jobs/* --count 2",
             json!({"events": [event.clone(), event], "dropped": 3, "timeout": false}),
+        ),
+        (
+            "watch --kind knock --count 1 --after 3",
+            json!({"notices": [{"at": "2026-01-01T00:00:00Z", "kind": "missed", "count": 2}], "timeout": false}),
+        ),
+        (
+            "watch --kind knock --kind message --count 2",
+            json!({"notices": [
+                {"id": 7, "at": "2026-01-01T00:00:00Z", "kind": "knock", "agent": peer()},
+                {"id": 8, "at": "2026-01-01T00:00:00Z", "kind": "message", "message": {"id": NOTICE_MESSAGE, "from": PEER,
+                    "from_address": PEER_ADDRESS, "from_hostname": "planner", "type": "text", "data": "rain\u{1b}[31m\nat six",
+                    "bytes": 17, "received_at": "2026-01-01T00:00:00Z", "reply_to": null, "trust": "trusted"}},
+            ], "timeout": false}),
+        ),
+        (
+            "webhook set https://hooks.example/pilot --kind message",
+            json!({"url": "https://hooks.example/pilot", "applied": true, "secret": "5e".repeat(32), "kinds": ["message"]}),
+        ),
+        (
+            "webhook clear",
+            json!({"url": null, "applied": true, "kinds": []}),
+        ),
+        (
+            "webhook test",
+            json!({"url": "https://hooks.example/pilot", "status": 204, "duration_ms": 12.5}),
+        ),
+        (
+            "webhook status",
+            json!({"url": "https://hooks.example/pilot", "kinds": ["message", "knock"], "state": "retrying", "delivered": 40,
+                "lost": 2, "waiting": 3, "last_error": "it answered 503"}),
         ),
         (
             "dgram planner 5000 --data hi",

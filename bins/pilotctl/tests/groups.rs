@@ -220,3 +220,64 @@ fn invitations_roles_policies_and_a_start_that_joins() {
     agents.error("carol", "group members", "not_found");
     agents.until("bob", "group members", |data| names(data).len() == 2);
 }
+
+/// The message that waits at an agent.
+fn message(agents: &Agents, agent: &str) -> String {
+    let inbox = agents.until(agent, "inbox", |data| data["total"] == 1);
+    inbox["messages"][0]["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_request_goes_to_a_member_that_can_and_to_the_next_one_when_it_dies() {
+    let agents = Agents::start(&["alice", "bob", "carol", "dave"]);
+    agents.data("alice", "group create crew --join open --auto-trust");
+    for member in ["bob", "carol", "dave"] {
+        agents.data(member, "group join crew");
+    }
+    let nobody = "group route crew --capability translate --data hi";
+    agents.error("alice", nobody, "not_found");
+    // Dave can do an older version alone.
+    agents.data("dave", "set-capabilities translate@1.9.0");
+    for member in ["bob", "carol"] {
+        agents.data(member, "set-capabilities translate@2.1.0");
+    }
+    let wanted = "group route crew --capability translate@2 --data hi";
+    let ask = || {
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| agents.data("alice", &format!("{wanted} --wait 6s")));
+            // Whoever has it dies without a word; the other one answers.
+            let first = loop {
+                let has = |agent: &&str| agents.data(agent, "inbox")["total"] == 1;
+                if let Some(agent) = ["bob", "carol"].into_iter().find(has) {
+                    break agent;
+                }
+            };
+            let pid = agents.data(first, "daemon status")["pid"].to_string();
+            let killed = Command::new("kill").args(["-9", &pid]).status().unwrap();
+            assert!(killed.success());
+            let other = if first == "bob" { "carol" } else { "bob" };
+            let id = message(&agents, other);
+            agents.data(
+                other,
+                &format!("send-message alice --data bonjour --reply-to {id}"),
+            );
+            (first, other, waiting.join().unwrap())
+        })
+    };
+    let (first, other, routed) = ask();
+    assert_eq!(routed["reply"]["data"], "bonjour");
+    assert_eq!(routed["reply"]["from_hostname"], other);
+    let attempts = routed["attempts"].as_array().unwrap();
+    let asked: Vec<&str> = attempts
+        .iter()
+        .map(|attempt| attempt["hostname"].as_str().unwrap())
+        .collect();
+    assert_eq!(asked, [first, other]);
+    assert_eq!(attempts[1]["outcome"], "answered");
+    assert_ne!(attempts[0]["outcome"], "answered");
+    assert_eq!(agents.data("dave", "inbox")["total"], 0);
+    // The one that answered goes first from now on.
+    let again = agents.data("alice", wanted);
+    assert_eq!(again["attempts"][0]["hostname"], other, "{again}");
+    assert_eq!(again["attempts"][0]["outcome"], "delivered");
+}

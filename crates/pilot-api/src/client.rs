@@ -1,6 +1,7 @@
 //! The client: one connection a request, over the daemon's Unix socket.
 
 mod stream;
+mod watch;
 
 use std::future::Future;
 use std::io;
@@ -16,12 +17,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 pub use stream::{ApiStream, StreamNumber};
+pub use watch::Watching;
 
 use crate::error::{ApiError, Envelope, ErrorCode};
 use crate::server::{ID_HEADER, INFO_HEADER, PROTOCOL};
 use crate::types::{
     AcceptInfo, AcceptRequest, Call, DialInfo, DialRequest, StreamEnded, StreamOutcomeRequest,
-    SubscribeRequest, Subscribed, TcpOpened, Verb,
+    SubscribeRequest, Subscribed, TcpOpened, Verb, WatchRequest,
 };
 
 /// The daemon keeps a request's deadline itself; the client waits this much longer for its word.
@@ -109,6 +111,24 @@ impl Client {
         call: &R,
     ) -> Result<(TcpOpened, ApiStream), ApiError> {
         self.within(call, self.upgrade(call)).await
+    }
+
+    /// Watches what happens.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn watch(&self, call: &WatchRequest) -> Result<Watching, ApiError> {
+        self.within(call, async {
+            let response = self.send(call, false).await?;
+            if response.status() == StatusCode::OK {
+                return Ok(Watching::new(response.into_body()));
+            }
+            let refused = read_answer::<serde_json::Value>(response).await;
+            Err(refused
+                .err()
+                .unwrap_or_else(|| foreign("a body that does not go on")))
+        })
+        .await
     }
 
     /// How a stream ended; waits for its end. A stream's last byte is followed by this, or one cannot know that it was the last.
@@ -263,7 +283,7 @@ fn request<R: Call>(call: &R, is_upgrade: bool) -> Result<Request<Full<Bytes>>, 
     };
     let mut request = Request::builder()
         .method(method)
-        .uri(R::PATH)
+        .uri(uri(call)?)
         .header(header::HOST, "pilot")
         .header(header::CONTENT_TYPE, "application/json");
     if is_upgrade {
@@ -274,6 +294,25 @@ fn request<R: Call>(call: &R, is_upgrade: bool) -> Result<Request<Full<Bytes>>, 
     request
         .body(Full::new(body))
         .map_err(|error| internal(error.to_string()))
+}
+
+/// A question's fields stand in the query.
+fn uri<R: Call>(call: &R) -> Result<String, ApiError> {
+    let mut uri = R::PATH.to_owned();
+    if R::VERB == Verb::Post {
+        return Ok(uri);
+    }
+    let fields = serde_json::to_value(call)
+        .map_err(|error| ApiError::internal(format!("cannot write the request: {error}")))?;
+    let fields = fields.as_object().into_iter().flatten();
+    for (index, (name, value)) in fields.enumerate() {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        uri.push(if index == 0 { '?' } else { '&' });
+        uri.push_str(&format!("{name}={value}"));
+    }
+    Ok(uri)
 }
 
 async fn read_answer<T: serde::de::DeserializeOwned>(

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
 
 use crate::error::ApiError;
 use crate::types::{
@@ -18,14 +19,15 @@ use crate::types::{
     Groups, GroupsRequest, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest,
     Info, InfoRequest, InstallAppRequest, Invitations, InvitationsRequest, InviteRequest,
     JoinGroupRequest, KickRequest, Knocked, LeaveGroupRequest, LookedUp, LookupRequest,
-    MemberChanged, MessageSent, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong,
-    ProxyRequest, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest,
-    RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest, SearchFound, SearchRequest,
-    SendDatagramRequest, SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest,
-    SetHostnameRequest, SetRoleRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest,
-    StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TcpOpened, TicketIssued,
-    TicketRequest, TrustRequest, Trusted, UninstallAppRequest, UntrustRequest, Untrusted,
-    ViewAppRequest, VisibilitySet,
+    MemberChanged, MessageSent, Notice, Peers, PeersRequest, Pending, PendingRequest, PingRequest,
+    Pong, ProxyRequest, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest,
+    RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest, RouteRequest, Routed,
+    SearchFound, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
+    ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest, SetTagsRequest,
+    SetVisibilityRequest, SetWebhookRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest,
+    Subscribed, TagsSet, TcpOpened, TestWebhookRequest, TicketIssued, TicketRequest, TrustRequest,
+    Trusted, UninstallAppRequest, UntrustRequest, Untrusted, ViewAppRequest, VisibilitySet,
+    WatchRequest, Webhook, WebhookRequest, WebhookSet, WebhookTested,
 };
 
 /// The two directions of a stream in one object.
@@ -90,6 +92,8 @@ macro_rules! calls {
             group_policy: GroupPolicyRequest => GroupPolicy;
             /// Sends a message to all members of a group that are online.
             broadcast: BroadcastRequest => BroadcastSent;
+            /// Asks the best member of a group, and the next one where that does not answer.
+            route: RouteRequest => Routed;
             /// Agents with a live session.
             peers: PeersRequest => Peers;
             /// Asks an agent for trust.
@@ -156,6 +160,12 @@ macro_rules! calls {
             app_audit: AppAuditRequest => AppAudit;
             /// Hands an event to a broker.
             publish: PublishRequest => EventPublished;
+            /// How the webhook does.
+            webhook: WebhookRequest => Webhook;
+            /// Posts notices to a URL, or no longer.
+            set_webhook: SetWebhookRequest => WebhookSet;
+            /// Posts a notice to see whether it arrives.
+            test_webhook: TestWebhookRequest => WebhookTested;
             $($more)*
         }
     };
@@ -184,6 +194,8 @@ macro_rules! daemon_api {
 }
 
 calls! { daemon_api;
+    /// What happens from now on, and what of the past is asked for and kept.
+    watch: WatchRequest => mpsc::Receiver<Notice>;
     /// Opens a stream to an agent.
     dial: DialRequest => (DialInfo, BoxStream);
     /// Subscribes at a broker; the stream brings an event a line.

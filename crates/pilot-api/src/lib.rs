@@ -18,7 +18,7 @@ mod peer_ref;
 mod server;
 pub mod types;
 
-pub use client::{ApiStream, Client, StreamNumber};
+pub use client::{ApiStream, Client, StreamNumber, Watching};
 pub use daemon_api::{BoxStream, ByteStream, DaemonApi};
 pub use error::{ApiError, Envelope, ErrorCode};
 pub use payload::Payload;

@@ -4,6 +4,7 @@ mod answer;
 pub(crate) mod body;
 pub(crate) mod connection;
 mod document;
+mod feed;
 mod line;
 mod outcomes;
 pub(crate) mod places;

@@ -14,6 +14,7 @@ mod field;
 mod file;
 mod group;
 mod message;
+mod notice;
 mod schema;
 mod search;
 mod stream;
@@ -59,11 +60,16 @@ pub use group::{
     DeclineInvitationRequest, GroupCreated, GroupJoined, GroupLeft, GroupMember, GroupMembers,
     GroupMembersRequest, GroupPolicy, GroupPolicyRequest, GroupRole, GroupSummary, Groups,
     GroupsRequest, Invitation, Invitations, InvitationsRequest, InviteRequest, JoinGroupRequest,
-    JoinRule, KickRequest, LeaveGroupRequest, MemberChanged, SetRoleRequest, Speakers,
+    JoinRule, KickRequest, LeaveGroupRequest, MemberChanged, RouteAttempt, RouteOutcome,
+    RouteRequest, Routed, SetRoleRequest, Speakers,
 };
 pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
     SendMessageRequest,
+};
+pub use notice::{
+    Notice, NoticeKind, SetWebhookRequest, TestWebhookRequest, WatchRequest, Webhook,
+    WebhookRequest, WebhookSet, WebhookTested, What,
 };
 pub use search::{
     AgentFound, CapabilitiesSet, Capability, SearchFound, SearchRequest, SetCapabilitiesRequest,
@@ -152,6 +158,9 @@ calls! {
     Post "/v1/apps/restart" RestartAppRequest => AppStatus;
     Post "/v1/apps/caps" AppCapsRequest => AppCaps;
     Post "/v1/apps/audit" AppAuditRequest => AppAudit;
+    Get "/v1/watch" WatchRequest => Notice;
+    Get "/v1/webhook" WebhookRequest => Webhook;
+    Post "/v1/webhook/set" SetWebhookRequest => WebhookSet;
     Post "/v1/tcp/forward" ForwardRequest => TcpOpened;
     Post "/v1/tcp/expose" ExposeRequest => TcpOpened;
     Post "/v1/tcp/serve" ServeRequest => TcpOpened;
@@ -164,6 +173,18 @@ impl Call for SendMessageRequest {
     /// A message in base64 takes four thirds of its length.
     const MAX_BODY: usize = MAX_MESSAGE / 3 * 4 + 64 * 1024;
     type Answer = MessageSent;
+
+    fn timeout_ms(&self) -> Option<u64> {
+        self.timeout_ms
+    }
+}
+
+impl Call for RouteRequest {
+    const VERB: Verb = Verb::Post;
+    const PATH: &'static str = "/v1/groups/route";
+    /// A message in base64 takes four thirds of its length.
+    const MAX_BODY: usize = MAX_MESSAGE / 3 * 4 + 64 * 1024;
+    type Answer = Routed;
 
     fn timeout_ms(&self) -> Option<u64> {
         self.timeout_ms
@@ -218,6 +239,7 @@ calls_with_deadline! {
     "/v1/events/subscribe" SubscribeRequest => Subscribed;
     "/v1/files" SendFileRequest => FileSent;
     "/v1/apps/install" InstallAppRequest => AppInstalled;
+    "/v1/webhook/test" TestWebhookRequest => WebhookTested;
     "/v1/dial" DialRequest => DialInfo;
     "/v1/accept" AcceptRequest => AcceptInfo;
     "/v1/streams/outcome" StreamOutcomeRequest => StreamEnded;

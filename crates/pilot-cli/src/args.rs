@@ -7,6 +7,7 @@ mod start;
 mod talk;
 mod tcp;
 mod traffic;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -19,7 +20,7 @@ pub(crate) use app::{
     AppCommand, CallArgs, InstallArgs, KeyCommand, PublishAppArgs, ViewArgs, YankArgs,
 };
 pub(crate) use group::{
-    BroadcastArgs, CreateGroupArgs, GroupCommand, GroupPolicyArgs, JoinRule, Role,
+    BroadcastArgs, CreateGroupArgs, GroupCommand, GroupPolicyArgs, JoinRule, Role, RouteArgs,
 };
 pub(crate) use search::{CapabilitiesArgs, FindAgentsArgs};
 pub(crate) use start::{LogForm, RendezvousRunArgs, StartArgs};
@@ -31,6 +32,7 @@ pub(crate) use tcp::{ExposeArgs, ForwardArgs, ProxyArgs, ServeArgs};
 pub(crate) use traffic::{
     BenchArgs, DgramArgs, ListenArgs, PublishArgs, SendFileArgs, SubscribeArgs,
 };
+pub(crate) use watch::{WatchArgs, WebhookCommand};
 
 use crate::duration::{Deadline, Span};
 
@@ -183,6 +185,11 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Take events that are published at an agent
     Subscribe(SubscribeArgs),
+    /// Tell what happens as it happens: messages, knocks, trust, files, events, groups
+    Watch(WatchArgs),
+    /// Post what happens to a URL
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Send a datagram to a port of an agent
     Dgram(DgramArgs),
     /// Take datagrams that agents send to a port

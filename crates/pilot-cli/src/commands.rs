@@ -21,6 +21,7 @@ mod stream;
 mod tcp;
 mod traffic;
 mod trust;
+mod watch;
 
 use crate::args::{Command, DaemonCommand, RendezvousCommand};
 use crate::context::Context;
@@ -58,6 +59,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Received { clear } => files::received(context, clear).await,
         Command::Publish(args) => events::publish(context, args).await,
         Command::Subscribe(args) => events::subscribe(context, args).await,
+        Command::Watch(args) => watch::watch(context, args).await,
+        Command::Webhook(command) => watch::webhook(context, command).await,
         Command::Dgram(args) => traffic::dgram(context, args).await,
         Command::Listen(args) => traffic::listen(context, &args).await,
         Command::Bench(args) => traffic::bench(context, args).await,

@@ -13,8 +13,9 @@ use pilot_types::{Hostname, Tag};
 use crate::capabilities;
 use crate::files::FilePolicy;
 use crate::log::LogFormat;
+use crate::webhook::WebhookSettings;
 
-/// Settings of a daemon. What is given here goes before `HOME/config.json`.
+/// WebhookSettings of a daemon. What is given here goes before `HOME/config.json`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The agent's directory.
@@ -45,6 +46,8 @@ pub struct Config {
     pub capabilities: Vec<pilot_wire::Capability>,
     /// What is taken of files that others send.
     pub files: FilePolicy,
+    /// Where notices are posted.
+    pub webhook: Option<WebhookSettings>,
     /// A group to join, unless the agent is in it.
     pub group: Option<Hostname>,
     /// The token to join it with.
@@ -82,6 +85,7 @@ impl Config {
             tags: vec![],
             capabilities: vec![],
             files: FilePolicy::default(),
+            webhook: None,
             group: None,
             group_token: None,
             log_format: LogFormat::Text,
@@ -138,6 +142,7 @@ impl Config {
         if self.files == FilePolicy::default() {
             self.files = FilePolicy::new(file);
         }
+        self.webhook = WebhookSettings::of_file(file)?;
         if let Some(text) = &file.listen {
             let addr = text.parse().map_err(|_| {
                 let words =

@@ -8,7 +8,9 @@ mod explain;
 mod files;
 mod groups;
 mod messages;
+mod notices;
 mod profile;
+mod route;
 mod search;
 mod tcp;
 mod traffic;
@@ -25,7 +27,12 @@ use pilot_appstore::Host;
 use pilot_types::UnixTime;
 use tokio::sync::watch;
 
+use crate::notices::Board;
+use crate::routing::Memory;
 use crate::services::Services;
+use crate::webhook::Webhooks;
+
+pub(crate) use self::events::event;
 
 /// How long a daemon that is to end waits for acknowledgements.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
@@ -47,6 +54,10 @@ pub(crate) struct Daemon {
     node: Node,
     services: Services,
     apps: Host,
+    board: Arc<Board>,
+    webhooks: Webhooks,
+    /// How members of groups did whom requests were routed to.
+    memory: Arc<Mutex<Memory>>,
     links: Links,
     socket: PathBuf,
     load: Load,
@@ -63,13 +74,18 @@ impl Daemon {
         node: Node,
         services: Services,
         apps: Host,
+        notices: (Arc<Board>, Webhooks),
         links: Links,
         server: &Server,
     ) -> Self {
+        let (board, webhooks) = notices;
         Self {
             node,
             services,
             apps,
+            board,
+            webhooks,
+            memory: Arc::default(),
             links,
             socket: server.socket().to_owned(),
             load: server.load(),

@@ -3,13 +3,15 @@
 mod policy;
 mod sending;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot::{Peer, Stream};
+use pilot::{Hostname, Peer, Stream};
+use pilot_api::types::{ReceivedFile as ApiFile, What};
 use pilot_apps::{FileSink, Terms, read_file_head, receive_file, refuse_file, tell_stored};
 use pilot_store::{IncomingFile, ReceivedError, ReceivedFile, ReceivedFiles, Transfer};
-use pilot_types::AgentId;
+use pilot_types::{AgentId, encode_hex};
 use pilot_wire::{FileHead, FilePath, FileRefusal, FileRefusalReason, refuse_file_1};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
@@ -20,6 +22,7 @@ pub use self::policy::FilePolicy;
 pub(crate) use self::sending::{Outgoing, Sending};
 use crate::error::describe;
 use crate::inbox::now;
+use crate::notices::Board;
 
 /// How long a file waits for an earlier try of it that has not ended yet: its sender broke it off, and we have not heard of it.
 const EARLIER_TRY: Duration = Duration::from_secs(5);
@@ -31,6 +34,7 @@ pub(crate) struct Files {
     /// Told when a file that came is done with.
     ended: Arc<Notify>,
     sending: Sending,
+    board: Arc<Board>,
 }
 
 /// What becomes of a file whose head came.
@@ -41,12 +45,13 @@ enum Admitted {
 }
 
 impl Files {
-    pub(crate) fn new(store: ReceivedFiles, policy: FilePolicy) -> Self {
+    pub(crate) fn new(store: ReceivedFiles, policy: FilePolicy, board: Arc<Board>) -> Self {
         Self {
             store: Arc::new(store),
             policy,
             ended: Arc::default(),
             sending: Sending::default(),
+            board,
         }
     }
 
@@ -70,7 +75,7 @@ impl Files {
             }
         };
         let name = head.name.clone();
-        let told = match self.admit(from, &head, terms).await {
+        let told = match self.admit(peer, &head, terms).await {
             Ok(Admitted::Coming(sink)) => {
                 match receive_file(stream, head, sink).await {
                     Ok(name) => tracing::info!(from = %from.address(), %name, "file received"),
@@ -94,10 +99,11 @@ impl Files {
     /// Room on the disk, or words for the sender.
     async fn admit(
         &self,
-        from: AgentId,
+        peer: &Peer,
         head: &FileHead,
         terms: Terms,
     ) -> Result<Admitted, FileRefusal> {
+        let from = peer.agent;
         self.policy.check(from, head, terms)?;
         let transfer = Transfer {
             from,
@@ -114,7 +120,9 @@ impl Files {
             .map_err(|error| to_peer(&error))?;
         Ok(Admitted::Coming(Box::new(Sink {
             store: Arc::clone(&self.store),
+            board: Arc::clone(&self.board),
             from,
+            hostname: peer.hostname.clone(),
             file,
             _ended: Ended(Arc::clone(&self.ended)),
         })))
@@ -185,7 +193,9 @@ impl Drop for Ended {
 /// One file on its way to the disk.
 struct Sink {
     store: Arc<ReceivedFiles>,
+    board: Arc<Board>,
     from: AgentId,
+    hostname: Option<Hostname>,
     file: IncomingFile,
     _ended: Ended,
 }
@@ -207,7 +217,12 @@ impl FileSink for Sink {
 
     fn finish(self: Box<Self>, head: &FileHead, sha256: [u8; 32]) -> Result<FilePath, FileRefusal> {
         let Self {
-            store, from, file, ..
+            store,
+            board,
+            from,
+            hostname,
+            file,
+            _ended,
         } = *self;
         let facts = ReceivedFile {
             name: head.name.to_string(),
@@ -219,6 +234,8 @@ impl FileSink for Sink {
         };
         let stored = store.finish(file, &head.name, facts);
         let stored = stored.map_err(|error| to_peer(&error))?;
+        let file = shown(store.dir(), stored.clone(), hostname);
+        board.tell(stored.received_at, What::File { file });
         stored.name.parse().map_err(|error| {
             tracing::error!(name = stored.name, %error, "a file has a name that is none");
             refusal(
@@ -230,6 +247,20 @@ impl FileSink for Sink {
 
     fn discard(self: Box<Self>) {
         self.file.discard();
+    }
+}
+
+/// A file that came, as the API shows it.
+pub(crate) fn shown(dir: &Path, file: ReceivedFile, from_hostname: Option<Hostname>) -> ApiFile {
+    ApiFile {
+        path: dir.join(&file.name),
+        name: file.name,
+        bytes: file.bytes,
+        from: file.from.node(),
+        from_address: file.from.address(),
+        from_hostname,
+        sha256: encode_hex(&file.sha256),
+        received_at: file.received_at,
     }
 }
 

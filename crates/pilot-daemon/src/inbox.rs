@@ -1,11 +1,11 @@
 //! The inbox on disk, as the data exchange fills it and the API reads it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pilot_api::ApiError;
 use pilot_api::types::{
-    Inbox as InboxAnswer, InboxMessage as ApiMessage, InboxRequest, MessageKind,
+    Inbox as InboxAnswer, InboxMessage as ApiMessage, InboxRequest, MessageKind, What,
 };
 use pilot_apps::{Delivery, Inbox, Outcome, PutError};
 use pilot_store::{DbError, InboxHead, InboxMessage, Put};
@@ -13,6 +13,7 @@ use pilot_types::UnixTime;
 use pilot_wire::{MessageId, MessageType};
 
 use crate::error;
+use crate::notices::{Board, MAX_BODY};
 
 /// Bytes that the inbox may hold, with their bookkeeping.
 pub(crate) const QUOTA: u64 = 1024 * 1024 * 1024;
@@ -26,13 +27,15 @@ pub(crate) struct StoredInbox {
     store: pilot_store::Inbox,
     /// Held while messages come or go, so that clearing removes nothing that was not shown.
     changing: Mutex<()>,
+    board: Arc<Board>,
 }
 
 impl StoredInbox {
-    pub(crate) const fn new(store: pilot_store::Inbox) -> Self {
+    pub(crate) const fn new(store: pilot_store::Inbox, board: Arc<Board>) -> Self {
         Self {
             store,
             changing: Mutex::new(()),
+            board,
         }
     }
 
@@ -79,6 +82,15 @@ impl StoredInbox {
         })
     }
 
+    /// Tells of a message that came.
+    fn tell(&self, message: InboxMessage) {
+        let InboxMessage { head, body } = message;
+        let at = head.received_at;
+        let body = (body.len() <= MAX_BODY).then(|| body.to_vec());
+        let message = shown(head, body);
+        self.board.tell(at, What::Message { message });
+    }
+
     fn with_bodies(&self, heads: Vec<InboxHead>) -> Result<Vec<ApiMessage>, DbError> {
         let mut listed = 0;
         let mut messages = vec![];
@@ -100,8 +112,12 @@ impl StoredInbox {
 impl Inbox for StoredInbox {
     fn put(&self, delivery: &Delivery) -> Result<Outcome, PutError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.store.put(&kept(delivery)) {
-            Ok(Put::Stored) => Ok(Outcome::Stored),
+        let message = kept(delivery);
+        match self.store.put(&message) {
+            Ok(Put::Stored) => {
+                self.tell(message);
+                Ok(Outcome::Stored)
+            }
             Ok(Put::Duplicate) => Ok(Outcome::Duplicate),
             Err(pilot_store::PutError::Full { used, quota }) => {
                 tracing::warn!(used, quota, "the inbox is full");
@@ -197,7 +213,7 @@ mod tests {
     fn inbox(quota: u64) -> (tempfile::TempDir, StoredInbox) {
         let dir = tempfile::tempdir().unwrap();
         let store = pilot_store::Inbox::open(&dir.path().join("inbox.redb"), quota).unwrap();
-        (dir, StoredInbox::new(store))
+        (dir, StoredInbox::new(store, Arc::new(Board::new(now()))))
     }
 
     fn delivery(id: u8, body: &[u8]) -> Delivery {
@@ -221,7 +237,14 @@ mod tests {
     #[test]
     fn what_came_is_listed_read_and_cleared() {
         let (_dir, inbox) = inbox(QUOTA);
+        let cursor = inbox.board.newest();
         assert_eq!(inbox.put(&delivery(1, b"one")).unwrap(), Outcome::Stored);
+        assert_eq!(inbox.board.waiting(cursor), 1, "whoever watches is told");
+        let again = inbox.put(&delivery(1, b"one")).unwrap();
+        assert_eq!(
+            (again, inbox.board.waiting(cursor)),
+            (Outcome::Duplicate, 1)
+        );
         assert_eq!(inbox.put(&delivery(1, b"one")).unwrap(), Outcome::Duplicate);
         assert_eq!(inbox.put(&delivery(2, b"two")).unwrap(), Outcome::Stored);
         let all = inbox.list(&InboxRequest::default()).unwrap();

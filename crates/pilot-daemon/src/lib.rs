@@ -29,10 +29,13 @@ mod json_lines;
 mod limits;
 mod log;
 mod metrics;
+mod notices;
 mod peer_stream;
+mod routing;
 mod run;
 mod services;
 mod tcp_streams;
+mod webhook;
 
 pub use config::Config;
 pub use error::RunError;
@@ -40,3 +43,4 @@ pub use files::FilePolicy;
 pub use log::LogFormat;
 pub use pilot_store::RelayFor;
 pub use run::{Ready, run};
+pub use webhook::WebhookSettings;

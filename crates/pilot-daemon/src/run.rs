@@ -20,10 +20,12 @@ use crate::daemon::{Daemon, Links};
 use crate::embedded::Keeper;
 use crate::error::{self, RunError};
 use crate::files::Files;
-use crate::inbox::{QUOTA, StoredInbox};
+use crate::inbox::{QUOTA, StoredInbox, now};
 use crate::log;
 use crate::metrics::Metrics;
+use crate::notices::Board;
 use crate::services::Services;
+use crate::webhook::Webhooks;
 
 /// How long a start waits for a rendezvous.
 const REGISTER_PATIENCE: Duration = Duration::from_secs(10);
@@ -184,14 +186,16 @@ async fn serve(
     let home = node.home().clone();
     let inbox = spawn_blocking(move || home.open_inbox(QUOTA)).await;
     let inbox = inbox.map_err(|error| ApiError::internal(error.to_string()))?;
-    let inbox = StoredInbox::new(inbox.map_err(|error| error::open_db(&error))?);
+    let board = Arc::new(Board::new(now()));
+    let inbox = inbox.map_err(|error| error::open_db(&error))?;
+    let inbox = StoredInbox::new(inbox, Arc::clone(&board));
     let dir = node.home().dir().to_owned();
     let quota = config.files.quota();
     let files = spawn_blocking(move || ReceivedFiles::open(&dir, quota)).await;
     let files = files.map_err(|error| ApiError::internal(error.to_string()))?;
     let files = files.map_err(|error| error::received(&error))?;
-    let services =
-        Services::start(node.clone(), inbox, Files::new(files, config.files.clone())).await;
+    let files = Files::new(files, config.files.clone(), Arc::clone(&board));
+    let services = Services::start(node.clone(), inbox, files).await;
     let services = services.map_err(|error| ApiError::internal(error.to_string()))?;
     let command = config.app_command.clone().unwrap_or_default();
     let dir = config.home.clone();
@@ -199,7 +203,10 @@ async fn serve(
     let apps = apps.map_err(|error| ApiError::internal(error.to_string()))?;
     let apps = apps.map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
     let server = Server::bind(&config.socket).map_err(|error| error::bind(&error))?;
-    let daemon = Arc::new(Daemon::new(node, services, apps, links, &server));
+    let webhooks = Webhooks::new(node.clone(), Arc::clone(&board), config.webhook.clone());
+    let notices = (board, webhooks);
+    let daemon = Arc::new(Daemon::new(node, services, apps, notices, links, &server));
+    daemon.tell_and_post();
     Ok((Arc::clone(&daemon), Running::start(server, daemon)))
 }
 

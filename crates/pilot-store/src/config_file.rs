@@ -74,6 +74,12 @@ pub struct FileConfig {
     pub files_quota: Option<u64>,
     /// `files_names`: patterns of names that are taken, with `*` and `?`; if empty, all.
     pub files_names: Vec<String>,
+    /// `webhook_url`: where notices are posted.
+    pub webhook_url: Option<String>,
+    /// `webhook_secret`: what signs them.
+    pub webhook_secret: Option<String>,
+    /// `webhook_kinds`: kinds that are posted; if empty, all but events.
+    pub webhook_kinds: Vec<String>,
     /// `relays`: URLs of relays that are no registries.
     pub relays: Vec<String>,
     /// `metrics`: TCP address of the metrics.
@@ -217,6 +223,9 @@ impl FileConfig {
             files_max_size: take(&mut fields, "files_max_size", "a number of bytes")?,
             files_quota: take(&mut fields, "files_quota", "a number of bytes")?,
             files_names: take(&mut fields, "files_names", "a list of patterns")?,
+            webhook_url: take(&mut fields, "webhook_url", "a URL or null")?,
+            webhook_secret: take(&mut fields, "webhook_secret", "a string or null")?,
+            webhook_kinds: take(&mut fields, "webhook_kinds", "a list of kinds")?,
             metrics: take(&mut fields, "metrics", "an address or null")?,
             catalogues: take(&mut fields, "catalogues", "a list of URLs")?,
             other: fields,
@@ -236,6 +245,13 @@ impl FileConfig {
         put("rendezvous", strings(rendezvous));
         let catalogues = self.catalogues.iter().map(String::as_str).collect();
         put("catalogues", strings(catalogues));
+        put("webhook_url", self.webhook_url.as_deref().map(Value::from));
+        put(
+            "webhook_secret",
+            self.webhook_secret.as_deref().map(Value::from),
+        );
+        let kinds = self.webhook_kinds.iter().map(String::as_str).collect();
+        put("webhook_kinds", strings(kinds));
         let relays = self.relays.iter().map(String::as_str).collect();
         put("relays", strings(relays));
         put("tags", strings(self.tags.iter().map(Tag::as_str).collect()));

@@ -1,9 +1,11 @@
 //! Groups: creating, joining and keeping them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use pilot_node::{Answer, QueryId};
 use pilot_trust::{Group, GroupError, GroupTerms, GroupToken, HeldInvitation, Identity};
 use pilot_types::{AgentId, GroupId, Hostname, NetworkId, UnixTime};
-use pilot_wire::{GroupPolicy, Role};
+use pilot_wire::{Capability, GroupPolicy, Role};
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -39,6 +41,8 @@ pub struct GroupMember {
     pub hostname: Option<Hostname>,
     /// Whether it is connected to the rendezvous, or has a session with us.
     pub is_online: bool,
+    /// What it says that it can do, as far as the rendezvous tells.
+    pub capabilities: Vec<Capability>,
 }
 
 /// An invitation that waits for an answer.
@@ -237,7 +241,7 @@ impl Node {
     /// [`GroupCallError::NotFound`] if this agent is not in it.
     pub async fn group_members(&self, group: GroupId) -> Result<Vec<GroupMember>, GroupCallError> {
         let info = self.group(&group)?;
-        let mut online = self.online_members(group).await;
+        let (mut online, mut capabilities) = self.members_seen(group).await;
         let state = self.shared.lock();
         let live = state.node.peers().into_iter().map(|peer| peer.agent);
         online.extend(live);
@@ -251,25 +255,32 @@ impl Node {
                 state.node.hostname_of(&agent)
             },
             is_online: online.contains(&agent),
+            capabilities: capabilities.remove(&agent).unwrap_or_default(),
         });
         Ok(members.collect())
     }
 
-    async fn online_members(&self, group: GroupId) -> std::collections::BTreeSet<AgentId> {
-        let mut online = std::collections::BTreeSet::new();
+    /// Who of the members is online, and what each one can do.
+    async fn members_seen(
+        &self,
+        group: GroupId,
+    ) -> (BTreeSet<AgentId>, BTreeMap<AgentId, Vec<Capability>>) {
+        let (mut online, mut capabilities) = (BTreeSet::new(), BTreeMap::new());
         let mut offset = 0;
         loop {
             let ask = |state: &mut State| Ok(state.node.group_entries(clock::now(), group, offset));
             let Ok(Answer::Page(page)) = self.ask_group(ask).await else {
-                return online;
+                return (online, capabilities);
             };
             let connected = page.entries.iter().filter(|entry| entry.is_online);
             online.extend(connected.map(|entry| entry.agent));
             self.shared
                 .with(|state| state.node.learn_members(clock::now(), &page.entries));
+            let said = page.entries.into_iter();
+            capabilities.extend(said.map(|entry| (entry.agent, entry.record.capabilities)));
             match page.next.filter(|next| *next > offset) {
                 Some(next) => offset = next,
-                None => return online,
+                None => return (online, capabilities),
             }
         }
     }

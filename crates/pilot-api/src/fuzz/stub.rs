@@ -1,6 +1,7 @@
 //! A daemon without agents: what needs one is refused, streams are echoes.
 
 use pilot_types::{Address, NetworkId, NodeId};
+use tokio::sync::mpsc;
 
 use crate::daemon_api::{BoxStream, DaemonApi, calls};
 use crate::error::{ApiError, ErrorCode};
@@ -87,6 +88,11 @@ impl DaemonApi for Stub {
             topic: request.topic,
         };
         Ok((info, echo()))
+    }
+
+    async fn watch(&self, _: WatchRequest) -> Result<mpsc::Receiver<Notice>, ApiError> {
+        // A feed that ends, unlike a daemon's: a client of any manners is done with it.
+        Ok(mpsc::channel(1).1)
     }
 
     async fn forward(&self, request: ForwardRequest) -> Result<(TcpOpened, BoxStream), ApiError> {

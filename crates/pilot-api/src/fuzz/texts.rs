@@ -26,6 +26,7 @@ pub(super) fn check(bytes: &[u8]) {
     body::<ServeRequest>(bytes);
     body::<ProxyRequest>(bytes);
     body::<StreamOutcomeRequest>(bytes);
+    body::<WatchRequest>(bytes);
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };

@@ -85,6 +85,20 @@ impl Document {
         self.add::<R>(operation);
     }
 
+    /// A call that is answered by server-sent events without end; its fields stand in the query.
+    pub(super) fn feed<R: Call>(&mut self, id: &str) {
+        let notice = self.answers.subschema_for::<R::Answer>();
+        let response = json!({
+            "description": "Events, the data of each as described, until one end closes the connection.",
+            "content": { "text/event-stream": { "schema": notice } },
+        });
+        let mut operation = self.operation::<R>(id, "200", response);
+        let request = R::json_schema(&mut self.requests).to_value();
+        let fields = request["properties"].as_object().cloned();
+        operation["parameters"] = fields.into_iter().flatten().map(query_parameter).collect();
+        self.add::<R>(operation);
+    }
+
     fn operation<R: Call>(&mut self, id: &str, status: &str, response: Value) -> Value {
         let mut responses = failures();
         responses.insert(status.to_owned(), response);
@@ -189,6 +203,13 @@ fn header_parameter(name: &str, value: &HeaderValue) -> Value {
         "required": true,
         "schema": { "const": value.to_str().unwrap_or_default() },
     })
+}
+
+fn query_parameter((name, mut schema): (String, Value)) -> Value {
+    let description = schema
+        .as_object_mut()
+        .and_then(|it| it.remove("description"));
+    json!({ "name": name, "in": "query", "description": description, "schema": schema })
 }
 
 fn own_path() -> Value {

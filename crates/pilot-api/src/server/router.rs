@@ -18,7 +18,7 @@ use super::body::{self, LargeBodies};
 use super::document::{self, Document};
 use super::outcomes::Outcomes;
 use super::places::{Places, Refusal};
-use super::upgrade;
+use super::{feed, upgrade};
 use crate::daemon_api::DaemonApi;
 use crate::error::{ApiError, ErrorCode};
 use crate::types::{
@@ -31,11 +31,12 @@ use crate::types::{
     InstallAppRequest, InvitationsRequest, InviteRequest, JoinGroupRequest, KickRequest,
     LeaveGroupRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest,
     PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, RestartAppRequest,
-    RollBackAppRequest, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
-    ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest, SetTagsRequest,
-    SetVisibilityRequest, StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest,
-    TcpFault, TicketRequest, TrustRequest, UninstallAppRequest, UntrustRequest, Verb,
-    ViewAppRequest,
+    RollBackAppRequest, RouteRequest, SearchRequest, SendDatagramRequest, SendFileRequest,
+    SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest,
+    SetTagsRequest, SetVisibilityRequest, SetWebhookRequest, StatusRequest, StopRequest,
+    StreamOutcomeRequest, SubscribeRequest, TcpFault, TestWebhookRequest, TicketRequest,
+    TrustRequest, UninstallAppRequest, UntrustRequest, Verb, ViewAppRequest, WatchRequest,
+    WebhookRequest,
 };
 
 /// The deadline of a request that names none.
@@ -119,6 +120,7 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         set_role: SetRoleRequest;
         group_policy: GroupPolicyRequest;
         broadcast: BroadcastRequest;
+        route: RouteRequest;
         peers: PeersRequest;
         handshake: HandshakeRequest;
         pending: PendingRequest;
@@ -152,6 +154,9 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         app_caps: AppCapsRequest;
         call_app: CallAppRequest;
         app_audit: AppAuditRequest;
+        webhook: WebhookRequest;
+        set_webhook: SetWebhookRequest;
+        test_webhook: TestWebhookRequest;
     };
     routes
         .call(
@@ -167,6 +172,7 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         .upgrade_to_lines::<ExposeRequest, TcpFault, _, _>("expose", upgrade::expose::<D>)
         .upgrade_to_lines::<ServeRequest, TcpFault, _, _>("serve", upgrade::serve::<D>)
         .upgrade_to_lines::<ProxyRequest, TcpFault, _, _>("proxy", upgrade::proxy::<D>)
+        .feed::<WatchRequest, _, _>("watch", feed::watch::<D>)
         .finish()
         .fallback(|| std::future::ready(answer::failure(&no_such_path())))
         .method_not_allowed_fallback(|| std::future::ready(answer::failure(&wrong_method())))
@@ -218,6 +224,17 @@ impl<D: DaemonApi> Routes<D> {
     {
         self.document.upgrade_to_lines::<R, L>(id);
         self.router = self.router.route(R::PATH, post(handler));
+        self
+    }
+
+    fn feed<R, F, Fut>(mut self, id: &str, handler: F) -> Self
+    where
+        R: Call,
+        F: Fn(State<Arc<Shared<D>>>, Request) -> Fut + Clone + Send + Sync + 'static,
+        Fut: Future<Output = Response<Body>> + Send + 'static,
+    {
+        self.document.feed::<R>(id);
+        self.router = self.router.route(R::PATH, get(handler));
         self
     }
 

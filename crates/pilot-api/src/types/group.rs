@@ -1,11 +1,12 @@
 //! Groups: creating, joining, keeping and addressing them.
 
 use pilot_types::{Address, Hostname, NetworkId, NodeId, UnixTime};
+use pilot_wire::MessageId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::AgentSummary;
-use super::message::MessageKind;
+use super::message::{MessageKind, MessageReply};
 use super::{field, schema};
 use crate::payload::{self, Payload};
 use crate::peer_ref::PeerRef;
@@ -356,6 +357,78 @@ pub struct BroadcastRequest {
     /// The deadline in milliseconds, 0 for none; 30 s by default.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+}
+
+/// `POST /v1/groups/route`: put a message into the inbox of the member that does it best, or of the next one.
+///
+/// A member fits that is online and says that it has the capability. Of those, one without failures in the last minute goes first, then the one with fewer
+/// open requests of ours, with shorter answers or round trips, with the higher version, and the one that was asked longest ago. Where a member fails, or does not answer within
+/// its share of the time, the next one is asked too, up to 8; the first answer counts. No member gets the message twice.
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct RouteRequest {
+    /// Name or number of the group.
+    pub group: String,
+    /// `NAME`, or `NAME@VERSION` for that version and later compatible ones.
+    pub capability: String,
+    /// How the body is to be read.
+    #[serde(default, rename = "type")]
+    pub kind: MessageKind,
+    /// The body: `data`, or `data_b64` where it is no text. At most 64 MiB.
+    #[serde(flatten, deserialize_with = "payload::closed")]
+    pub body: Payload,
+    /// Wait so long for a reply; zero for without end. None: a member's inbox is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// The deadline in milliseconds, not shorter than the wait: none for 30 s, zero for without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
+/// A message that a member took.
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct Routed {
+    /// The group's number.
+    pub network_id: NetworkId,
+    /// The member.
+    pub target: Address,
+    /// Its 48 bits.
+    pub node_id: NodeId,
+    /// The message's name.
+    #[serde(with = "field::text")]
+    #[schemars(with = "schema::MessageIdText")]
+    pub id: MessageId,
+    /// Every member that was asked, in order.
+    pub attempts: Vec<RouteAttempt>,
+    /// The answer, if it was waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<MessageReply>,
+}
+
+/// A member that was asked.
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct RouteAttempt {
+    /// Who.
+    #[serde(flatten)]
+    pub agent: AgentSummary,
+    /// How it went.
+    pub outcome: RouteOutcome,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// How asking a member went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteOutcome {
+    /// Its answer counts.
+    Answered,
+    /// The message is in its inbox.
+    Delivered,
+    /// It was not reached, or refused.
+    Failed,
+    /// It had not answered when another one did, or when the time was over.
+    Unanswered,
 }
 
 /// A message that was sent to all members that are online.

@@ -4,7 +4,7 @@ use pilot_api::types::*;
 use pilot_api::{ApiError, ErrorCode};
 use pilot_types::{Hostname, NetworkId};
 
-use super::{THEN, own, peer};
+use super::{THEN, own, peer, summary};
 
 fn number() -> NetworkId {
     NetworkId::new(7).unwrap()
@@ -150,5 +150,50 @@ pub(super) fn broadcast(_: &BroadcastRequest) -> Result<BroadcastSent, ApiError>
         network_id: number(),
         sent: 2,
         delivered: 1,
+    })
+}
+
+/// The second of two members takes it, and repeats it where an answer is waited for.
+pub(super) fn route(request: RouteRequest) -> Result<Routed, ApiError> {
+    if request.capability == "nothing" {
+        let words = format!(
+            "no member of trading is online and can do {}",
+            request.capability
+        );
+        return Err(ApiError::new(ErrorCode::NotFound, words));
+    }
+    let id = "00112233445566778899aabbccddeeff".parse().unwrap();
+    let waits = request.wait_ms.is_some();
+    let attempt = |agent, outcome, message: Option<&str>| RouteAttempt {
+        agent,
+        outcome,
+        message: message.map(str::to_owned),
+    };
+    let last = if waits {
+        RouteOutcome::Answered
+    } else {
+        RouteOutcome::Delivered
+    };
+    Ok(Routed {
+        network_id: number(),
+        target: peer().address,
+        node_id: peer().node_id,
+        id,
+        attempts: vec![
+            attempt(
+                summary(0x5C3F_0000_0001, "busy"),
+                RouteOutcome::Failed,
+                Some("it is gone"),
+            ),
+            attempt(peer(), last, None),
+        ],
+        reply: waits.then(|| MessageReply {
+            from: peer().node_id,
+            from_address: peer().address,
+            from_hostname: peer().hostname,
+            kind: request.kind,
+            id,
+            body: request.body,
+        }),
     })
 }

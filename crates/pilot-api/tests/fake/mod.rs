@@ -2,6 +2,7 @@
 
 mod apps;
 mod groups;
+mod notices;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -327,6 +328,10 @@ impl DaemonApi for Fake {
         groups::group_policy(&request)
     }
 
+    async fn route(&self, request: RouteRequest) -> Result<Routed, ApiError> {
+        groups::route(request)
+    }
+
     async fn broadcast(&self, request: BroadcastRequest) -> Result<BroadcastSent, ApiError> {
         groups::broadcast(&request)
     }
@@ -559,6 +564,25 @@ impl DaemonApi for Fake {
             topic: request.topic,
         };
         Ok((info, Box::new(ours)))
+    }
+
+    async fn watch(
+        &self,
+        request: WatchRequest,
+    ) -> Result<tokio::sync::mpsc::Receiver<Notice>, ApiError> {
+        notices::watch(&request)
+    }
+
+    async fn webhook(&self, _: WebhookRequest) -> Result<Webhook, ApiError> {
+        Ok(notices::webhook())
+    }
+
+    async fn set_webhook(&self, request: SetWebhookRequest) -> Result<WebhookSet, ApiError> {
+        notices::set_webhook(request)
+    }
+
+    async fn test_webhook(&self, _: TestWebhookRequest) -> Result<WebhookTested, ApiError> {
+        Ok(notices::tested())
     }
 
     async fn forward(&self, request: ForwardRequest) -> Result<(TcpOpened, BoxStream), ApiError> {

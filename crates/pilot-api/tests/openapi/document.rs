@@ -89,6 +89,9 @@ impl Document {
             );
             let header = &response["headers"]["pilot-stream-info"];
             (content(header), serde_json::from_str(info).unwrap())
+        } else if operation.is_feed() && answer.status == 200 {
+            assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+            (&response["content"][FEED]["schema"], answer.json())
         } else {
             assert_eq!(answer.header("content-type"), Some("application/json"));
             (content(response), answer.json())
@@ -115,6 +118,11 @@ impl Operation<'_> {
         self.json["responses"]["101"].is_object()
     }
 
+    /// Whether its answer goes on.
+    fn is_feed(&self) -> bool {
+        self.json["responses"]["200"]["content"][FEED].is_object()
+    }
+
     /// Makes the request and checks the answer.
     pub(crate) async fn ask(&self, document: &Document, socket: &Path, body: &Value) -> Answer {
         let body = if self.body().is_some() {
@@ -122,7 +130,9 @@ impl Operation<'_> {
         } else {
             String::new()
         };
-        let answer = if self.is_upgrade() {
+        let answer = if self.is_feed() {
+            raw::first_of_feed(socket, &self.path).await
+        } else if self.is_upgrade() {
             raw::open(socket, &self.path, &body).await.0
         } else {
             raw::ask(socket, &self.verb, &self.path, &body).await
@@ -131,6 +141,9 @@ impl Operation<'_> {
         answer
     }
 }
+
+/// What an answer that goes on is.
+const FEED: &str = "text/event-stream";
 
 fn content(of: &Value) -> &Value {
     &of["content"]["application/json"]["schema"]

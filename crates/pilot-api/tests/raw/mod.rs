@@ -74,6 +74,26 @@ pub(crate) async fn open(socket: &Path, path: &str, body: &str) -> (Answer, Unix
     (answer, stream)
 }
 
+/// Watches; the body is the first event's data.
+#[allow(dead_code, reason = "not every test watches")]
+pub(crate) async fn first_of_feed(socket: &Path, path: &str) -> Answer {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    let request = request("GET", path, "");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let data = loop {
+        text.push(char::from(stream.read_u8().await.unwrap()));
+        let data = text.split_once("\ndata: ").map(|(_, data)| data);
+        if let Some(data) = data.and_then(|data| data.strip_suffix('\n')) {
+            break data.to_owned();
+        }
+    };
+    Answer {
+        body: data,
+        ..parse(&text)
+    }
+}
+
 fn parse(text: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").expect("a head ends");
     let status = head.split(' ').nth(1).expect("a status follows");

@@ -6,6 +6,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use pilot_api::PeerRef;
 use pilot_types::{Hostname, ParseHostnameError};
 
+use super::talk::MessageType;
+use crate::duration::Deadline;
+
 /// What to do with groups.
 #[derive(Subcommand, Debug)]
 pub(crate) enum GroupCommand {
@@ -68,6 +71,8 @@ pub(crate) enum GroupCommand {
     },
     /// Show what holds in a group, or change it
     Policy(GroupPolicyArgs),
+    /// Put a message into the inbox of the member that does it best, or of the next one
+    Route(RouteArgs),
 }
 
 /// `group create`.
@@ -95,6 +100,28 @@ pub(crate) struct GroupPolicyArgs {
     /// join=open|token|invite, auto_trust=true|false, ports=7,1000-1002|all, broadcast=members|admins|owner|nobody, token=new
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+/// `group route`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: pilotctl group route trading --capability translate@1.2 --data 'good morning' --wait 10s"
+)]
+pub(crate) struct RouteArgs {
+    /// Name or number
+    pub(crate) group: String,
+    /// What it has to be able to do: NAME, or NAME@VERSION for that version and later compatible ones
+    #[arg(long, value_name = "C")]
+    pub(crate) capability: String,
+    /// What to say; - for standard input, @FILE for a file
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) data: String,
+    /// How the data is to be read [default: text where it is UTF-8, else binary]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) kind: Option<MessageType>,
+    /// Wait for a reply, and ask the next member where none comes [default: 30s]
+    #[arg(long, value_name = "DUR", num_args = 0..=1, require_equals = true, default_missing_value = "30s")]
+    pub(crate) wait: Option<Deadline>,
 }
 
 /// Which group a command about a member is for.

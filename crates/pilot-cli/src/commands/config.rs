@@ -182,6 +182,8 @@ fn shown(context: &Context, home: &Path, config: &FileConfig) -> Result<Reply, F
     });
     if let (Some(data), Value::Object(set)) = (data.as_object_mut(), config.to_value()) {
         data.extend(set);
+        // It signs what is posted: nobody reads it here.
+        data.remove("webhook_secret");
     }
     Reply::new(&data, words(&data, context.output.style))
 }

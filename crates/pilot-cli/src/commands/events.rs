@@ -127,7 +127,7 @@ fn print_line(text: &str) -> Result<(), ApiError> {
     print(text).map_err(failed)
 }
 
-fn event_words(event: &Event) -> String {
+pub(crate) fn event_words(event: &Event) -> String {
     let from = event
         .from_hostname
         .as_ref()

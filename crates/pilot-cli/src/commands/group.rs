@@ -5,14 +5,16 @@ use pilot_api::types::{
     GroupJoined, GroupMember, GroupMembers, GroupMembersRequest, GroupPolicy, GroupPolicyRequest,
     GroupRole, GroupSummary, Groups, GroupsRequest, Invitation, Invitations, InvitationsRequest,
     InviteRequest, JoinGroupRequest, JoinRule, KickRequest, LeaveGroupRequest, MessageKind,
-    SetRoleRequest, Speakers,
+    RouteAttempt, RouteOutcome, RouteRequest, Routed, SetRoleRequest, Speakers,
 };
 use pilot_api::{ApiError, Payload, PeerRef};
 use pilot_types::Hostname;
 
 use super::discovery::name_of;
-use crate::args::{self, BroadcastArgs, CreateGroupArgs, GroupCommand, GroupPolicyArgs};
+use super::message;
+use crate::args::{self, BroadcastArgs, CreateGroupArgs, GroupCommand, GroupPolicyArgs, RouteArgs};
 use crate::context::Context;
+use crate::duration::Deadline;
 use crate::output::{Failure, Reply};
 use crate::style::{self, Style};
 
@@ -30,6 +32,7 @@ pub(crate) async fn group(context: &Context, command: GroupCommand) -> Result<Re
         GroupCommand::Kick { peer, of } => kick(context, peer, of.group).await,
         GroupCommand::Role { peer, role, of } => set_role(context, (peer, role), of.group).await,
         GroupCommand::Policy(args) => policy(context, args).await,
+        GroupCommand::Route(args) => route(context, args).await,
     }
 }
 
@@ -298,6 +301,43 @@ fn policy_words(policy: &GroupPolicy, style: Style) -> String {
         facts.push(("token", style::clean(token)));
     }
     style.facts(&facts)
+}
+
+async fn route(context: &Context, args: RouteArgs) -> Result<Reply, Failure> {
+    let body = message::body(&args.data)?;
+    let request = RouteRequest {
+        group: args.group,
+        capability: args.capability,
+        kind: message::kind(args.kind, &body)?,
+        body,
+        wait_ms: args.wait.map(Deadline::as_millis),
+        timeout_ms: Some(context.settings.deadline_with(args.wait).as_millis()),
+    };
+    let routed = context.client()?.call(&request).await?;
+    Reply::new(&routed, routed_words(&routed, context.output.style))
+}
+
+fn routed_words(routed: &Routed, style: Style) -> String {
+    let mut lines: Vec<String> = routed
+        .attempts
+        .iter()
+        .map(|attempt| attempt_words(attempt, style))
+        .collect();
+    lines.extend(routed.reply.as_ref().map(message::reply_words));
+    lines.join("\n")
+}
+
+fn attempt_words(attempt: &RouteAttempt, style: Style) -> String {
+    let name = name_of(&attempt.agent);
+    match attempt.outcome {
+        RouteOutcome::Answered => style.done(&format!("{name} answered")),
+        RouteOutcome::Delivered => style.done(&format!("in the inbox of {name}")),
+        RouteOutcome::Unanswered => style.failed(&format!("{name} did not answer")),
+        RouteOutcome::Failed => {
+            let why = attempt.message.as_deref().unwrap_or_default();
+            style.failed(&format!("{name}: {}", style::clean(why)))
+        }
+    }
 }
 
 pub(crate) async fn broadcast(context: &Context, args: BroadcastArgs) -> Result<Reply, Failure> {

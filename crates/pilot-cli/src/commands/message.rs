@@ -32,7 +32,7 @@ pub(crate) async fn send_message(
 }
 
 /// The argument itself, standard input for `-`, a file for `@FILE`.
-fn body(data: &str) -> Result<Payload, ApiError> {
+pub(super) fn body(data: &str) -> Result<Payload, ApiError> {
     let unreadable =
         |what: &str, error: io::Error| ApiError::invalid(format!("cannot read {what}: {error}"));
     let bytes = if data == "-" {
@@ -59,7 +59,7 @@ fn read(source: impl Read) -> io::Result<Vec<u8>> {
 }
 
 /// What the body is called must be what it is.
-fn kind(asked: Option<MessageType>, body: &Payload) -> Result<MessageKind, ApiError> {
+pub(super) fn kind(asked: Option<MessageType>, body: &Payload) -> Result<MessageKind, ApiError> {
     let text = body.as_text();
     match asked {
         None if text.is_some() => Ok(MessageKind::Text),
@@ -90,7 +90,7 @@ fn sent_words(sent: &MessageSent, style: Style) -> String {
     }
 }
 
-fn reply_words(reply: &MessageReply) -> String {
+pub(super) fn reply_words(reply: &MessageReply) -> String {
     body_words(reply.kind, &reply.body)
 }
 

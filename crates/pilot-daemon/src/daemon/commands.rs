@@ -9,17 +9,19 @@ use pilot_api::types::{
     DeregisterRequest, Deregistered, DialInfo, DialRequest, DisconnectRequest, Disconnected,
     EventPublished, ExplainRequest, Explained, FileSent, FilesSending, FilesSendingRequest,
     FindRequest, Found, HandshakeRequest, HandshakeStatus, HostnameSet, Inbox, InboxReadRequest,
-    InboxRequest, Info, InfoRequest, LookedUp, LookupRequest, MessageSent, Peers, PeersRequest,
-    Pending, PendingRequest, PingRequest, Pong, PublicKey, PublishRequest, ReceiveDatagramsRequest,
-    Received, ReceivedRequest, RejectRequest, Rejected, SearchFound, SearchRequest,
-    SendDatagramRequest, SendFileRequest, SendMessageRequest, SetCapabilitiesRequest,
-    SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, StatusRequest, StopRequest, Stopped,
-    SubscribeRequest, Subscribed, TagsSet, TicketIssued, TicketRequest, TrustRequest, Trusted,
-    UntrustRequest, Untrusted, VisibilitySet,
+    InboxRequest, Info, InfoRequest, LookedUp, LookupRequest, MessageSent, Notice, Peers,
+    PeersRequest, Pending, PendingRequest, PingRequest, Pong, PublicKey, PublishRequest,
+    ReceiveDatagramsRequest, Received, ReceivedRequest, RejectRequest, Rejected, RouteRequest,
+    Routed, SearchFound, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
+    SetCapabilitiesRequest, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest,
+    SetWebhookRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet,
+    TestWebhookRequest, TicketIssued, TicketRequest, TrustRequest, Trusted, UntrustRequest,
+    Untrusted, VisibilitySet, WatchRequest, Webhook, WebhookRequest, WebhookSet, WebhookTested,
 };
 use pilot_api::{ApiError, BoxStream, DaemonApi, PeerRef};
 use pilot_types::{NetworkId, Port, UnixTime};
 use pilot_wire::limits;
+use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -417,6 +419,26 @@ impl DaemonApi for Daemon {
             .collect();
         connections.sort_by_key(|connection| connection.id);
         Ok(Connections { connections })
+    }
+
+    async fn route(&self, request: RouteRequest) -> Result<Routed, ApiError> {
+        self.route_to_best(request).await
+    }
+
+    async fn watch(&self, request: WatchRequest) -> Result<mpsc::Receiver<Notice>, ApiError> {
+        self.watch_notices(&request)
+    }
+
+    async fn webhook(&self, _: WebhookRequest) -> Result<Webhook, ApiError> {
+        Ok(self.webhook_status())
+    }
+
+    async fn set_webhook(&self, request: SetWebhookRequest) -> Result<WebhookSet, ApiError> {
+        self.change_webhook(request).await
+    }
+
+    async fn test_webhook(&self, _: TestWebhookRequest) -> Result<WebhookTested, ApiError> {
+        self.post_test().await
     }
 
     async fn publish(&self, request: PublishRequest) -> Result<EventPublished, ApiError> {

@@ -125,7 +125,9 @@ async fn pass_remote(
             () = lines.closed() => return,
         };
         let line = match next {
-            Ok(EventFrame::Event { topic, from, body }) => Ok(line(&node, topic, from, body)),
+            Ok(EventFrame::Event { topic, from, body }) => {
+                Ok(EventLine::Event(event(&node, topic, from, body)))
+            }
             Ok(EventFrame::Dropped(dropped)) => Ok(EventLine::Dropped { dropped }),
             Ok(EventFrame::Unknown) => continue,
             Err(error) => Err(failed(&error, &peer)),
@@ -144,9 +146,10 @@ async fn pass_local(node: Node, mut local: Subscription, lines: Lines<EventLine>
             () = lines.closed() => return,
         };
         let line = match next {
-            Published::Event(event) => {
-                let event = Arc::unwrap_or_clone(event);
-                line(&node, event.topic, event.from, event.body)
+            Published::Event(published) => {
+                let published = Arc::unwrap_or_clone(published);
+                let (topic, from) = (published.topic, published.from);
+                EventLine::Event(event(&node, topic, from, published.body))
             }
             Published::Dropped(dropped) => EventLine::Dropped { dropped },
         };
@@ -156,18 +159,19 @@ async fn pass_local(node: Node, mut local: Subscription, lines: Lines<EventLine>
     }
 }
 
-fn line(node: &Node, topic: pilot_wire::Topic, from: AgentId, body: Vec<u8>) -> EventLine {
+/// An event as the API shows it.
+pub(crate) fn event(node: &Node, topic: pilot_wire::Topic, from: AgentId, body: Vec<u8>) -> Event {
     let from_hostname = if from == node.agent() {
         node.hostname()
     } else {
         node.hostname_of(&from)
     };
-    EventLine::Event(Event {
+    Event {
         topic,
         from: from.node(),
         from_address: from.address(),
         from_hostname,
         bytes: body.len() as u64,
         body: Payload::new(body),
-    })
+    }
 }

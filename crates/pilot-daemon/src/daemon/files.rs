@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::messages::random_bytes;
 use super::{Daemon, target};
 use crate::error;
-use crate::files::Outgoing;
+use crate::files::{Outgoing, shown};
 
 /// Before another try, doubled after each that brought nothing.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -166,15 +166,9 @@ impl Daemon {
             };
             files.map_err(|error| error::received(&error))
         });
-        let show = |file: pilot_store::ReceivedFile| ReceivedFile {
-            path: dir.join(&file.name),
-            name: file.name,
-            bytes: file.bytes,
-            from: file.from.node(),
-            from_address: file.from.address(),
-            from_hostname: self.node.hostname_of(&file.from),
-            sha256: encode_hex(&file.sha256),
-            received_at: file.received_at,
+        let show = |file: pilot_store::ReceivedFile| {
+            let hostname = self.node.hostname_of(&file.from);
+            shown(&dir, file, hostname)
         };
         let files: Vec<ReceivedFile> = listed.await?.into_iter().map(show).collect();
         Ok(Received {

@@ -236,14 +236,19 @@ async fn wait(
     };
     let delivery =
         delivery.map_err(|_| ApiError::internal("the wait for the answer was given up"))?;
-    Ok(MessageReply {
+    Ok(shown_reply(delivery))
+}
+
+/// An answer, as the API shows it.
+pub(super) fn shown_reply(delivery: Delivery) -> MessageReply {
+    MessageReply {
         from: delivery.sender.agent.node(),
         from_address: delivery.sender.agent.address(),
         from_hostname: delivery.sender.hostname,
         kind: kind_of(delivery.head.kind),
         id: delivery.head.id,
         body: delivery.body.to_vec().into(),
-    })
+    }
 }
 
 pub(super) const fn wire_kind(kind: MessageKind) -> MessageType {

@@ -11,6 +11,7 @@ mod harness;
 mod manual;
 mod messages;
 mod metrics;
+mod notices;
 mod paths;
 mod refusals;
 mod restarts;

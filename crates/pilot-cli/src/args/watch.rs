@@ -1,0 +1,51 @@
+//! Options of `watch` and `webhook`.
+
+use clap::{Args, Subcommand};
+use pilot_api::types::NoticeKind;
+
+/// `watch`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example: pilotctl watch --kind message --kind knock --count 1 --timeout 10m"
+)]
+pub(crate) struct WatchArgs {
+    /// What to be told of: message, knock, trusted, untrusted, file, event, group or rendezvous; may be repeated [default: all]
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Vec<NoticeKind>,
+    /// End after so many [default: go on until stopped, or until --timeout]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) count: Option<u32>,
+    /// First what is kept of those after this one: the id of the last notice that was seen, or 0 for all that is kept
+    #[arg(long, value_name = "ID")]
+    pub(crate) after: Option<u64>,
+}
+
+/// `webhook …`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum WebhookCommand {
+    /// Post notices to a URL from now on
+    #[command(
+        after_help = "Example: pilotctl webhook set https://hooks.example/pilot --kind message"
+    )]
+    Set {
+        /// `http://…` or https://…
+        url: String,
+        /// What signs each post, by HMAC-SHA256 [default: a new one, which is shown once]
+        #[arg(
+            long,
+            value_name = "S",
+            env = "PILOT_WEBHOOK_SECRET",
+            hide_env_values = true
+        )]
+        secret: Option<String>,
+        /// What to post, as for watch; may be repeated [default: all but events]
+        #[arg(long, value_name = "KIND")]
+        kind: Vec<NoticeKind>,
+    },
+    /// Post nothing any more
+    Clear,
+    /// Post a notice now, and say what the receiver answered
+    Test,
+    /// Where notices are posted, and whether they arrive
+    Status,
+}
