@@ -504,6 +504,27 @@ async fn this_agent_is_shown_with_all_its_fields() {
 }
 
 #[tokio::test]
+async fn an_agent_without_a_rendezvous_is_not_healthy_and_programs_learn_every_command() {
+    let running = Running::start();
+    let (answer, code) = asked(&running, "health").await;
+    assert_eq!((code, &answer["code"]), (6, &json!("connection_failed")));
+    assert_eq!(answer["data"]["healthy"], false);
+    assert_eq!(answer["data"]["rendezvous"][0]["state"], "connected");
+    let (answer, code) = asked(&running, "context").await;
+    assert_eq!((code, &answer["data"]["program"]), (0, &json!("pilotctl")));
+    let commands = answer["data"]["commands"].as_array().unwrap();
+    let ping = commands.iter().find(|it| it["command"] == "ping").unwrap();
+    let parameters = &ping["parameters"];
+    assert_eq!(parameters["required"], json!(["peer"]));
+    assert_eq!(parameters["properties"]["peer"]["x-position"], 1);
+    assert_eq!(parameters["properties"]["count"]["x-flag"], "--count");
+    let globals = &answer["data"]["global_parameters"]["properties"];
+    assert_eq!(globals["json"]["type"], "boolean");
+    let errors = answer["data"]["errors"].as_array().unwrap();
+    assert!(errors.contains(&json!({"code": "not_running", "exit": 4})));
+}
+
+#[tokio::test]
 async fn messages_and_the_inbox_answer_with_the_contracts_fields() {
     let running = Running::start();
     let (answer, _) = asked(&running, "send-message planner --data hi --wait 5s").await;

@@ -9,12 +9,14 @@ mod events;
 mod explain;
 mod files;
 mod group;
+mod health;
 mod inbox;
 mod message;
 mod ping;
 mod profile;
 mod publisher;
 mod recv;
+mod reference;
 mod rendezvous;
 mod search;
 mod stream;
@@ -86,6 +88,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Inbox(args) => inbox::inbox(context, args).await,
         Command::Appstore(command) => apps::run(context, command).await,
         Command::Doctor => doctor::doctor(context).await,
+        Command::Health => health::health(context).await,
+        Command::Context => reference::context(context),
         Command::Version => profile::version(),
         Command::Demo { keep } => demo::run(context, keep).await,
     }
