@@ -177,6 +177,7 @@ async fn a_streams_facts_arrive_in_any_script() {
     let request = SubscribeRequest {
         peer: "planner".parse().unwrap(),
         topic: "größe/𝒳".parse().unwrap(),
+        replay: 0,
         timeout_ms: None,
     };
     let (subscribed, _) = client(&running).subscribe(&request).await.unwrap();

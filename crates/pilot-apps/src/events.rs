@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, split};
 use tokio::time::timeout;
 
-pub use broker::{Broker, PublishError, Published, SubscribeError, Subscription};
+pub use broker::{Broker, MAX_REPLAY, PublishError, Published, SubscribeError, Subscription};
 
 use crate::data_exchange::{ReadMessageError, encode_prefixed, read_value};
 use crate::ending::end;
@@ -64,11 +64,31 @@ pub async fn serve_events<S: AsyncRead + AsyncWrite>(
             writer.write_all(&encode_prefixed(&answer)).await?;
             Ok(end(&mut writer).await?)
         }
-        EventRequest::Subscribe { filter } => match broker.subscribe(from, filter) {
-            Ok(subscription) => feed(&mut reader, &mut writer, subscription).await,
-            Err(error) => refuse(&mut writer, &error.to_string()).await,
-        },
+        EventRequest::Subscribe { filter } => {
+            let subscribed = broker.subscribe(from, filter);
+            feed_or_refuse(&mut reader, &mut writer, subscribed).await
+        }
+        EventRequest::Replay { filter, last } => {
+            let last = usize::try_from(last).unwrap_or(usize::MAX);
+            let subscribed = broker.subscribe_after(from, filter, last);
+            feed_or_refuse(&mut reader, &mut writer, subscribed).await
+        }
         EventRequest::Unknown => refuse(&mut writer, "a request of another version").await,
+    }
+}
+
+async fn feed_or_refuse<R, W>(
+    reader: &mut R,
+    writer: &mut W,
+    subscribed: Result<Subscription, SubscribeError>,
+) -> Result<(), EventError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    match subscribed {
+        Ok(subscription) => feed(reader, writer, subscription).await,
+        Err(error) => refuse(writer, &error.to_string()).await,
     }
 }
 
@@ -152,13 +172,17 @@ pub struct RemoteSubscription<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite> RemoteSubscription<S> {
-    /// Subscribes on a fresh stream to a broker.
+    /// Subscribes on a fresh stream to a broker, and first to at most `last` of the last events that it still has.
     ///
     /// # Errors
     /// [`EventError`].
-    pub async fn open(stream: S, filter: TopicFilter) -> Result<Self, EventError> {
+    pub async fn open(stream: S, filter: TopicFilter, last: u32) -> Result<Self, EventError> {
         let (mut reader, mut writer) = split(stream);
-        let request = EventRequest::Subscribe { filter };
+        let request = match last {
+            // What brokers of every version know.
+            0 => EventRequest::Subscribe { filter },
+            last => EventRequest::Replay { filter, last },
+        };
         writer.write_all(&encode_prefixed(&request)).await?;
         answered(&mut reader).await?;
         Ok(Self {

@@ -158,6 +158,13 @@ pub enum EventRequest {
         /// Which topics.
         filter: TopicFilter,
     },
+    /// The same, and first what the broker still has of the last events: brokers of earlier versions refuse it in words.
+    Replay {
+        /// Which topics.
+        filter: TopicFilter,
+        /// At most so many of them.
+        last: u32,
+    },
     /// A later version's request.
     #[serde(other)]
     Unknown,

@@ -269,6 +269,10 @@ fn event_words() -> Vec<Vec<u8>> {
         }),
         subscribe("build.done"),
         subscribe("*"),
+        encode_postcard(&EventRequest::Replay {
+            filter: "build.*".parse().expect("a filter"),
+            last: 10,
+        }),
         encode_postcard(&EventAnswer::Accepted { subscribers: 3 }),
         encode_postcard(&EventAnswer::Refused("too many".to_owned())),
         encode_postcard(&EventFrame::Event {

@@ -52,9 +52,17 @@ pub struct SubscribeRequest {
     /// Which topics; `*` is one level, `#` the rest.
     #[schemars(with = "schema::TopicFilterText")]
     pub topic: TopicFilter,
+    /// First at most so many of the last events that the broker still has: 256, and 1 MiB, in all. A broker of an earlier version refuses it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub replay: u32,
     /// The deadline for subscribing, in milliseconds: none for 30 s, zero for without end. The subscription itself has none.
     #[serde(default)]
     pub timeout_ms: Option<u64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The subscription that was opened.

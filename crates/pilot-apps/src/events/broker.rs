@@ -18,6 +18,11 @@ const MAX_QUEUED: usize = 256;
 /// Bytes of bodies that wait for one subscriber: with all subscriptions, 128 MiB where no two queues share an event.
 const MAX_QUEUED_BYTES: usize = 512 * 1024;
 
+/// Events that are kept for those who subscribe later.
+pub const MAX_REPLAY: usize = 256;
+/// Bytes of their bodies.
+const MAX_KEPT_BYTES: usize = 1024 * 1024;
+
 /// Something that was published.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Event {
@@ -65,6 +70,41 @@ pub struct Broker {
 struct Subscribers {
     last: u64,
     by_id: BTreeMap<u64, Subscriber>,
+    recent: Recent,
+}
+
+/// The last events, whoever was subscribed.
+#[derive(Debug, Default)]
+struct Recent {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+}
+
+impl Recent {
+    fn push(&mut self, event: &Arc<Event>) {
+        self.bytes += event.body.len();
+        self.events.push_back(Arc::clone(event));
+        while self.events.len() > MAX_REPLAY || self.bytes > MAX_KEPT_BYTES {
+            let Some(oldest) = self.events.pop_front() else {
+                return;
+            };
+            self.bytes -= oldest.body.len();
+        }
+    }
+
+    /// The newest `last` that match and fit into one queue, in order.
+    fn replay(&self, filter: &TopicFilter, last: usize) -> Vec<Arc<Event>> {
+        let mut bytes = 0;
+        let newest = self.events.iter().rev();
+        let wanted = newest.filter(|event| filter.matches(&event.topic));
+        let fitting = wanted.take_while(|event| {
+            bytes += event.body.len();
+            bytes <= MAX_QUEUED_BYTES
+        });
+        let mut events: Vec<_> = fitting.take(last.min(MAX_QUEUED)).cloned().collect();
+        events.reverse();
+        events
+    }
 }
 
 #[derive(Debug)]
@@ -98,7 +138,8 @@ impl Broker {
             return Err(PublishError(body.len()));
         }
         let event = Arc::new(Event { topic, from, body });
-        let subscribers = lock(&self.subscribers);
+        let mut subscribers = lock(&self.subscribers);
+        subscribers.recent.push(&event);
         let wanted = |subscriber: &&Subscriber| subscriber.filter.matches(&event.topic);
         let mut count = 0;
         for subscriber in subscribers.by_id.values().filter(wanted) {
@@ -117,6 +158,19 @@ impl Broker {
         agent: AgentId,
         filter: TopicFilter,
     ) -> Result<Subscription, SubscribeError> {
+        self.subscribe_after(agent, filter, 0)
+    }
+
+    /// The same, and before it at most `last` of the last events that are kept, [`MAX_REPLAY`] in all.
+    ///
+    /// # Errors
+    /// [`SubscribeError`].
+    pub fn subscribe_after(
+        &self,
+        agent: AgentId,
+        filter: TopicFilter,
+        last: usize,
+    ) -> Result<Subscription, SubscribeError> {
         let mut subscribers = lock(&self.subscribers);
         let by_id = &mut subscribers.by_id;
         if by_id.values().filter(|s| s.agent == agent).count() >= MAX_PER_AGENT {
@@ -128,6 +182,9 @@ impl Broker {
         subscribers.last += 1;
         let id = subscribers.last;
         let queue = Arc::new(Queue::default());
+        for event in subscribers.recent.replay(&filter, last) {
+            queue.push(&event);
+        }
         let subscriber = Subscriber {
             agent,
             filter,

@@ -71,6 +71,40 @@ async fn a_slow_subscriber_learns_how_many_it_missed_and_delays_nobody() {
     assert_eq!(whole, 8, "512 KiB wait at most");
 }
 
+#[tokio::test]
+async fn who_comes_later_gets_the_last_that_match_then_what_follows() {
+    let broker = Broker::default();
+    for number in 0..300_u32 {
+        let topic = topic(if number % 2 == 0 { "even" } else { "odd" });
+        let body = number.to_be_bytes().to_vec();
+        broker.publish(ALICE, topic, body).unwrap();
+    }
+    let mut last = broker.subscribe_after(BOB, filter("odd"), 2).unwrap();
+    broker
+        .publish(ALICE, topic("odd"), b"new".to_vec())
+        .unwrap();
+    for expected in [297_u32, 299] {
+        assert_eq!(body_of(&last.next().await), expected.to_be_bytes());
+    }
+    assert_eq!(body_of(&last.next().await), b"new");
+    // 256 are kept, and no more than a queue takes are given.
+    let mut all = broker
+        .subscribe_after(BOB, filter("#"), usize::MAX)
+        .unwrap();
+    assert_eq!(body_of(&all.next().await), 45_u32.to_be_bytes());
+    for _ in 0..20 {
+        let large = vec![0; 64 * 1024];
+        broker.publish(ALICE, topic("large"), large).unwrap();
+    }
+    let mut large = broker.subscribe_after(BOB, filter("#"), 100).unwrap();
+    broker.publish(ALICE, topic("end"), vec![]).unwrap();
+    let mut whole = 0;
+    while !body_of(&large.next().await).is_empty() {
+        whole += 1;
+    }
+    assert_eq!(whole, 8, "512 KiB, none of them dropped");
+}
+
 #[test]
 fn subscriptions_are_bounded_for_each_agent_and_in_all() {
     let broker = Broker::default();
@@ -99,7 +133,7 @@ async fn over_streams_the_publisher_is_who_holds_the_session() {
     };
     let (ours, theirs) = duplex(100);
     let feeding = serve(theirs, ALICE);
-    let mut subscription = RemoteSubscription::open(ours, filter("news.#"))
+    let mut subscription = RemoteSubscription::open(ours, filter("news.#"), 0)
         .await
         .unwrap();
     let (ours, theirs) = duplex(100);
@@ -124,7 +158,9 @@ async fn a_broker_that_goes_away_is_an_error_to_its_subscribers() {
     let (ours, theirs) = duplex(100);
     let serving = std::sync::Arc::clone(&broker);
     let feeding = tokio::spawn(async move { serve_events(theirs, &serving, ALICE).await });
-    let mut subscription = RemoteSubscription::open(ours, filter("a")).await.unwrap();
+    let mut subscription = RemoteSubscription::open(ours, filter("a"), 0)
+        .await
+        .unwrap();
     feeding.abort();
     assert!(subscription.next().await.is_err());
 }

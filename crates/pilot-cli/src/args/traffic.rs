@@ -71,6 +71,9 @@ pub(crate) struct SubscribeArgs {
     pub(crate) peer: PeerRef,
     /// Which topics: * stands for one level, # for the rest
     pub(crate) topic: TopicFilter,
+    /// First the last N events that the broker still has, up to 256
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) replay: u32,
     /// End after so many [default: go on until stopped, or until --timeout]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,

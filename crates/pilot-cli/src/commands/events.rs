@@ -47,6 +47,7 @@ pub(crate) async fn subscribe(context: &Context, args: SubscribeArgs) -> Result<
     let request = SubscribeRequest {
         peer: args.peer,
         topic: args.topic,
+        replay: args.replay,
         timeout_ms: context.timeout_ms(),
     };
     let (info, stream) = client.subscribe(&request).await?;

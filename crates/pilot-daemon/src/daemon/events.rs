@@ -52,20 +52,29 @@ impl Daemon {
         &self,
         request: SubscribeRequest,
     ) -> Result<(Subscribed, BoxStream), ApiError> {
-        let SubscribeRequest { peer, topic, .. } = request;
+        let SubscribeRequest {
+            peer,
+            topic,
+            replay,
+            ..
+        } = request;
         let (lines, stream) = JsonLines::new();
         let node = self.node.clone();
         let agent = match self.dial_broker(&peer).await? {
             Some(stream) => {
                 let agent = stream.peer().agent;
-                let remote = RemoteSubscription::open(stream, topic.clone()).await;
+                let remote = RemoteSubscription::open(stream, topic.clone(), replay).await;
                 let remote = remote.map_err(|error| failed(&error, &peer))?;
                 tokio::spawn(pass_remote(node, remote, peer, lines));
                 agent
             }
             None => {
                 let own = self.node.agent();
-                let local = self.services.broker().subscribe(own, topic.clone());
+                let local = {
+                    let last = usize::try_from(replay).unwrap_or(usize::MAX);
+                    let broker = self.services.broker();
+                    broker.subscribe_after(own, topic.clone(), last)
+                };
                 let local = local.map_err(|error| {
                     ApiError::new(ErrorCode::RateLimited, error.to_string())
                         .with_retry_after_ms(1000)

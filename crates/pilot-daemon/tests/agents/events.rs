@@ -19,6 +19,7 @@ async fn subscribe(from: &Agent, to: PeerRef, topic: &str) -> BufReader<ApiStrea
     let request = SubscribeRequest {
         peer: to,
         topic: topic.parse().unwrap(),
+        replay: 0,
         timeout_ms: None,
     };
     let (_, stream) = from.client.subscribe(&request).await.unwrap();
@@ -88,8 +89,36 @@ async fn strangers_neither_publish_nor_subscribe() {
     let request = SubscribeRequest {
         peer: one.name(),
         topic: "#".parse().unwrap(),
+        replay: 0,
         timeout_ms: None,
     };
     let refused = stranger.client.subscribe(&request).await;
     assert_eq!(refused.err().unwrap().code, ErrorCode::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_that_comes_later_gets_the_last_events_first_here_and_there() {
+    let network = Network::new().await;
+    let (one, other) = network.friends("one", "other").await;
+    for data in [b"1", b"2", b"3"] {
+        one.call(publish(other.name(), "jobs/done", data))
+            .await
+            .unwrap();
+    }
+    for subscriber in [&one, &other] {
+        let request = SubscribeRequest {
+            peer: other.name(),
+            topic: "jobs/*".parse().unwrap(),
+            replay: 2,
+            timeout_ms: None,
+        };
+        let (_, stream) = subscriber.client.subscribe(&request).await.unwrap();
+        let mut stream = BufReader::new(stream);
+        for data in [b"2", b"3"] {
+            let EventLine::Event(event) = line(&mut stream).await else {
+                panic!("a gap");
+            };
+            assert_eq!(event.body.as_bytes(), data);
+        }
+    }
 }
