@@ -504,6 +504,35 @@ async fn this_agent_is_shown_with_all_its_fields() {
 }
 
 #[tokio::test]
+async fn the_network_is_drawn_as_this_agent_sees_it() {
+    let running = Running::start();
+    let (answer, _) = asked(&running, "topology").await;
+    let (nodes, edges) = (&answer["data"]["nodes"], &answer["data"]["edges"]);
+    let kinds: Vec<&Value> = nodes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["kind"])
+        .collect();
+    assert_eq!(kinds, ["own", "rendezvous", "agent"], "{answer}");
+    assert_eq!(edges[1]["to"], PEER_ADDRESS);
+    assert_eq!(
+        (&edges[1]["path"], &edges[1]["trust"]),
+        (&json!("direct"), &json!("mutual"))
+    );
+    for (format, start) in [
+        ("text", "worker "),
+        ("dot", "graph pilot {"),
+        ("svg", "<svg"),
+        ("json", "{\"nodes\""),
+    ] {
+        let drawn = words(&running, &format!("topology --format {format}")).await;
+        assert!(drawn.starts_with(start), "{drawn}");
+        assert!(drawn.contains("planner"), "{drawn}");
+    }
+}
+
+#[tokio::test]
 async fn an_agent_without_a_rendezvous_is_not_healthy_and_programs_learn_every_command() {
     let running = Running::start();
     let (answer, code) = asked(&running, "health").await;

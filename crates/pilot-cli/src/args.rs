@@ -32,7 +32,7 @@ pub(crate) use tcp::{ExposeArgs, ForwardArgs, ProxyArgs, ServeArgs};
 pub(crate) use traffic::{
     BenchArgs, DgramArgs, ListenArgs, PublishArgs, SendFileArgs, SubscribeArgs,
 };
-pub(crate) use watch::{WatchArgs, WebhookCommand};
+pub(crate) use watch::{Drawing, TopologyArgs, WatchArgs, WebhookCommand};
 
 use crate::duration::{Deadline, Span};
 
@@ -185,6 +185,8 @@ pub(crate) enum Command {
     Publish(PublishArgs),
     /// Take events that are published at an agent
     Subscribe(SubscribeArgs),
+    /// What this agent sees of its network, drawn
+    Topology(TopologyArgs),
     /// Tell what happens as it happens: messages, knocks, trust, files, events, groups
     Watch(WatchArgs),
     /// Post what happens to a URL

@@ -21,6 +21,7 @@ mod rendezvous;
 mod search;
 mod stream;
 mod tcp;
+mod topology;
 mod traffic;
 mod trust;
 mod watch;
@@ -61,6 +62,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Received { clear } => files::received(context, clear).await,
         Command::Publish(args) => events::publish(context, args).await,
         Command::Subscribe(args) => events::subscribe(context, args).await,
+        Command::Topology(args) => topology::topology(context, args).await,
         Command::Watch(args) => watch::watch(context, args).await,
         Command::Webhook(command) => watch::webhook(context, command).await,
         Command::Dgram(args) => traffic::dgram(context, args).await,

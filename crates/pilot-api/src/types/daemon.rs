@@ -148,7 +148,7 @@ pub struct ApiLoad {
 pub struct RendezvousInfo {
     /// `pilot://KEY@host:port`.
     pub url: String,
-    /// `connecting`, `connected` or `refused`.
+    /// `connecting`, `connected`, `registered` or `refused`.
     pub state: String,
     /// Whether it is the embedded one.
     pub embedded: bool,

@@ -1,7 +1,29 @@
-//! Options of `watch` and `webhook`.
+//! Options of what shows the network as it is and as it changes: `topology`, `watch`, `webhook`.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use pilot_api::types::NoticeKind;
+
+/// `topology`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: pilotctl topology --format svg > network.svg")]
+pub(crate) struct TopologyArgs {
+    /// How to draw it
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) format: Drawing,
+}
+
+/// How a graph is drawn.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Drawing {
+    /// For people at a terminal
+    Text,
+    /// For Graphviz
+    Dot,
+    /// An image
+    Svg,
+    /// Nodes and edges, as with --json but without the envelope
+    Json,
+}
 
 /// `watch`.
 #[derive(Args, Debug)]

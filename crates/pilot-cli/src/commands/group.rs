@@ -10,7 +10,7 @@ use pilot_api::types::{
 use pilot_api::{ApiError, Payload, PeerRef};
 use pilot_types::Hostname;
 
-use super::discovery::name_of;
+use super::discovery::{name_of, shown};
 use super::message;
 use crate::args::{self, BroadcastArgs, CreateGroupArgs, GroupCommand, GroupPolicyArgs, RouteArgs};
 use crate::context::Context;
@@ -328,7 +328,7 @@ fn routed_words(routed: &Routed, style: Style) -> String {
 }
 
 fn attempt_words(attempt: &RouteAttempt, style: Style) -> String {
-    let name = name_of(&attempt.agent);
+    let name = shown(&attempt.agent);
     match attempt.outcome {
         RouteOutcome::Answered => style.done(&format!("{name} answered")),
         RouteOutcome::Delivered => style.done(&format!("in the inbox of {name}")),
