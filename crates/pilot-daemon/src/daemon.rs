@@ -27,7 +27,6 @@ use pilot_appstore::Host;
 use pilot_types::UnixTime;
 use tokio::sync::watch;
 
-use crate::notices::Board;
 use crate::routing::Memory;
 use crate::services::Services;
 use crate::webhook::Webhooks;
@@ -54,7 +53,6 @@ pub(crate) struct Daemon {
     node: Node,
     services: Services,
     apps: Host,
-    board: Arc<Board>,
     webhooks: Webhooks,
     /// How members of groups did whom requests were routed to.
     memory: Arc<Mutex<Memory>>,
@@ -69,21 +67,18 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon over a started node, for a server.
+    /// A daemon over the services of a started node, for a server.
     pub(crate) fn new(
-        node: Node,
         services: Services,
         apps: Host,
-        notices: (Arc<Board>, Webhooks),
+        webhooks: Webhooks,
         links: Links,
         server: &Server,
     ) -> Self {
-        let (board, webhooks) = notices;
         Self {
-            node,
+            node: services.node().clone(),
             services,
             apps,
-            board,
             webhooks,
             memory: Arc::default(),
             links,

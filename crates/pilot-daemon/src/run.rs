@@ -203,9 +203,8 @@ async fn serve(
     let apps = apps.map_err(|error| ApiError::internal(error.to_string()))?;
     let apps = apps.map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
     let server = Server::bind(&config.socket).map_err(|error| error::bind(&error))?;
-    let webhooks = Webhooks::new(node.clone(), Arc::clone(&board), config.webhook.clone());
-    let notices = (board, webhooks);
-    let daemon = Arc::new(Daemon::new(node, services, apps, notices, links, &server));
+    let webhooks = Webhooks::new(node, board, config.webhook.clone());
+    let daemon = Arc::new(Daemon::new(services, apps, webhooks, links, &server));
     daemon.tell_and_post();
     Ok((Arc::clone(&daemon), Running::start(server, daemon)))
 }

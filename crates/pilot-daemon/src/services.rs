@@ -97,6 +97,11 @@ impl Services {
         Ok(services)
     }
 
+    /// Whose services they are.
+    pub(crate) const fn node(&self) -> &Node {
+        &self.node
+    }
+
     /// The data exchange.
     pub(crate) const fn exchange(&self) -> &Arc<DataExchange<StoredInbox>> {
         &self.exchange

@@ -87,6 +87,11 @@ impl Webhooks {
         }
     }
 
+    /// What happened of late.
+    pub(crate) const fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
     /// From now on these, or none.
     pub(crate) fn set(&self, settings: Option<WebhookSettings>) {
         *lock(&self.stats) = Stats::default();
@@ -166,15 +171,12 @@ impl Webhooks {
         };
         tries.begin();
         loop {
-            let error = match poster.post(&body).await {
-                Ok(_) => {
-                    tries.succeeded();
-                    let mut stats = lock(&self.stats);
-                    stats.delivered += 1;
-                    stats.state = State::Working;
-                    return;
-                }
-                Err(error) => error,
+            let Err(error) = poster.post(&body).await else {
+                tries.succeeded();
+                let mut stats = lock(&self.stats);
+                stats.delivered += 1;
+                stats.state = State::Working;
+                return;
             };
             let next = tries.failed(&error);
             self.note(&error, next);
@@ -249,7 +251,13 @@ fn failed(url: &str, failure: &PostError) -> ApiError {
     let words = format!("the webhook {url}: {}", error::describe(failure));
     let code = match failure {
         PostError::Timeout => pilot_api::ErrorCode::Timeout,
-        _ => pilot_api::ErrorCode::ConnectionFailed,
+        PostError::Connect(_)
+        | PostError::Tls(_)
+        | PostError::NoRoots
+        | PostError::Name(_)
+        | PostError::Http(_)
+        | PostError::Request(_)
+        | PostError::Status { .. } => pilot_api::ErrorCode::ConnectionFailed,
     };
     ApiError::new(code, words)
         .with_hint("its receiver has to answer a POST with a status of 200 to 299")

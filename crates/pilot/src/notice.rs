@@ -52,7 +52,27 @@ impl Notice {
                 url: url.clone(),
                 state: link_word(*state),
             }),
-            _ => None,
+            Event::Dialed { .. }
+            | Event::DialFailed { .. }
+            | Event::Pong { .. }
+            | Event::Delivered { .. }
+            | Event::Incoming { .. }
+            | Event::Datagram { .. }
+            | Event::Readable(_)
+            | Event::Writable(_)
+            | Event::Finished(_)
+            | Event::SessionClosed { .. }
+            | Event::Answered { .. }
+            | Event::SocketsWanted { .. }
+            | Event::SocketsUnused(_)
+            | Event::RendezvousSilent { .. }
+            | Event::KeyMismatch { .. }
+            | Event::Registered { .. }
+            | Event::Superseded
+            | Event::Persist(_)
+            | Event::FreshnessLow
+            | Event::Observed(_)
+            | _ => None,
         }
     }
 }

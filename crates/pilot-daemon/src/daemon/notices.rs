@@ -19,7 +19,10 @@ const QUEUE: usize = 16;
 impl Daemon {
     /// Puts what happens on the board, and posts it where that is wanted, until the node ends.
     pub(crate) fn tell_and_post(self: &Arc<Self>) {
-        tokio::spawn(tell_of_node(self.node.clone(), Arc::clone(&self.board)));
+        tokio::spawn(tell_of_node(
+            self.node.clone(),
+            Arc::clone(self.webhooks.board()),
+        ));
         let daemon = Arc::clone(self);
         tokio::spawn(async move {
             let mut notices = daemon.node.notices();
@@ -36,7 +39,7 @@ impl Daemon {
         request: &WatchRequest,
     ) -> Result<mpsc::Receiver<Notice>, ApiError> {
         let kinds = kinds(request.kinds.as_deref())?;
-        let (board, node) = (Arc::clone(&self.board), self.node.clone());
+        let (board, node) = (Arc::clone(self.webhooks.board()), self.node.clone());
         let broker = self.services.broker();
         let reader = Reader::new(board, node, broker, kinds, request.after);
         let mut reader = reader.map_err(|error| {

@@ -114,12 +114,15 @@ struct Taken {
     reply: Option<Delivery>,
 }
 
+/// A member's number among those that were asked, and how asking it ended.
+type Ended = (usize, AgentId, Result<Option<Delivery>, ApiError>);
+
 /// One request, as it goes round.
 struct Round {
     asker: Asker,
     waiting: VecDeque<Named>,
     attempts: Vec<RouteAttempt>,
-    asked: JoinSet<(usize, AgentId, Result<Option<Delivery>, ApiError>)>,
+    asked: JoinSet<Ended>,
     turn_ends: Instant,
     until: Instant,
 }
@@ -189,10 +192,7 @@ impl Round {
             .spawn(async move { (index, agent, asker.ask(agent, turn_ends).await) });
     }
 
-    fn note(
-        &mut self,
-        ended: Result<(usize, AgentId, Result<Option<Delivery>, ApiError>), JoinError>,
-    ) -> Option<Taken> {
+    fn note(&mut self, ended: Result<Ended, JoinError>) -> Option<Taken> {
         // One that was aborted has no outcome.
         let (index, agent, outcome) = ended.ok()?;
         let attempt = &mut self.attempts[index];

@@ -66,7 +66,12 @@ async fn who_watches_is_told_of_knocks_trust_messages_and_events() {
                 assert_eq!(message.from_hostname, one.ready.agent.hostname);
             }
             What::Event { event } => assert_eq!(event.topic.as_str(), "jobs/done"),
-            _ => {}
+            What::Untrusted { .. }
+            | What::File { .. }
+            | What::Group { .. }
+            | What::Rendezvous { .. }
+            | What::Test { .. }
+            | What::Missed { .. } => {}
         }
         if let Some(id) = notice.id {
             assert!(id > last, "numbers grow");
