@@ -16,10 +16,17 @@
 //!         .serve()
 //! }
 //! ```
+//!
+//! With the feature `net`, an app with grants for it connects by its daemon: [`connect`] and [`connect_peer`], in an app that serves by
+//! [`App::serve_connected`].
 
 mod app;
+#[cfg(feature = "net")]
+mod net;
 
 pub use app::{App, Error};
+#[cfg(feature = "net")]
+pub use net::{Connection, connect, connect_peer};
 
 /// The code of this crate as one module, for an app that is to depend on nothing but serde.
 pub const SOURCE: &str = include_str!("app.rs");

@@ -26,7 +26,7 @@ pub struct AuditEntry {
     pub app: AppId,
     /// Which version of it, where that is known.
     pub version: Option<Version>,
-    /// `call`, `stop`, `install`, `rollback`, `restart` or `uninstall`.
+    /// `call`, `connect`, `stop`, `install`, `rollback`, `restart` or `uninstall`.
     pub event: String,
     /// Who asked for it.
     pub caller: String,
@@ -36,6 +36,9 @@ pub struct AuditEntry {
     /// The hash of its arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params_sha256: Option<Sha256>,
+    /// Where the app wanted to connect to, as a grant for it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
     /// `ok`, or what went wrong, in one word.
     pub outcome: String,
     /// The same in words.
@@ -66,6 +69,7 @@ impl AuditEntry {
             caller: "daemon".to_owned(),
             method: None,
             params_sha256: None,
+            target: None,
             outcome: outcome.to_owned(),
             reason: None,
             duration_ms: None,

@@ -25,8 +25,11 @@ pub struct Consent {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agreed {
-    /// What the app was granted: all that its manifest asks for.
+    /// What the app was granted: all that its manifest asks for, with other hosts in the place of those in `narrowed`.
     pub grants: BTreeSet<Grant>,
+    /// What it asks for of the network at large and did not get, because its owner chose hosts instead.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub narrowed: BTreeSet<Grant>,
     /// Whether it may run where its bounds cannot be enforced.
     pub allow_unenforced: bool,
 }
@@ -61,6 +64,8 @@ pub struct Asked {
 impl Consent {
     /// Whether this covers what the manifest asks for, beside what was agreed to for an earlier version.
     ///
+    /// An app that asks for many hosts or ports gets those that are named here instead, if any are.
+    ///
     /// # Errors
     /// [`ConsentError`] with all that is missing.
     pub fn check(
@@ -70,21 +75,20 @@ impl Consent {
         place: &Place<'_>,
     ) -> Result<Agreed, ConsentError> {
         let asked = manifest.asked();
-        if let Some(other) = self.grants.iter().find(|grant| !asked.contains(grant)) {
+        let is_chosen = |grant: &&Grant| is_choice(grant, &asked);
+        let refused = |grant: &&Grant| !asked.contains(*grant) && !is_chosen(grant);
+        if let Some(other) = self.grants.iter().find(refused) {
             return Err(ConsentError::NotAsked(other.clone()));
         }
         if let Some(grant) = asked.iter().find(|grant| place.is_exposed_by(grant)) {
             return Err(ConsentError::OwnHome(grant.clone()));
         }
-        let is_agreed = |grant: &Grant| {
-            self.yes
-                || self.grants.contains(grant)
-                || earlier.is_some_and(|agreed| agreed.grants.contains(grant))
-        };
         let missing: Vec<Asked> = manifest
             .grants
             .iter()
-            .filter(|ask| !is_agreed(&ask.grant))
+            .filter(|ask| {
+                !self.grants_it(&ask.grant, earlier) && !self.narrows(&ask.grant, earlier)
+            })
             .map(|ask| Asked {
                 grant: ask.grant.clone(),
                 reason: ask.reason.clone(),
@@ -93,17 +97,61 @@ impl Consent {
         if !missing.is_empty() {
             return Err(ConsentError::Missing(missing));
         }
-        let allow_unenforced = self.allow_unenforced;
+        let before = earlier.map(|agreed| agreed.grants.clone());
+        let before = before.unwrap_or_default();
+        let chosen = self.grants.union(&before).cloned();
+        let (granted, narrowed): (BTreeSet<_>, _) = asked
+            .iter()
+            .cloned()
+            .partition(|grant| self.grants_it(grant, earlier));
         let agreed = Agreed {
-            grants: asked,
-            allow_unenforced,
+            grants: chosen
+                .filter(|grant| is_choice(grant, &asked))
+                .chain(granted)
+                .collect(),
+            narrowed,
+            allow_unenforced: self.allow_unenforced,
         };
         agreed.check(&place.kernel)?;
         Ok(agreed)
     }
+
+    fn grants_it(&self, grant: &Grant, earlier: Option<&Agreed>) -> bool {
+        let was_narrowed = earlier.is_some_and(|agreed| agreed.narrowed.contains(grant));
+        let is_named = self.grants.contains(grant);
+        let is_by_yes = self.yes && !was_narrowed;
+        is_named || is_by_yes || earlier.is_some_and(|agreed| agreed.grants.contains(grant))
+    }
+
+    /// Whether the owner named hosts, now or before, instead of granting what is asked for of the network at large.
+    fn narrows(&self, grant: &Grant, earlier: Option<&Agreed>) -> bool {
+        let names_hosts = self.grants.iter().any(|g| matches!(g, Grant::Net(_)));
+        let was_narrowed = earlier.is_some_and(|agreed| agreed.narrowed.contains(grant));
+        grant.is_wide() && (names_hosts || was_narrowed)
+    }
+}
+
+/// Whether an owner may grant this though it is not asked for: hosts, to an app that asks for many.
+fn is_choice(grant: &Grant, asked: &BTreeSet<Grant>) -> bool {
+    matches!(grant, Grant::Net(_)) && !asked.contains(grant) && asked.iter().any(Grant::is_wide)
 }
 
 impl Agreed {
+    /// Whether this is an answer to all that a manifest asks for, and to nothing else.
+    #[must_use]
+    pub fn answers(&self, manifest: &Manifest) -> bool {
+        let asked = manifest.asked();
+        let mut granted = self.grants.iter();
+        granted.all(|grant| asked.contains(grant) || is_choice(grant, &asked))
+            && self
+                .narrowed
+                .iter()
+                .all(|g| g.is_wide() && asked.contains(g))
+            && asked
+                .iter()
+                .all(|g| self.grants.contains(g) || self.narrowed.contains(g))
+    }
+
     /// Whether the kernel holds the app to it, or that was waived.
     ///
     /// # Errors
@@ -225,6 +273,7 @@ mod tests {
     fn an_upgrade_is_asked_only_for_what_grew() {
         let earlier = Agreed {
             grants: grants(&["libs"]),
+            narrowed: BTreeSet::new(),
             allow_unenforced: false,
         };
         let place = place(Path::new("/home/me/.pilot"));
@@ -263,20 +312,86 @@ mod tests {
     }
 
     #[test]
+    fn hosts_that_are_named_take_the_place_of_the_internet() {
+        let asks = ["net:*:443", "net:127.0.0.1:*"];
+        let named = |texts: &[&str]| Consent {
+            grants: grants(texts),
+            ..Consent::default()
+        };
+        let less = named(&["libs", "net:*.example.org:443"]);
+        let agreed = check(&less, &asks).unwrap();
+        assert_eq!(agreed.grants, grants(&["libs", "net:*.example.org:443"]));
+        assert_eq!(agreed.narrowed, grants(&asks));
+        assert!(agreed.answers(&manifest(&asks)));
+        assert!(!agreed.answers(&manifest(&["net:*:443"])));
+        let one_of_them = check(&named(&["libs", "net:*:443"]), &asks).unwrap();
+        assert_eq!(one_of_them.narrowed, grants(&["net:127.0.0.1:*"]));
+        let other = check(&named(&["libs", "net:192.168.1.5:80"]), &asks).unwrap();
+        assert!(
+            other
+                .grants
+                .contains(&"net:192.168.1.5:80".parse().unwrap())
+        );
+        // An app that names its one host gets this one and no other.
+        let exact = ["net:api.example.org:443"];
+        let missing = check(&named(&["libs"]), &exact).unwrap_err();
+        assert!(matches!(missing, ConsentError::Missing(_)), "{missing}");
+        let instead = check(&named(&["libs", "net:example.net:443"]), &exact).unwrap_err();
+        assert!(matches!(instead, ConsentError::NotAsked(_)), "{instead}");
+    }
+
+    #[test]
+    fn what_was_narrowed_stays_so_until_it_is_named() {
+        let asks = ["net:*:443"];
+        let place = place(Path::new("/home/me/.pilot"));
+        let earlier = check(
+            &Consent {
+                grants: grants(&["libs", "net:example.org:443"]),
+                ..Consent::default()
+            },
+            &asks,
+        )
+        .unwrap();
+        let yes = Consent {
+            yes: true,
+            ..Consent::default()
+        };
+        let again = |consent: &Consent| {
+            let checked = consent.check(&manifest(&asks), Some(&earlier), &place);
+            checked.unwrap()
+        };
+        assert_eq!(again(&yes), earlier);
+        assert_eq!(again(&Consent::default()), earlier);
+        let widened = Consent {
+            grants: grants(&["net:*:443"]),
+            ..Consent::default()
+        };
+        let all = grants(&["libs", "net:*:443", "net:example.org:443"]);
+        assert_eq!(again(&widened).grants, all);
+    }
+
+    #[test]
     fn what_cannot_be_enforced_needs_a_word_of_its_own() {
         let yes = Consent {
             yes: true,
             ..Consent::default()
         };
-        let refused = check(&yes, &["net:example.org:443"]).unwrap_err();
-        assert!(
-            refused.to_string().contains("not to example.org"),
-            "{refused}"
-        );
+        let home = Path::new("/home/me/.pilot");
+        let old = Place {
+            kernel: Kernel {
+                landlock: 0,
+                seccomp: true,
+            },
+            ..place(home)
+        };
+        let asks = manifest(&["read:/srv"]);
+        let refused = yes.check(&asks, None, &old).unwrap_err();
+        assert!(refused.to_string().contains("no Landlock"), "{refused}");
         let waived = Consent {
             allow_unenforced: true,
-            ..yes
+            ..yes.clone()
         };
-        assert!(check(&waived, &["net:example.org:443"]).is_ok());
+        assert!(waived.check(&asks, None, &old).is_ok());
+        assert!(check(&yes, &["net:example.org:443"]).is_ok());
     }
 }

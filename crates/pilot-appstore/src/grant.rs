@@ -8,6 +8,8 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
+use crate::net_grant::{NetGrant, OverlayGrant};
+
 /// Longest text of a grant: a path has at most 4,096 bytes, a host's name 255.
 const MAX_GRANT: usize = 4200;
 /// Where the kernel keeps what is nobody's file: processes, devices, its own settings.
@@ -34,13 +36,10 @@ pub enum Grant {
     Libs,
     /// `env:NAME`: one variable of the daemon's environment.
     Env(String),
-    /// `net:HOST:PORT`: TCP connections there.
-    Net {
-        /// A name or an address.
-        host: String,
-        /// The port.
-        port: u16,
-    },
+    /// `net:HOST:PORT`: TCP connections there, by the daemon.
+    Net(NetGrant),
+    /// `overlay:PEER:PORT`: streams to an agent, by the daemon.
+    Overlay(OverlayGrant),
 }
 
 /// Why a text is no grant.
@@ -49,7 +48,7 @@ pub enum Grant {
 pub enum ParseGrantError {
     /// No such kind.
     #[error(
-        "unknown grant {0:?}: expected read:PATH, write:PATH, data, libs, env:NAME or net:HOST:PORT"
+        "unknown grant {0:?}: expected read:PATH, write:PATH, data, libs, env:NAME, net:HOST:PORT or overlay:PEER:PORT"
     )]
     Kind(String),
     /// A path that is not plain.
@@ -61,8 +60,15 @@ pub enum ParseGrantError {
     #[error("invalid variable {0:?} in a grant: expected letters, digits and _, and not LD_…")]
     Variable(String),
     /// No host or no port.
-    #[error("invalid host {0:?} in a grant: expected HOST:PORT")]
+    #[error(
+        "invalid host {0:?} in a grant: expected HOST:PORT, the host in lower case, an address (IPv6 in brackets), *.NAME or *; the port 1 to 65535 or *"
+    )]
     Host(String),
+    /// No agent or no port.
+    #[error(
+        "invalid peer {0:?} in a grant: expected PEER:PORT, a hostname, an address or *; the port 1 to 65535 or *"
+    )]
+    Peer(String),
 }
 
 impl Grant {
@@ -80,7 +86,8 @@ impl Grant {
             Self::Data => "keep files of its own, in a directory of its own".to_owned(),
             Self::Libs => "load this machine's shared libraries".to_owned(),
             Self::Env(name) => format!("know the daemon's environment variable {name}"),
-            Self::Net { host, port } => format!("connect to {host}, TCP port {port}"),
+            Self::Net(net) => net.words(),
+            Self::Overlay(overlay) => overlay.words(),
         }
     }
 
@@ -89,8 +96,18 @@ impl Grant {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Read(path) | Self::Write(path) => Some(path),
-            Self::Data | Self::Libs | Self::Env(_) | Self::Net { .. } => None,
+            Self::Data | Self::Libs | Self::Env(_) | Self::Net(_) | Self::Overlay(_) => None,
         }
+    }
+
+    /// Whether the daemon's broker stands between the app and what it allows.
+    pub(crate) const fn is_brokered(&self) -> bool {
+        matches!(self, Self::Net(_) | Self::Overlay(_))
+    }
+
+    /// Whether it is for more than one place of the network, so that its owner may grant less, or other places.
+    pub(crate) const fn is_wide(&self) -> bool {
+        matches!(self, Self::Net(net) if net.is_wide())
     }
 }
 
@@ -102,7 +119,8 @@ impl fmt::Display for Grant {
             Self::Data => f.write_str("data"),
             Self::Libs => f.write_str("libs"),
             Self::Env(name) => write!(f, "env:{name}"),
-            Self::Net { host, port } => write!(f, "net:{host}:{port}"),
+            Self::Net(net) => write!(f, "net:{net}"),
+            Self::Overlay(overlay) => write!(f, "overlay:{overlay}"),
         }
     }
 }
@@ -121,7 +139,12 @@ impl FromStr for Grant {
             Some(("read", path)) => Ok(Self::Read(plain(path)?)),
             Some(("write", path)) => Ok(Self::Write(plain(path)?)),
             Some(("env", name)) => Ok(Self::Env(variable(name)?)),
-            Some(("net", rest)) => net(rest),
+            Some(("net", rest)) => NetGrant::parse(rest)
+                .map(Self::Net)
+                .ok_or_else(|| ParseGrantError::Host(rest.to_owned())),
+            Some(("overlay", rest)) => OverlayGrant::parse(rest)
+                .map(Self::Overlay)
+                .ok_or_else(|| ParseGrantError::Peer(rest.to_owned())),
             Some(_) | None => Err(unknown()),
         }
     }
@@ -154,23 +177,6 @@ fn variable(name: &str) -> Result<String, ParseGrantError> {
     }
 }
 
-fn net(rest: &str) -> Result<Grant, ParseGrantError> {
-    let refused = || ParseGrantError::Host(rest.to_owned());
-    let (host, port) = rest.rsplit_once(':').ok_or_else(refused)?;
-    let is_host = !host.is_empty()
-        && host.len() <= 255
-        && host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
-    match port.parse::<u16>() {
-        Ok(port) if port > 0 && is_host => Ok(Grant::Net {
-            host: host.to_owned(),
-            port,
-        }),
-        Ok(_) | Err(_) => Err(refused()),
-    }
-}
-
 impl Serialize for Grant {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -199,6 +205,8 @@ mod tests {
             "env:LANG",
             "net:example.org:443",
             "net:[::1]:80",
+            "net:*:443",
+            "overlay:worker:1001",
         ] {
             assert_eq!(text.parse::<Grant>().unwrap().to_string(), text);
         }
@@ -221,6 +229,9 @@ mod tests {
             "net::80",
             "net:host:0",
             "net:a b:1",
+            "net:Host:1",
+            "overlay:worker",
+            "overlay:worker:0",
             "exec:/bin/sh",
             "read:/a\n",
             "",

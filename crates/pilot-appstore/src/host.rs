@@ -13,6 +13,7 @@ use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::audit::{Audit, AuditEntry};
+use crate::broker::{Names, Network, Overlay};
 use crate::call_error::CallError;
 use crate::hash::Sha256;
 use crate::help;
@@ -43,6 +44,16 @@ pub struct CallRequest {
     pub deadline: Option<Duration>,
 }
 
+/// What tests alone change.
+#[doc(hidden)]
+#[derive(Clone, Default)]
+pub struct TestSetting {
+    /// Rules that are left off.
+    pub without: BTreeSet<Protection>,
+    /// What names of hosts mean.
+    pub names: Option<Names>,
+}
+
 /// The apps of a home, and the processes of those that run.
 pub struct Host {
     store: Store,
@@ -70,25 +81,26 @@ impl Host {
     /// # Errors
     /// If no thread can be started.
     pub fn start(home: &Path, command: Vec<OsString>) -> io::Result<Self> {
-        Self::with_protections(home, command, BTreeSet::new())
+        Self::with(home, command, TestSetting::default())
     }
 
-    /// The same with rules left off: to show in tests what each of them is for.
+    /// The same with rules left off, to show in tests what each of them is for, and with names that mean what a test wants.
     ///
     /// # Errors
     /// As [`Self::start`].
     #[doc(hidden)]
-    pub fn with_protections(
-        home: &Path,
-        command: Vec<OsString>,
-        without: BTreeSet<Protection>,
-    ) -> io::Result<Self> {
+    pub fn with(home: &Path, command: Vec<OsString>, setting: TestSetting) -> io::Result<Self> {
         let store = Store::new(home, Kernel::probe());
         store.sweep();
+        let audit = Arc::new(Audit::new(home));
+        let mut network = Network::new(home, Arc::clone(&audit), setting.without.clone());
+        if let Some(names) = setting.names {
+            network = network.with_names(names);
+        }
         let shared = Shared {
             store: store.clone(),
-            launcher: Launcher::start(command, without)?,
-            audit: Audit::new(home),
+            launcher: Launcher::start(command, setting.without, network)?,
+            audit,
         };
         Ok(Self {
             store,
@@ -97,6 +109,11 @@ impl Host {
             names: Arc::default(),
             changing: Arc::default(),
         })
+    }
+
+    /// Gives apps with grants for it a way to other agents.
+    pub fn set_overlay(&self, overlay: Arc<dyn Overlay>) {
+        self.shared.launcher.network().set_overlay(overlay);
     }
 
     /// What is installed.

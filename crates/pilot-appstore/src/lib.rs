@@ -13,6 +13,7 @@
 //! `docs/apps.md` has the formats and what is enforced by what.
 
 mod audit;
+mod broker;
 mod bundle;
 mod call_error;
 mod catalogue;
@@ -29,6 +30,7 @@ mod id;
 mod journal;
 mod limits;
 mod manifest;
+mod net_grant;
 mod process;
 mod program;
 mod publishers;
@@ -44,6 +46,7 @@ mod testing;
 mod worker;
 
 pub use audit::{Audit, AuditEntry};
+pub use broker::{Dialling, Duplex, Names, Overlay};
 pub use bundle::{Bundle, BundleError, FilePath, MANIFEST, ParseFilePathError, SIGNATURE};
 pub use call_error::CallError;
 pub use catalogue::{Catalogue, CatalogueError, CatalogueUrl, Entry, publish, yank};
@@ -52,10 +55,11 @@ pub use ending::Ending;
 pub use executable::ExecutableError;
 pub use grant::{Grant, ParseGrantError};
 pub use hash::Sha256;
-pub use host::{CallRequest, Host};
+pub use host::{CallRequest, Host, TestSetting};
 pub use id::{AppId, HELP, MethodName, ParseIdError, ParseMethodError};
 pub use limits::Limits;
 pub use manifest::{Ask, Manifest, ManifestError, Method};
+pub use net_grant::{NetGrant, OverlayGrant};
 pub use publishers::{Publisher, Publishers, PublishersError};
 pub use rpc::{AppError, MAX_PARAMS};
 pub use sandbox::{Kernel, Protection, WORD, enter};

@@ -26,6 +26,8 @@ pub struct Limits {
     pub idle_seconds: u64,
     /// What its own directory may hold, in MiB, 1–65,536: with the grant `data`.
     pub data_mb: u64,
+    /// Connections that it has at a time, 1–64: with grants `net` or `overlay`.
+    pub connections: usize,
 }
 
 impl Default for Limits {
@@ -39,6 +41,7 @@ impl Default for Limits {
             answer_kb: 1024,
             idle_seconds: 60,
             data_mb: 64,
+            connections: 8,
         }
     }
 }
@@ -58,6 +61,7 @@ impl Limits {
             ("answer_kb", self.answer_kb as u64, 1, 16_384),
             ("idle_seconds", self.idle_seconds, 1, 86_400),
             ("data_mb", self.data_mb, 1, 65_536),
+            ("connections", self.connections as u64, 1, 64),
         ];
         for (name, value, least, most) in fields {
             if !(least..=most).contains(&value) {

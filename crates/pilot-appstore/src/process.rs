@@ -17,6 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::broker::{self, Broker, Network};
 use crate::bundle::BundleError;
 use crate::ending::Ending;
 use crate::grant::Grant;
@@ -44,6 +45,7 @@ const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Launcher {
     command: Vec<OsString>,
     without: BTreeSet<Protection>,
+    network: Network,
     jobs: std_mpsc::Sender<Job>,
 }
 
@@ -54,7 +56,11 @@ struct Job {
 
 impl Launcher {
     /// `command` is the program that becomes an app, and its arguments before [`WORD`].
-    pub(crate) fn start(command: Vec<OsString>, without: BTreeSet<Protection>) -> io::Result<Self> {
+    pub(crate) fn start(
+        command: Vec<OsString>,
+        without: BTreeSet<Protection>,
+        network: Network,
+    ) -> io::Result<Self> {
         let (jobs, queue) = std_mpsc::channel::<Job>();
         let runtime = Handle::current();
         thread::Builder::new()
@@ -69,8 +75,14 @@ impl Launcher {
         Ok(Self {
             command,
             without,
+            network,
             jobs,
         })
+    }
+
+    /// What its apps connect by.
+    pub(crate) const fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Starts an app from the bytes that are checked here and now.
@@ -81,6 +93,8 @@ impl Launcher {
     ) -> Result<Process, LaunchError> {
         let (ours, theirs) = StdUnixStream::pair()?;
         let (reader, writer) = io::pipe()?;
+        let may_connect = app.agreed.grants.iter().any(Grant::is_brokered);
+        let control = may_connect.then(|| broker::hand_over(&ours)).transpose()?;
         let checked = Arc::clone(app);
         let program = tokio::task::spawn_blocking(move || program::sealed(&checked.bundle));
         let program = program.await.map_err(io::Error::other)??;
@@ -94,7 +108,11 @@ impl Launcher {
         let job = Job { command, started };
         self.jobs.send(job).map_err(|_| gone())?;
         let child = starting.await.map_err(|_| gone())??;
-        Ok(Process::new(child, ours, Log::new(reader, log), app)?)
+        let mut process = Process::new(child, ours, Log::new(reader, log), app)?;
+        if let Some(control) = control {
+            process.broker = Some(Broker::start(control, app, &self.network)?);
+        }
+        Ok(process)
     }
 
     fn command(&self, app: &Installed) -> io::Result<Command> {
@@ -133,7 +151,12 @@ impl Launcher {
 fn environment(grants: &BTreeSet<Grant>) -> Vec<(String, OsString)> {
     let granted = |grant: &Grant| match grant {
         Grant::Env(name) => Some((name.clone(), std::env::var_os(name)?)),
-        Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs | Grant::Net { .. } => None,
+        Grant::Read(_)
+        | Grant::Write(_)
+        | Grant::Data
+        | Grant::Libs
+        | Grant::Net(_)
+        | Grant::Overlay(_) => None,
     };
     grants.iter().filter_map(granted).collect()
 }
@@ -161,6 +184,8 @@ pub(crate) struct Process {
     requests: mpsc::Sender<Vec<u8>>,
     heard: mpsc::Receiver<Happened>,
     log: Log,
+    /// With grants for the network.
+    broker: Option<Broker>,
 }
 
 impl Process {
@@ -183,6 +208,7 @@ impl Process {
             requests,
             heard,
             log,
+            broker: None,
         })
     }
 
@@ -213,6 +239,9 @@ impl Process {
 
     /// Ends it, and waits until it has ended.
     pub(crate) async fn end(mut self) {
+        if let Some(broker) = self.broker.take() {
+            broker.end().await;
+        }
         if let Err(error) = self.child.kill().await {
             tracing::debug!(%error, "an app ended before it was told to");
         }

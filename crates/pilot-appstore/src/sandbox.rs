@@ -46,6 +46,14 @@ pub enum Protection {
     OpenFiles,
     /// The bound of a file that it writes.
     FileSize,
+    /// The broker's look at the grants, for each connection.
+    Grants,
+    /// The broker's look at the addresses that a name leads to.
+    Addresses,
+    /// The bound of its connections at a time.
+    Connections,
+    /// The end of its connections when its publisher is revoked.
+    Revocation,
 }
 
 /// What a process that becomes an app is told.
@@ -83,11 +91,8 @@ impl Plan {
         self.grants.iter().any(is_writing)
     }
 
-    fn ports(&self) -> BTreeSet<u16> {
-        let port = |grant: &Grant| match grant {
-            Grant::Net { port, .. } => Some(*port),
-            Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs | Grant::Env(_) => None,
-        };
-        self.grants.iter().filter_map(port).collect()
+    /// Whether the daemon connects for it.
+    fn may_connect(&self) -> bool {
+        self.grants.iter().any(Grant::is_brokered)
     }
 }

@@ -187,7 +187,7 @@ impl Store {
         self.publishers().check(&manifest.publisher)?;
         let agreed = record.agreed.get(&record.current).cloned();
         let agreed = agreed.ok_or_else(|| damaged("nothing was agreed to for this version"))?;
-        if agreed.grants != manifest.asked() {
+        if !agreed.answers(manifest) {
             return Err(damaged("it asks for other rights than were agreed to"));
         }
         agreed.check(&self.kernel)?;
@@ -213,7 +213,7 @@ impl Store {
             Err(error) => return Err(error),
         };
         match &before {
-            Some(record) => self.check_upgrade(bundle, record)?,
+            Some(record) => self.check_upgrade(bundle, record, consent)?,
             None if self.list()?.len() >= MAX_APPS => return Err(StoreError::Full),
             None => {}
         }
@@ -322,7 +322,12 @@ impl Store {
         self.home.join(DATA).join(id.as_str())
     }
 
-    fn check_upgrade(&self, bundle: &Bundle, record: &Record) -> Result<(), StoreError> {
+    fn check_upgrade(
+        &self,
+        bundle: &Bundle,
+        record: &Record,
+        consent: &Consent,
+    ) -> Result<(), StoreError> {
         let manifest = bundle.manifest();
         let id = manifest.id.clone();
         if record.publisher != manifest.publisher.to_string() {
@@ -336,8 +341,14 @@ impl Store {
                 offered: manifest.version.clone(),
             });
         }
-        if manifest.version == record.current && self.open(&id).is_ok() {
-            return Err(StoreError::Exists(id, record.current.clone()));
+        if manifest.version == record.current
+            && let Ok(installed) = self.open(&id)
+        {
+            // To grant more is a change of its own.
+            let is_more = !consent.grants.is_subset(&installed.agreed.grants);
+            if !is_more || installed.bundle.signed().hash() != bundle.signed().hash() {
+                return Err(StoreError::Exists(id, record.current.clone()));
+            }
         }
         Ok(())
     }

@@ -80,7 +80,7 @@ impl Standing {
 /// What is the same for all apps.
 pub(crate) struct Shared {
     pub(crate) launcher: Launcher,
-    pub(crate) audit: Audit,
+    pub(crate) audit: Arc<Audit>,
     pub(crate) store: Store,
 }
 

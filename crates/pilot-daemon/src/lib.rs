@@ -16,6 +16,7 @@
 //! # Ok(()) }
 //! ```
 
+mod app_streams;
 mod apps;
 mod capabilities;
 mod config;

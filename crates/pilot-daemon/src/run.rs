@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
+use crate::app_streams::AppStreams;
 use crate::config::Config;
 use crate::daemon::{Daemon, Links};
 use crate::embedded::Keeper;
@@ -202,6 +203,7 @@ async fn serve(
     let apps = spawn_blocking(move || Host::start(&dir, command)).await;
     let apps = apps.map_err(|error| ApiError::internal(error.to_string()))?;
     let apps = apps.map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
+    apps.set_overlay(Arc::new(AppStreams::new(node.clone())));
     let server = Server::bind(&config.socket).map_err(|error| error::bind(&error))?;
     let webhooks = Webhooks::new(node, board, config.webhook.clone());
     let daemon = Arc::new(Daemon::new(services, apps, webhooks, links, &server));

@@ -1,14 +1,16 @@
 //! A home with one installed app that tries whatever it is told.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pilot_appstore::{
-    AppId, AuditEntry, CallError, CallRequest, Consent, Host, Protection, Publishers, Sha256, sign,
+    AppId, AuditEntry, CallError, CallRequest, Consent, Host, Protection, Publishers, Sha256,
+    TestSetting, sign,
 };
 use pilot_trust::DocumentSecret;
 use pilot_types::Seed;
@@ -73,7 +75,23 @@ pub(crate) struct Setting {
     pub(crate) grants: Vec<String>,
     pub(crate) limits: &'static str,
     pub(crate) without: Vec<Protection>,
-    pub(crate) allow_unenforced: bool,
+    /// Names that lead to this machine.
+    pub(crate) names: Vec<&'static str>,
+}
+
+impl Setting {
+    fn test_setting(&self) -> TestSetting {
+        let known = self.names.clone();
+        TestSetting {
+            without: self.without.iter().copied().collect(),
+            names: Some(Arc::new(move |name| {
+                if known.contains(&name) {
+                    return Ok(vec![Ipv4Addr::LOCALHOST.into()]);
+                }
+                Err(io::ErrorKind::NotFound.into())
+            })),
+        }
+    }
 }
 
 pub(crate) struct Bench {
@@ -89,11 +107,9 @@ impl Bench {
         Publishers::new(&home).trust(secret().public(), "").unwrap();
         let bundle = dir.path().join("bundle");
         write_bundle(&bundle, setting, "1.0.0");
-        let without: BTreeSet<_> = setting.without.iter().copied().collect();
-        let host = Host::with_protections(&home, vec![pilotctl().into()], without).unwrap();
+        let host = Host::with(&home, vec![pilotctl().into()], setting.test_setting()).unwrap();
         let consent = Consent {
             yes: true,
-            allow_unenforced: setting.allow_unenforced,
             ..Consent::default()
         };
         host.store()
@@ -126,6 +142,14 @@ impl Bench {
             .into_iter()
             .rev()
             .find(|entry| entry.event == "stop")
+    }
+
+    /// What the audit log has of connections.
+    pub(crate) fn audited_connections(&self) -> Vec<AuditEntry> {
+        let entries = self.host.audit().last(Some(&id()), 1000).unwrap();
+        let mut connections = entries;
+        connections.retain(|entry| entry.event == "connect");
+        connections
     }
 
     /// The app answers again after it was ended.

@@ -4,5 +4,6 @@
 
 mod bench;
 mod commands;
+mod connections;
 mod escapes;
 mod supervision;

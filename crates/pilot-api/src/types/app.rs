@@ -113,7 +113,8 @@ pub struct AskedGrant {
 
 /// `POST /v1/apps/install`: install an app of a catalogue, or upgrade to it.
 ///
-/// All that it asks for has to be granted; what was granted to an earlier version still is.
+/// All that it asks for has to be granted; what was granted to an earlier version still is. An app that asks for many hosts or ports
+/// (`net:*:443`) gets those that are named in `grants` instead, if any are. The installed version again with more `grants` adds them.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InstallAppRequest {
@@ -347,7 +348,7 @@ pub struct AuditedEvent {
     pub app: String,
     /// Which version of it.
     pub version: Option<String>,
-    /// `call`, `stop` (of its process), `install`, `rollback`, `restart` or `uninstall`.
+    /// `call`, `connect` (by the app), `stop` (of its process), `install`, `rollback`, `restart` or `uninstall`.
     pub event: String,
     /// Who asked for it.
     pub caller: String,
@@ -355,6 +356,9 @@ pub struct AuditedEvent {
     pub method: Option<String>,
     /// SHA-256 of the arguments, in hex.
     pub params_sha256: Option<String>,
+    /// Where the app wanted to connect to, as a grant for it is written.
+    #[serde(default)]
+    pub target: Option<String>,
     /// `ok`, or in one word what went wrong.
     pub outcome: String,
     /// The same in words.

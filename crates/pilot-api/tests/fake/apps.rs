@@ -163,6 +163,7 @@ pub(super) fn app_audit(_: &AppAuditRequest) -> Result<AppAudit, ApiError> {
         caller: "owner".into(),
         method: Some("aegis.check".into()),
         params_sha256: Some(key()),
+        target: None,
         outcome: "ok".into(),
         reason: None,
         duration_ms: Some(2),

@@ -21,7 +21,9 @@ const HOSTILE: &[c_long] = &[
     libc::SYS_execve,
     libc::SYS_clone,
     libc::SYS_clone3,
+    libc::SYS_socket,
     libc::SYS_socketpair,
+    libc::SYS_connect,
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept,
@@ -165,15 +167,13 @@ const WRITING_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const WRITING_HERE: &[c_long] = &[];
 
-/// TCP. The kinds of sockets are held by [`socket_rules`], and what may be sent by [`sending_rules`].
+/// To take connections from the daemon and to use them. Who has no other socket than those that the daemon gave it makes no
+/// connection by these, and receives no descriptor but the daemon's.
 const CONNECTING: &[c_long] = &[
-    libc::SYS_connect,
+    libc::SYS_recvmsg,
     libc::SYS_recvfrom,
+    libc::SYS_sendto,
     libc::SYS_shutdown,
-    libc::SYS_setsockopt,
-    libc::SYS_getsockopt,
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
 ];
 
 /// The filters, in the order in which they are applied.
@@ -202,8 +202,8 @@ fn hostile(plan: &Plan, exec_fd: u64, pid: u64) -> Result<Rules, BackendError> {
     rules.insert(libc::SYS_execveat, vec![other(exec_fd)?]);
     // `abort` sends a signal to its own process.
     rules.insert(libc::SYS_tgkill, vec![other(pid)?]);
-    if plan.ports().is_empty() {
-        rules.extend(unconditional(&[&[libc::SYS_socket, libc::SYS_connect]]));
+    if plan.may_connect() {
+        rules.remove(&libc::SYS_recvmsg);
     }
     Ok(rules)
 }
@@ -223,10 +223,8 @@ fn allowed(plan: &Plan, exec_fd: u64) -> Result<Rules, BackendError> {
     if plan.may_write() {
         rules.extend(unconditional(&[WRITING, WRITING_HERE]));
     }
-    if !plan.ports().is_empty() {
+    if plan.may_connect() {
         rules.extend(unconditional(&[CONNECTING]));
-        rules.insert(libc::SYS_socket, socket_rules()?);
-        rules.insert(libc::SYS_sendto, sending_rules()?);
     }
     Ok(rules)
 }
@@ -270,29 +268,6 @@ fn fcntl_rules() -> Result<Vec<SeccompRule>, BackendError> {
         .into_iter()
         .map(|command| is(1, u64::from(command.unsigned_abs())))
         .collect()
-}
-
-/// TCP over the internet, and no other protocol: Landlock holds TCP alone to its ports.
-fn socket_rules() -> Result<Vec<SeccompRule>, BackendError> {
-    let kinds = 0xF;
-    let mut rules = vec![];
-    for family in [libc::AF_INET, libc::AF_INET6] {
-        for protocol in [0, libc::IPPROTO_TCP] {
-            let whole = u64::from(u32::MAX);
-            rules.push(SeccompRule::new(vec![
-                masked(0, whole, u64::from(family.unsigned_abs()))?,
-                masked(1, kinds, u64::from(libc::SOCK_STREAM.unsigned_abs()))?,
-                masked(2, whole, u64::from(protocol.unsigned_abs()))?,
-            ])?);
-        }
-    }
-    Ok(rules)
-}
-
-/// Not the kind of sending that opens a connection by itself (RFC 7413), which Landlock does not see.
-fn sending_rules() -> Result<Vec<SeccompRule>, BackendError> {
-    let fast_open = u64::from(libc::MSG_FASTOPEN.unsigned_abs());
-    Ok(vec![SeccompRule::new(vec![masked(3, fast_open, 0)?])?])
 }
 
 fn is(argument: u8, value: u64) -> Result<SeccompRule, BackendError> {

@@ -78,15 +78,12 @@ fn take_program(plan: &Plan) -> io::Result<OwnedFd> {
 }
 
 /// Its own empty network and shared memory. Where the machine does not permit it, the filter of system calls holds alone:
-/// there is no socket to reach a network with. With ports granted it keeps the machine's network.
+/// there is no socket to reach a network with.
 fn namespaces(plan: &Plan) {
     if !plan.has(Protection::Namespaces) {
         return;
     }
-    let mut own = CloneFlags::CLONE_NEWIPC;
-    if plan.ports().is_empty() {
-        own |= CloneFlags::CLONE_NEWNET;
-    }
+    let own = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET;
     if nix::sched::unshare(own).is_err() {
         // Who may not make them may in a user namespace, on most machines.
         let _ = nix::sched::unshare(own | CloneFlags::CLONE_NEWUSER);

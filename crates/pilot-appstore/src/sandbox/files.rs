@@ -1,10 +1,10 @@
-//! Landlock: the files that were granted and no others, the ports that were granted, no signals to others.
+//! Landlock: the files that were granted and no others, no TCP port, no signals to others.
 
 use std::path::Path;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
+    RulesetCreated, RulesetCreatedAttr, RulesetError, Scope, path_beneath_rules,
 };
 
 use super::Plan;
@@ -29,11 +29,7 @@ pub(super) fn restrict(plan: &Plan) -> Result<(), RulesetError> {
         .handle_access(AccessNet::from_all(LATEST))?
         .scope(Scope::from_all(LATEST))?
         .create()?;
-    let mut rules = granted(rules, plan)?;
-    for port in plan.ports() {
-        rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
-    }
-    rules.restrict_self()?;
+    granted(rules, plan)?.restrict_self()?;
     Ok(())
 }
 
@@ -48,7 +44,7 @@ fn granted(mut rules: RulesetCreated, plan: &Plan) -> Result<RulesetCreated, Rul
             Grant::Read(path) => beneath(rules, &[path], read)?,
             Grant::Write(path) => beneath(rules, &[path], write)?,
             Grant::Libs => beneath(rules, &LIBRARIES, libraries)?,
-            Grant::Data | Grant::Env(_) | Grant::Net { .. } => rules,
+            Grant::Data | Grant::Env(_) | Grant::Net(_) | Grant::Overlay(_) => rules,
         };
     }
     match &plan.data {

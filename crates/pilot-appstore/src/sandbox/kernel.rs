@@ -50,11 +50,7 @@ impl Kernel {
     /// What of one grant cannot be enforced.
     fn gap(&self, grant: &Grant) -> Option<String> {
         match grant {
-            Grant::Net { host, port } if self.landlock >= 4 => Some(format!(
-                "{grant}: the kernel holds it to port {port}, but not to {host}: it could reach that port of any host"
-            )),
-            Grant::Net { .. } => Some(format!("{grant}: nothing holds it to this host and port")),
-            Grant::Env(_) => None,
+            Grant::Env(_) | Grant::Net(_) | Grant::Overlay(_) => None,
             Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs if self.landlock == 0 => {
                 Some(format!(
                     "{grant}: this kernel has no Landlock: it could open any file of the daemon's user"
@@ -78,13 +74,10 @@ impl Kernel {
                 self.landlock_words()
             ),
             Grant::Env(_) => "the daemon: the environment holds nothing else".to_owned(),
-            Grant::Net { port, .. } if self.landlock >= 4 => {
-                format!(
-                    "landlock {}: port {port} only; nothing holds it to the host",
-                    self.landlock
-                )
+            Grant::Net(_) | Grant::Overlay(_) if self.seccomp => {
+                "the daemon's broker: the app has no other way out".to_owned()
             }
-            Grant::Net { .. } => "nothing".to_owned(),
+            Grant::Net(_) | Grant::Overlay(_) => "nothing".to_owned(),
         }
     }
 
@@ -96,7 +89,7 @@ impl Kernel {
             ("no file that was not granted", self.landlock_words()),
             ("no other program, process or thread", seccomp.to_owned()),
             (
-                "no socket but its daemon's, unless net was granted",
+                "no socket but those that the daemon gives it",
                 seccomp.to_owned(),
             ),
             (
@@ -146,14 +139,13 @@ mod tests {
             landlock: 6,
             seccomp: true,
         };
-        assert_eq!(whole.unenforced([&read, &env]), Vec::<String>::new());
-        assert!(whole.unenforced([&net])[0].contains("example.org"));
+        assert_eq!(whole.unenforced([&read, &env, &net]), Vec::<String>::new());
+        assert!(whole.enforced_by(&net).contains("broker"));
         let early = Kernel {
             landlock: 2,
             seccomp: true,
         };
         assert!(early.unenforced([&read])[0].contains("empty what it may read"));
-        assert!(early.unenforced([&net])[0].contains("nothing holds it"));
         let old = Kernel {
             landlock: 0,
             seccomp: true,
@@ -165,6 +157,7 @@ mod tests {
             seccomp: false,
         };
         assert!(none.unenforced([])[0].contains("no seccomp"));
+        assert_eq!(none.enforced_by(&net), "nothing");
     }
 
     #[test]

@@ -281,7 +281,8 @@ fn audit_words(audit: &AppAudit, style: Style) -> String {
         .entries
         .iter()
         .map(|entry| {
-            let what = entry.method.as_deref().unwrap_or(&entry.event);
+            let what = entry.method.as_ref().or(entry.target.as_ref());
+            let what = what.unwrap_or(&entry.event);
             let outcome = match &entry.reason {
                 Some(reason) => format!("{}: {}", clean(&entry.outcome), clean(reason)),
                 None => clean(&entry.outcome),

@@ -22,6 +22,8 @@ use crate::error::describe;
 /// Entries of the audit log that are shown without a limit, and with any.
 const AUDIT: u64 = 100;
 const MAX_AUDIT: u64 = 10_000;
+/// Why an app has a grant that it does not ask for.
+const CHOSEN: &str = "its owner chose it";
 /// Who asks over the local API.
 const OWNER: &str = "owner";
 
@@ -141,13 +143,19 @@ impl Daemon {
         let app = blocking(move || store.open(&opened).map_err(|error| apps::store(&error)));
         let app = app.await?;
         let kernel = self.apps.store().kernel();
-        let grants = app.bundle.manifest().grants.iter().map(|ask| GrantHeld {
-            grant: ask.grant.to_string(),
-            words: ask.grant.words(),
-            reason: ask.reason.clone(),
-            granted: app.agreed.grants.contains(&ask.grant),
-            enforced_by: kernel.enforced_by(&ask.grant),
-        });
+        let held = |grant: &Grant, reason: &str| GrantHeld {
+            grant: grant.to_string(),
+            words: grant.words(),
+            reason: reason.to_owned(),
+            granted: app.agreed.grants.contains(grant),
+            enforced_by: kernel.enforced_by(grant),
+        };
+        let asked = app.bundle.manifest().asked();
+        let asks = app.bundle.manifest().grants.iter();
+        let chosen = app.agreed.grants.difference(&asked);
+        let grants = asks
+            .map(|ask| held(&ask.grant, &ask.reason))
+            .chain(chosen.map(|grant| held(grant, CHOSEN)));
         let always = kernel
             .always()
             .into_iter()
@@ -348,6 +356,7 @@ fn audited(entry: AuditEntry) -> AuditedEvent {
         caller: entry.caller,
         method: entry.method,
         params_sha256: entry.params_sha256.map(|hash| hash.to_string()),
+        target: entry.target,
         outcome: entry.outcome,
         reason: entry.reason,
         duration_ms: entry.duration_ms,
