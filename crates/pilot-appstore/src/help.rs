@@ -12,6 +12,7 @@ pub(crate) fn of(manifest: &Manifest) -> Value {
         json!({
             "name": format!("{short}.{name}"),
             "summary": method.summary,
+            "latency": method.latency,
             "params": method.params.json(),
             "result": method.result.json(),
         })

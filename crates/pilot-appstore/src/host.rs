@@ -26,6 +26,8 @@ use crate::worker::{Call, Order, Shared, Standing, Worker};
 
 /// Orders that wait for a worker, calls among them: each is taken at once.
 const ORDERS: usize = 64;
+/// How long an app that is installed may take to show that it runs.
+const PROBE: Duration = Duration::from_secs(5);
 /// Calls of one app that wait for a free place in it.
 const MAX_WAITING: usize = 256;
 
@@ -185,6 +187,21 @@ impl Host {
         let result = result.unwrap_or(Err(CallError::Timeout(deadline)))?;
         method.result.check(&result).map_err(CallError::Result)?;
         Ok(result)
+    }
+
+    /// Starts an app and waits until it answers something: also an error shows that it runs. The method `help`, which the daemon
+    /// answers otherwise, is asked for.
+    ///
+    /// # Errors
+    /// [`CallError`] that says why it does not start.
+    pub async fn probe(&self, id: &AppId) -> Result<(), CallError> {
+        let app = self.handle(id.as_str()).await?;
+        let asked = app.ask(HELP.to_owned(), Value::Object(serde_json::Map::new()));
+        match tokio::time::timeout(PROBE, asked).await {
+            Ok(Ok(_) | Err(CallError::App(_))) => Ok(()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(CallError::Timeout(PROBE)),
+        }
     }
 
     /// How an app stands.

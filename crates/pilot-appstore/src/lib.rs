@@ -58,7 +58,7 @@ pub use hash::Sha256;
 pub use host::{CallRequest, Host, TestSetting};
 pub use id::{AppId, HELP, MethodName, ParseIdError, ParseMethodError};
 pub use limits::Limits;
-pub use manifest::{Ask, Manifest, ManifestError, Method};
+pub use manifest::{Ask, Latency, Manifest, ManifestError, Method};
 pub use net_grant::{NetGrant, OverlayGrant};
 pub use publishers::{Publisher, Publishers, PublishersError};
 pub use rpc::{AppError, MAX_PARAMS};

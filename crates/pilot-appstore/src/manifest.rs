@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pilot_trust::DocumentKey;
 use semver::Version;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -49,11 +49,37 @@ pub struct Manifest {
     pub limits: Limits,
 }
 
+/// How long a method takes, as its publisher says: so that a caller knows whether to wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Latency {
+    /// Some milliseconds.
+    Instant,
+    /// Less than a second.
+    Fast,
+    /// Seconds or longer.
+    Slow,
+}
+
+impl Latency {
+    /// As a manifest has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Instant => "instant",
+            Self::Fast => "fast",
+            Self::Slow => "slow",
+        }
+    }
+}
+
 /// Something that can be called.
 #[derive(Clone, Debug)]
 pub struct Method {
     /// What it does.
     pub summary: String,
+    /// How long that takes, where it says so.
+    pub latency: Option<Latency>,
     /// What it takes.
     pub params: Schema,
     /// What it gives.
@@ -98,6 +124,7 @@ pub(crate) struct Draft {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DraftMethod {
     summary: String,
+    latency: Option<Latency>,
     params: Value,
     result: Value,
 }
@@ -213,11 +240,12 @@ fn compiled(
         };
         let params = schema("params", method.params)?;
         let result = schema("result", method.result)?;
-        let summary = method.summary;
+        let (summary, latency) = (method.summary, method.latency);
         compiled.insert(
             name,
             Method {
                 summary,
+                latency,
                 params,
                 result,
             },

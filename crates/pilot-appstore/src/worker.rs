@@ -14,7 +14,7 @@ use crate::data_size;
 use crate::ending::Ending;
 use crate::failures::{Failures, Permit};
 use crate::grant::Grant;
-use crate::id::AppId;
+use crate::id::{AppId, HELP};
 use crate::process::{Happened, LaunchError, Launcher, Process};
 use crate::rpc::{self, Answer};
 use crate::store::{Installed, Store};
@@ -230,7 +230,7 @@ impl Worker {
         running.progress = Instant::now();
         // An answer that was given already, or that nobody waits for, changes nothing.
         if let Some(call) = running.asked.remove(&answer.id) {
-            self.calls += 1;
+            self.calls += u64::from(call.method != HELP);
             self.failures.forget();
             drop(call.slot);
             drop(call.answer.send(answer.outcome.map_err(CallError::App)));

@@ -75,6 +75,10 @@ fn main() {
         }
         let text = String::from_utf8(std::mem::take(&mut line)).unwrap();
         let id: u64 = field(&text, "\"id\":").parse().unwrap();
+        if text.contains("\"method\":\"help\"") {
+            say(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32601,\"message\":\"no\"}}}}\n"));
+            continue;
+        }
         let word = field(&text, "\"try\":\"");
         let word = word.trim_matches('"');
         let result = attempt(word, id).unwrap_or_else(|error| error.to_string());

@@ -137,6 +137,12 @@ fn an_app_is_published_installed_called_upgraded_and_removed() {
     agent.refused(&["appstore", "call", "escape", "help"], "not_found");
     let installed = agent.ok(&["appstore", "install", "escape", "--grant", "data"]);
     assert_eq!(installed["grants"], json!(["data"]));
+    assert_eq!(installed["problem"], Value::Null);
+    let status = agent.ok(&["appstore", "status", "escape"]);
+    assert_eq!(
+        (&status["state"], &status["calls"]),
+        (&json!("running"), &json!(0))
+    );
     let help = agent.ok(&["appstore", "call", "escape", "escape.help", "{}"]);
     assert_eq!(help["methods"][0]["name"], "escape.try");
     assert_eq!(agent.attempt("write mine"), json!({"came_of_it": "done"}));
@@ -242,6 +248,77 @@ fn what_was_changed_withdrawn_or_is_anothers_is_not_installed() {
     );
     agent.ok(&["appstore", "yank", ID, "1.0.0", "--catalogue", &catalogue]);
     agent.refused(&install, "not_found");
+}
+
+#[test]
+fn an_app_that_does_not_start_says_so_when_it_is_installed() {
+    let agent = Agent::new();
+    let bundle = agent.dir.path().join("bundle");
+    write_bundle(&bundle, &Setting::default(), "1.0.0");
+    // Its head is a program's, and nothing follows.
+    let program = fs::read(bundle.join("escape")).unwrap();
+    fs::write(bundle.join("escape"), &program[..4096]).unwrap();
+    agent.ok(&["appstore", "sign", path(&bundle)]);
+    let catalogue = agent.catalogue();
+    agent.ok(&[
+        "appstore",
+        "publish",
+        path(&bundle),
+        "--catalogue",
+        &catalogue,
+    ]);
+    agent.ok(&["daemon", "start"]);
+    let installed = agent.ok(&["appstore", "install", "escape", "--catalogue", &catalogue]);
+    let problem = installed["problem"].as_str().unwrap();
+    assert!(problem.contains("ended"), "{problem}");
+}
+
+/// Hosts are granted in the place of the internet, more of them later, and the errors on the way say how.
+#[test]
+fn an_owner_grants_hosts_instead_of_the_internet_and_adds_to_them() {
+    let agent = Agent::new();
+    agent.published("1.0.0", &["net:*:443"]);
+    agent.ok(&["daemon", "start"]);
+    let catalogue = agent.catalogue();
+    let port = super::connections::echo();
+    let install = ["appstore", "install", "escape", "--catalogue", &catalogue];
+    let refused = agent.refused(&install, "permission_denied");
+    assert_eq!(refused["hint"], "add --grant 'net:*:443', or --yes for all");
+    let hosts = ["--grant", "net:*.example.org:443"];
+    let installed = agent.ok(&[&install[..], &hosts].concat());
+    assert_eq!(installed["grants"], json!(["net:*.example.org:443"]));
+    let asking = format!("exchange 127.0.0.1 {port}");
+    let came_of_it = agent.attempt(&asking)["came_of_it"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let grant = format!("net:127.0.0.1:{port}");
+    let hint = format!("pilotctl appstore install escape --grant {grant}");
+    assert!(came_of_it.contains(&hint), "{came_of_it}");
+    agent.ok(&[&install[..], &["--grant", &grant]].concat());
+    assert_eq!(agent.attempt(&asking), json!({"came_of_it": "done hello"}));
+    agent.refused(
+        &[&install[..], &["--grant", &grant]].concat(),
+        "already_exists",
+    );
+    let caps = agent.ok(&["appstore", "caps", "escape"]);
+    let held = |wanted: &str| {
+        let grants = caps["grants"].as_array().unwrap().iter();
+        let mut held = grants.filter(|held| held["grant"] == wanted);
+        held.next().unwrap().clone()
+    };
+    assert_eq!(held("net:*:443")["granted"], false);
+    assert_eq!(held(&grant)["granted"], true);
+    let by = held(&grant)["enforced_by"].as_str().unwrap().to_owned();
+    assert!(by.contains("the daemon's broker"), "{by}");
+    let audit = agent.ok(&["appstore", "audit", "escape"]);
+    let entries = audit["entries"].as_array().unwrap();
+    let connections = entries.iter().filter(|entry| entry["event"] == "connect");
+    let told: Vec<_> = connections
+        .map(|entry| (&entry["target"], &entry["outcome"]))
+        .collect();
+    let (target, refused, ok) = (json!(grant), json!("not_granted"), json!("ok"));
+    assert_eq!(told, [(&target, &refused), (&target, &ok)]);
 }
 
 /// The process of a daemon or of an app, as the kernel lists it.

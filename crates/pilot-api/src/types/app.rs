@@ -92,6 +92,9 @@ pub struct AppMethod {
     pub name: String,
     /// What it does.
     pub summary: String,
+    /// How long that takes, as its publisher says: `instant`, `fast` (less than a second) or `slow`.
+    #[serde(default)]
+    pub latency: Option<String>,
     /// The JSON Schema of its arguments.
     pub params: Value,
     /// The JSON Schema of its result.
@@ -153,6 +156,9 @@ pub struct AppInstalled {
     pub publisher: String,
     /// What it was granted.
     pub grants: Vec<String>,
+    /// Why it does not run: it is started once when it is installed.
+    #[serde(default)]
+    pub problem: Option<String>,
 }
 
 /// `POST /v1/apps/rollback`: go back to the version before.

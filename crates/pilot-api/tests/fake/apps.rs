@@ -52,6 +52,7 @@ fn installed() -> AppInstalled {
         previous: None,
         publisher: key(),
         grants: vec!["data".into()],
+        problem: None,
     }
 }
 
@@ -88,6 +89,7 @@ pub(super) fn view_app(request: &ViewAppRequest) -> Result<AppViewed, ApiError> 
         methods: vec![AppMethod {
             name: "aegis.check".into(),
             summary: "Checks a text".into(),
+            latency: Some("fast".into()),
             params: json!({"type": "object"}),
             result: json!({"type": "object"}),
         }],

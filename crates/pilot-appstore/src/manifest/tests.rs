@@ -46,6 +46,11 @@ fn a_wrong_field_is_named() {
         ),
         ("[[grants]]", "[limits]\nmemory = 64\n[[grants]]", "limits"),
         ("\"ab", "\"xy", "files"),
+        (
+            "summary = \"Says it\"",
+            "summary = \"x\"\nlatency = \"soon\"",
+            "methods.say.latency",
+        ),
         ("publisher = \"", "publisher = \"00", "publisher"),
     ] {
         assert!(text.contains(from), "{from}");
@@ -73,12 +78,33 @@ fn the_documented_schema_says_the_same() {
     let value = |text: &str| toml::from_str::<Value>(text).unwrap();
     assert_eq!(schema.check(&value(&signed_text())), Ok(()));
     for (from, to) in [
+        ("\"libs\"", "\"net:*.example.org:*\""),
+        ("\"libs\"", "\"net:[::1]:80\""),
+        ("\"libs\"", "\"overlay:*:7\""),
+        ("[[grants]]", "[limits]\nconnections = 64\n[[grants]]"),
+        (
+            "summary = \"Says it\"",
+            "summary = \"x\"\nlatency = \"slow\"",
+        ),
+    ] {
+        let text = signed_text().replace(from, to);
+        assert_eq!(schema.check(&value(&text)), Ok(()), "{to}");
+        assert!(Manifest::parse(&text).is_ok(), "{to}");
+    }
+    for (from, to) in [
         ("org.example.echo", "../x"),
         ("\"libs\"", "\"root\""),
         ("licence", "license"),
         ("[methods.say]", "[methods.Say]"),
         ("entry = \"bin/echo\"", "entry = \"../echo\""),
         ("[[grants]]", "[limits]\nmemory_mb = 1\n[[grants]]"),
+        ("[[grants]]", "[limits]\nconnections = 65\n[[grants]]"),
+        ("\"libs\"", "\"net:a.example:70000x\""),
+        ("\"libs\"", "\"overlay:worker\""),
+        (
+            "summary = \"Says it\"",
+            "summary = \"x\"\nlatency = \"soon\"",
+        ),
     ] {
         let text = signed_text().replace(from, to);
         assert!(schema.check(&value(&text)).is_err(), "{to}");

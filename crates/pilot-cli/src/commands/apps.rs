@@ -127,12 +127,15 @@ fn viewed_words(viewed: &AppViewed, style: Style) -> String {
         ("installed", or_dash(viewed.installed.as_deref().map(clean))),
     ]);
     let methods = viewed.methods.iter();
-    let rows: Vec<[String; 2]> = methods
-        .map(|method| [clean(&method.name), clean(&method.summary)])
+    let rows: Vec<[String; 3]> = methods
+        .map(|method| {
+            let latency = or_dash(method.latency.as_deref().map(clean));
+            [clean(&method.name), latency, clean(&method.summary)]
+        })
         .collect();
     words.push_str(&format!(
         "\n\n{}",
-        style.table(["METHOD", "WHAT IT DOES"], &rows)
+        style.table(["METHOD", "LATENCY", "WHAT IT DOES"], &rows)
     ));
     words.push_str("\n\nIt asks to");
     if viewed.grants.is_empty() {
@@ -171,7 +174,11 @@ fn installed_words(installed: &AppInstalled, style: Style) -> String {
         format!("it was granted {}", clean(&installed.grants.join(", ")))
     };
     let (id, version) = (clean(&installed.id), clean(&installed.version));
-    style.done(&format!("{id} {version} is installed; {granted}"))
+    let mut words = style.done(&format!("{id} {version} is installed; {granted}"));
+    if let Some(problem) = &installed.problem {
+        words.push_str(&format!("\n  it does not start: {}", clean(problem)));
+    }
+    words
 }
 
 async fn list(context: &Context) -> Result<Reply, Failure> {

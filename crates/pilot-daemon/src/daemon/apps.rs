@@ -80,7 +80,10 @@ impl Daemon {
             .await;
         self.audit_change(&id, "install", &done);
         done.map_err(|error| apps::store(&error))?;
-        self.installed(id).await
+        let started = self.apps.probe(&id).await;
+        let mut installed = self.installed(id).await?;
+        installed.problem = started.err().map(|error| describe(&error));
+        Ok(installed)
     }
 
     pub(super) async fn roll_back(&self, name: String) -> Result<AppInstalled, ApiError> {
@@ -230,6 +233,7 @@ impl Daemon {
             version: current.to_string(),
             previous: previous.map(|version| version.to_string()),
             publisher,
+            problem: None,
         })
     }
 
@@ -290,6 +294,7 @@ fn viewed(manifest: &Manifest, store: &Store) -> AppViewed {
         |(name, method): (&pilot_appstore::MethodName, &pilot_appstore::Method)| AppMethod {
             name: format!("{short}.{name}"),
             summary: method.summary.clone(),
+            latency: method.latency.map(|latency| latency.name().to_owned()),
             params: method.params.json().clone(),
             result: method.result.json().clone(),
         };
