@@ -65,12 +65,12 @@ apps catalogue="":
     catalogue="${catalogue:-file://$home/catalogue}"
     target=$(rustc -vV | sed -n 's/^host: //p')
     cargo build --release -p pilotctl
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$target" -p app-aegis
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$target" -p app-aegis -p app-plainweb
     pilotctl="${CARGO_TARGET_DIR:-target}/release/pilotctl"
     "$pilotctl" appstore key show --json | grep -q '"data":{"key":"' || "$pilotctl" appstore key new
     bundle=$(mktemp -d)
     trap 'rm -rf "$bundle"' EXIT
-    for app in aegis; do
+    for app in aegis plainweb; do
         rm -rf "$bundle/$app"
         cp -r "bins/app-$app/bundle" "$bundle/$app"
         cp "${CARGO_TARGET_DIR:-target}/$target/release/app-$app" "$bundle/$app/"

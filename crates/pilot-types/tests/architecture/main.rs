@@ -100,6 +100,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("app-aegis", &["pilot-app"]),
+    ("app-plainweb", &["pilot-app"]),
     ("pilot-rendezvous-bin", &["pilot-api", "pilot-rendezvous"]),
     ("pilot-sim", &[]),
     ("pilot-lab", &["pilot-sim"]),
