@@ -15,10 +15,13 @@ pub(super) enum ConnectError {
     #[error("{0:?} is neither a host's name nor an address")]
     Host(String),
     /// It was not granted.
+    #[error("{app} was not granted {grant}")]
+    NotGranted { app: String, grant: String },
+    /// It was not granted, but its owner may do so.
     #[error(
         "{app} was not granted {grant}: its owner may say `pilotctl appstore install {app} --grant {grant}`"
     )]
-    NotGranted { app: String, grant: String },
+    NotChosen { app: String, grant: String },
     /// A name leads into the machine or its network.
     #[error(
         "{host} is {address}, which is of this machine or its network: that takes the grant net:{address}:{port} beside the name's"
@@ -50,7 +53,7 @@ impl ConnectError {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Malformed(_) | Self::Host(_) => "invalid",
-            Self::NotGranted { .. } => "not_granted",
+            Self::NotGranted { .. } | Self::NotChosen { .. } => "not_granted",
             Self::Inside { .. } => "inside",
             Self::NotFound { .. } => "not_found",
             Self::Failed { .. } | Self::NoStream { .. } => "unreachable",

@@ -16,6 +16,8 @@ pub(super) struct Reach {
     app: String,
     hosts: Vec<NetGrant>,
     agents: Vec<OverlayGrant>,
+    /// Whether its owner may grant other hosts than it asks for.
+    is_wide: bool,
     /// Tests alone leave these off.
     looks_at_grants: bool,
     looks_at_addresses: bool,
@@ -36,6 +38,7 @@ impl Reach {
             app: app.bundle.manifest().id.short().to_owned(),
             hosts,
             agents,
+            is_wide: app.bundle.manifest().asked().iter().any(Grant::is_wide),
             looks_at_grants: network.has(Protection::Grants),
             looks_at_addresses: network.has(Protection::Addresses),
         }
@@ -50,12 +53,22 @@ impl Reach {
                     || is_outside(*address) && self.hosts.iter().any(|net| net.is_for_all(port))
             }
         };
-        self.decide(is_granted, || format!("net:{host}:{port}"))
+        self.decide(is_granted, || {
+            let (app, grant) = (self.app.clone(), format!("net:{host}:{port}"));
+            if self.is_wide {
+                ConnectError::NotChosen { app, grant }
+            } else {
+                ConnectError::NotGranted { app, grant }
+            }
+        })
     }
 
     pub(super) fn check_peer(&self, peer: &str, port: u16) -> Result<(), ConnectError> {
         let is_granted = self.agents.iter().any(|agents| agents.covers(peer, port));
-        self.decide(is_granted, || format!("overlay:{peer}:{port}"))
+        self.decide(is_granted, || ConnectError::NotGranted {
+            app: self.app.clone(),
+            grant: format!("overlay:{peer}:{port}"),
+        })
     }
 
     /// Whether a connection may go to this address, to which a name that was granted leads.
@@ -69,14 +82,16 @@ impl Reach {
             .any(|net| net.names_address(address, port))
     }
 
-    fn decide(&self, is_granted: bool, grant: impl Fn() -> String) -> Result<(), ConnectError> {
+    fn decide(
+        &self,
+        is_granted: bool,
+        refusal: impl FnOnce() -> ConnectError,
+    ) -> Result<(), ConnectError> {
         if is_granted || !self.looks_at_grants {
-            return Ok(());
+            Ok(())
+        } else {
+            Err(refusal())
         }
-        Err(ConnectError::NotGranted {
-            app: self.app.clone(),
-            grant: grant(),
-        })
     }
 }
 
