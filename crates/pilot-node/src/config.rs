@@ -76,6 +76,7 @@ impl Profile {
                 Visibility::Trusted
             },
             auto_approves: self.auto_approve.is_some(),
+            prekey: None,
         }
     }
 }

@@ -99,6 +99,7 @@ fn register(number: u64, numbers: &mut Numbers) -> Request {
             .collect(),
         visibility: Visibility::Public,
         auto_approves: true,
+        prekey: None,
     };
     let head = EnvelopeHead {
         agent: agent(number),

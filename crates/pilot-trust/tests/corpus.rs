@@ -8,8 +8,8 @@ use std::time::Duration;
 use pilot_trust::{Ticket, TicketTerms, fuzz};
 use pilot_types::{AgentId, UnixTime};
 use pilot_wire::{
-    Capability, Grant, Knock, KnockTarget, Locator, NetworkConfig, Record, Scope, SignedBytes,
-    Statement, TicketBody, Visibility,
+    Capability, Grant, Knock, KnockTarget, Letter, Locator, Message, MessageId, MessageType,
+    NetworkConfig, Prekey, Record, Scope, SignedBytes, Statement, TicketBody, Visibility,
 };
 
 fn statement<S: Statement>(body: &S) -> Vec<u8> {
@@ -59,6 +59,22 @@ fn record() -> Record {
         }],
         visibility: Visibility::Public,
         auto_approves: true,
+        prekey: None,
+    }
+}
+
+fn letter(to: AgentId) -> Letter {
+    Letter {
+        to,
+        group: None,
+        head: Message {
+            id: MessageId::new([1; 16]),
+            kind: MessageType::Text,
+            len: 2,
+            reply_to: None,
+            trace: None,
+        },
+        body_hash: [2; 32],
     }
 }
 
@@ -92,6 +108,14 @@ fn write_seeds() {
         statement(&knock(KnockTarget::Hostname(
             "worker".parse().expect("a name"),
         ))),
+        statement(&Record {
+            prekey: Some(Prekey {
+                public: [9; 32],
+                not_after: fuzz::NOW,
+            }),
+            ..record()
+        }),
+        statement(&letter(to)),
         statement(&NetworkConfig { work_bits: 20 }),
         ticket(),
         signed(&expired),

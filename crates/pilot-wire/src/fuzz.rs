@@ -4,8 +4,8 @@ use crate::limits::MAX_CANDIDATES;
 use crate::{
     Candidates, DatagramHeader, EntrySignatures, EventAnswer, EventFrame, EventRequest, FileAnswer,
     FileHead, FileVerdict, Forwards, Frame, Frames, Hello, HelloAnswer, KeepAlive, KeyAnswer,
-    KeyQuery, LogEntry, ObservedAddress, RelayFrame, SignedBytes, SignedEntry, StreamHeader,
-    decode_data_header, decode_handshake_header, decode_postcard, encode_postcard,
+    KeyQuery, LetterBox, LogEntry, ObservedAddress, RelayFrame, SignedBytes, SignedEntry,
+    StreamHeader, decode_data_header, decode_handshake_header, decode_postcard, encode_postcard,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -83,7 +83,7 @@ fn paths(data: &[u8]) {
     }
 }
 
-/// What a file's transfer says decodes, encodes and decodes to the same; names stay in their directory.
+/// What a file's transfer says, and what is sealed in a letter, decodes, encodes and decodes to the same; names stay in their directory.
 ///
 /// # Panics
 /// If they do not.
@@ -98,6 +98,7 @@ pub fn files(data: &[u8]) {
             assert_eq!(path.components().count(), 2 + directories.len());
         }
     }
+    round_trip::<LetterBox>(data);
     round_trip::<FileAnswer>(data);
     round_trip::<FileVerdict>(data);
 }

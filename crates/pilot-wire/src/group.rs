@@ -1,7 +1,7 @@
 //! Statements about groups, and how they travel together (`docs/wire.md` §6).
 
 use pilot_types::{AgentId, GroupId, Hostname};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::cursor::DecodeError;
 use crate::envelope::{SignedBytes, Statement};
@@ -69,6 +69,14 @@ pub struct GroupPolicy {
     pub scope: Scope,
     /// Who may broadcast.
     pub speakers: Speakers,
+    /// Whether what is said to all is left in the mailboxes of members that are away. Policies of earlier versions end before it.
+    #[serde(deserialize_with = "trailing")]
+    pub mailbox: bool,
+}
+
+/// The last field, where there is one.
+fn trailing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(bool::deserialize(deserializer).unwrap_or_default())
 }
 
 impl Statement for GroupPolicy {

@@ -27,6 +27,7 @@ mod group;
 mod header;
 mod hello;
 mod identity;
+mod letter;
 pub mod limits;
 mod message;
 mod relay_frame;
@@ -66,12 +67,13 @@ pub use hello::{Hello, HelloAnswer, TransportParams};
 pub use identity::{
     Authority, EntrySignatures, Inception, LogEntry, LogKey, Rotation, SignedEntry,
 };
+pub use letter::{Letter, LetterBox};
 pub use message::{Message, MessageAck, MessageId, MessageType};
 pub use relay_frame::RelayFrame;
 pub use scope::ParsePortsError;
 pub use statement::{
-    Grant, Knock, KnockTarget, Locator, NetworkConfig, PortRange, Record, Scope, TicketBody,
-    Visibility,
+    Grant, Knock, KnockTarget, Locator, NetworkConfig, PortRange, Prekey, Record, Scope,
+    TicketBody, Visibility,
 };
 pub use stream_header::{Realm, StreamHeader};
 pub use traceparent::{ParseTraceParentError, TraceParent};

@@ -71,6 +71,15 @@ pub const MAX_TOPIC: usize = 256;
 pub const MAX_EVENT: usize = 64 * 1024;
 /// Any frame of the event stream: topic, agent and lengths take under 512 bytes beside the body.
 pub const MAX_EVENT_FRAME: usize = MAX_EVENT + 512;
+/// Body of a message that a mailbox takes. Longer ones wait until both agents are online.
+pub const MAX_LETTER_BODY: usize = 128 * 1024;
+/// The sender's identity log in a letter: some eighty rotations of 300 bytes.
+pub const MAX_LETTER_LOG: usize = 24 * 1024;
+/// A sealed letter: body, log, the signed statement of under 512 bytes, two keys, a tag and lengths. With what is around it, it fits into one
+/// exchange of 256 KiB.
+pub const MAX_SEALED_LETTER: usize = MAX_LETTER_BODY + MAX_LETTER_LOG + 1024;
+/// How long a letter may wait: as long as the secret half of the key that it is sealed to may be kept.
+pub const LETTER_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a knock may be answered with a grant.
 pub const KNOCK_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a record may be valid.

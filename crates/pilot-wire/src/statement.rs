@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use pilot_types::{AgentId, Hostname, NodeId, Port, Tag};
+use pilot_types::{AgentId, Hostname, NodeId, Port, Tag, UnixTime};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::capability::{Capability, Named, add_details, details};
@@ -38,6 +38,17 @@ pub struct Record {
     pub visibility: Visibility,
     /// Whether the agent approves every knock by itself.
     pub auto_approves: bool,
+    /// What letters to it are sealed to while it is away; none if it takes none. Behind the details of the capabilities.
+    pub prekey: Option<Prekey>,
+}
+
+/// A key that an agent changes every week: who has a copy of its later secrets cannot open what was sealed to this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Prekey {
+    /// X25519.
+    pub public: [u8; 32],
+    /// When its secret half is destroyed: nothing that is sealed to it lives longer.
+    pub not_after: UnixTime,
 }
 
 impl Statement for Record {
@@ -45,11 +56,13 @@ impl Statement for Record {
 
     fn decode_body(body: &[u8]) -> Result<Self, DecodeError> {
         let (mut record, rest) = split_postcard::<Self>(body, Self::CONTEXT)?;
+        if rest.is_empty() {
+            return Ok(record);
+        }
+        let (details, rest) = split_postcard(rest, Self::CONTEXT)?;
+        add_details(&mut record.capabilities, details);
         if !rest.is_empty() {
-            add_details(
-                &mut record.capabilities,
-                decode_postcard(rest, Self::CONTEXT)?,
-            );
+            record.prekey = decode_postcard(rest, Self::CONTEXT)?;
         }
         Ok(record)
     }
@@ -77,6 +90,7 @@ impl From<FirstFields> for Record {
                 .collect(),
             visibility: first.visibility,
             auto_approves: first.auto_approves,
+            prekey: None,
         }
     }
 }
@@ -90,7 +104,7 @@ impl Serialize for Record {
             visibility: self.visibility,
             auto_approves: self.auto_approves,
         };
-        (first, details(&self.capabilities)).serialize(serializer)
+        (first, details(&self.capabilities), self.prekey).serialize(serializer)
     }
 }
 

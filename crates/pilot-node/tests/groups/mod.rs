@@ -301,6 +301,7 @@ fn who_speaks_for_a_group_reaches_the_message_service_without_trust() {
     let quiet = GroupTerms {
         auto_trust: false,
         speakers: Speakers::Owner,
+        mailbox: false,
         ..terms(JoinRule::Open)
     };
     let group = create(&mut world, alice, quiet);

@@ -27,10 +27,12 @@ pub struct GroupTerms {
     pub scope: Scope,
     /// Who may broadcast.
     pub speakers: Speakers,
+    /// Whether what is said to all is left in the mailboxes of members that are away.
+    pub mailbox: bool,
 }
 
 impl GroupTerms {
-    /// Joined by invitation, no trust by membership alone, the default ports, every member may broadcast.
+    /// Joined by invitation, no trust by membership alone, the default ports, every member may broadcast, also to those who are away.
     #[must_use]
     pub fn new(name: Hostname) -> Self {
         Self {
@@ -40,6 +42,7 @@ impl GroupTerms {
             auto_trust: false,
             scope: Scope::default_scope(),
             speakers: Speakers::Members,
+            mailbox: true,
         }
     }
 
@@ -53,6 +56,7 @@ impl GroupTerms {
             auto_trust: policy.auto_trust,
             scope: policy.scope.clone(),
             speakers: policy.speakers,
+            mailbox: policy.mailbox,
         }
     }
 
@@ -75,6 +79,7 @@ impl GroupTerms {
             auto_trust: self.auto_trust,
             scope: self.scope,
             speakers: self.speakers,
+            mailbox: self.mailbox,
         }
     }
 }

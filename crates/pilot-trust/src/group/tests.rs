@@ -323,6 +323,7 @@ fn who_may_broadcast_is_the_policys_affair() {
     assert!(may(&at_owner, bob.agent()) && !may(&at_owner, agent(9).agent()));
     let quiet = GroupTerms {
         speakers: Speakers::Admins,
+        mailbox: true,
         auto_trust: false,
         ..terms(JoinRule::Open)
     };

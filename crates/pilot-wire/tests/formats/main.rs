@@ -71,16 +71,26 @@ fn check_record(head: &EnvelopeHead, record: &Record) {
     let encoded = encode_postcard(record);
     let later = [&encoded[..], &[1, 2, 3]].concat();
     assert_eq!(Record::decode_body(&later).as_ref(), Ok(record));
-    let mut first = record.clone();
+    let without_prekey = Record {
+        prekey: None,
+        ..record.clone()
+    };
+    let mut first = without_prekey.clone();
     for capability in &mut first.capabilities {
         *capability = Capability::named(&*capability.name, &*capability.version);
     }
     let earlier: Record = decode_postcard(&encoded, "by an earlier reader").unwrap();
     assert_eq!(earlier, first, "it stops where the first version ended");
-    let first_len = encode_postcard(&first).len() - 1;
+    let first_len = encode_postcard(&first).len() - 2;
+    let details_len = encode_postcard(&without_prekey).len() - 1;
     for len in 0..encoded.len() {
         let decoded = Record::decode_body(&encoded[..len]);
-        assert_eq!(decoded.ok().as_ref(), (len == first_len).then_some(&first));
+        let expected = match len {
+            len if len == first_len => Some(&first),
+            len if len == details_len => Some(&without_prekey),
+            _ => None,
+        };
+        assert_eq!(decoded.ok().as_ref(), expected);
     }
 }
 
@@ -426,9 +436,17 @@ proptest! {
         check_plain_statement(&head, &GroupRequest { group, ask });
         let policy = GroupPolicy {
             group, name, join, token_key: flag.then_some(agent), auto_trust: flag,
-            scope: Scope::default_scope(), speakers: Speakers::Admins,
+            scope: Scope::default_scope(), speakers: Speakers::Admins, mailbox: flag,
         };
-        check_plain_statement(&head, &policy);
+        check_statement(&head, &policy);
+        let encoded = encode_postcard(&policy);
+        let earlier = GroupPolicy { mailbox: false, ..policy.clone() };
+        let later = [&encoded[..], &[9]].concat();
+        prop_assert_eq!(GroupPolicy::decode_body(&later), Ok(policy));
+        for len in 0..encoded.len() {
+            let decoded = GroupPolicy::decode_body(&encoded[..len]);
+            prop_assert_eq!(decoded.ok(), (len == encoded.len() - 1).then(|| earlier.clone()));
+        }
     }
 
     #[test]

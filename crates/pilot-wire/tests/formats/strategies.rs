@@ -6,8 +6,8 @@ use pilot_types::{AgentId, BootId, Hostname, NetworkId, NodeId, Port, Tag, UnixT
 use pilot_wire::limits::{MAX_HELLO_ENTRIES, MAX_LOG_ENTRY, MAX_STREAM_METADATA};
 use pilot_wire::{
     Authority, Capability, EnvelopeHead, Grant, Hello, HelloAnswer, Inception, Knock, KnockTarget,
-    LogEntry, LogKey, Message, MessageId, MessageType, PortRange, Realm, Record, Rotation, Scope,
-    StreamHeader, TraceParent, TransportParams, Visibility,
+    LogEntry, LogKey, Message, MessageId, MessageType, PortRange, Prekey, Realm, Record, Rotation,
+    Scope, StreamHeader, TraceParent, TransportParams, Visibility,
 };
 use proptest::prelude::*;
 
@@ -147,13 +147,21 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
     );
     let capabilities = proptest::collection::vec(capability, 0..3);
     let visibility = prop_oneof![Just(Visibility::Trusted), Just(Visibility::Public)];
-    (hostname(), tags, capabilities, visibility, any::<bool>()).prop_map(
-        |(hostname, tags, capabilities, visibility, auto_approves)| Record {
+    let prekey = any::<(bool, [u8; 32], u64)>().prop_map(|(is_some, public, ends)| {
+        is_some.then_some(Prekey {
+            public,
+            not_after: UnixTime::from_millis(ends),
+        })
+    });
+    let flags = (visibility, any::<bool>());
+    (hostname(), tags, capabilities, flags, prekey).prop_map(
+        |(hostname, tags, capabilities, (visibility, auto_approves), prekey)| Record {
             hostname,
             tags,
             capabilities,
             visibility,
             auto_approves,
+            prekey,
         },
     )
 }
