@@ -7,8 +7,8 @@ use std::sync::Arc;
 use data_encoding::BASE64URL_NOPAD;
 use pilot_types::{AgentId, Seed, UnixTime};
 use pilot_wire::{
-    AdminProof, Envelope, Grant, GroupPolicy, GroupRequest, Invitation, Knock, Locator, Membership,
-    NetworkConfig, Record, Removal, SignedBytes, Statement, TicketBody,
+    AdminProof, Envelope, Grant, GroupPolicy, GroupRequest, Invitation, Knock, Letter, Locator,
+    Membership, NetworkConfig, Record, Removal, SignedBytes, Statement, TicketBody,
 };
 
 use crate::{
@@ -94,6 +94,7 @@ fn each_type(signer: &Identity, raw: &SignedBytes) {
         round_trip::<Removal>(signer, raw),
         round_trip::<Invitation>(signer, raw),
         round_trip::<GroupRequest>(signer, raw),
+        round_trip::<Letter>(signer, raw),
     ];
     let count = accepted.into_iter().filter(|is_read| *is_read).count();
     assert!(count <= 1, "read as {count} types");
