@@ -297,6 +297,8 @@ impl Node {
             QueryError::Unreachable
             | QueryError::Invalid(_)
             | QueryError::Group(_)
+            | QueryError::NoPrekey
+            | QueryError::LetterTooLarge
             | QueryError::Refused { .. } => DialError::NoRendezvous,
         };
         self.fail_dial(id, error);

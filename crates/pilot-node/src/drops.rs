@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pilot_session::DropReason;
 
 /// The reasons of nodes and of the shells around them, beside those of [`DropReason`]; `docs/operations.md` explains each.
-const REASONS: [&str; 51] = [
+const REASONS: [&str; 52] = [
     "accept_failed",
     "answer_unexpected",
     "candidates_malformed",
@@ -34,6 +34,7 @@ const REASONS: [&str; 51] = [
     "key_query_malformed",
     "key_query_to_agent",
     "knock_refused",
+    "letter_refused",
     "no_transport",
     "protocol_violation",
     "push_log",

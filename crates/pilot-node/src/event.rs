@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pilot_trust::{GroupError, TrustChange};
-use pilot_types::{AgentId, GroupId, Hostname, PathId, Port, StreamId};
+use pilot_trust::{GroupError, PrekeySecret, TrustChange};
+use pilot_types::{AgentId, GroupId, Hostname, PathId, Port, StreamId, UnixTime};
 use pilot_wire::{DatagramHeader, ErrorCode, StreamHeader};
 use thiserror::Error;
 
 use crate::directory::{KnownPeer, PeerEntry};
+use crate::mailing::ReceivedLetter;
 use crate::reconnects::LastSession;
 
 /// One life of a session between two boots; never reused.
@@ -114,6 +115,15 @@ pub enum QueryError {
     /// The group does not allow it.
     #[error(transparent)]
     Group(GroupError),
+    /// The agent has no key that letters could be sealed to, or has been away for longer than one lives.
+    #[error("the agent has no mailbox")]
+    NoPrekey,
+    /// Longer than a mailbox takes.
+    #[error(
+        "a message in a mailbox has at most {} bytes",
+        pilot_wire::limits::MAX_LETTER_BODY
+    )]
+    LetterTooLarge,
     /// It refused.
     #[error("{message}")]
     Refused {
@@ -157,6 +167,8 @@ pub enum Persist {
     },
     /// What is known of a trusted peer, for days without a rendezvous.
     Peer(Box<KnownPeer>),
+    /// A prekey; [`Node::prekey_written`](crate::Node::prekey_written) follows where it is to be kept.
+    Prekey(PrekeyChange),
     /// The agents with live sessions, at most 1,024: the next start dials them ([`crate::Restored::sessions`]).
     Sessions(Vec<LastSession>),
     /// The newest freshness stamp of a trusted peer.
@@ -166,6 +178,15 @@ pub enum Persist {
         /// Its stamp.
         stamp: u64,
     },
+}
+
+/// What becomes of a prekey on disk.
+#[derive(Debug, Clone)]
+pub enum PrekeyChange {
+    /// It is kept, for the owner alone.
+    Put(PrekeySecret),
+    /// It is written over and removed.
+    Destroy([u8; 32]),
 }
 
 /// What happened.
@@ -303,6 +324,8 @@ pub enum Event {
     FreshnessLow,
     /// The rendezvous sees us here.
     Observed(SocketAddr),
+    /// A message was left for us while we were away: store it, then call [`Node::letter_done`](crate::Node::letter_done).
+    Letter(Box<ReceivedLetter>),
     /// A group of ours, or an invitation to one, came, changed or went.
     GroupChanged(GroupId),
 }
@@ -316,6 +339,8 @@ pub enum Answer {
     Page(SearchPage),
     /// The request was carried out.
     Done,
+    /// The letter is in the mailbox, until then at most.
+    Deposited(UnixTime),
     /// The group was created, or asked to take us in.
     Group(GroupId),
 }

@@ -46,6 +46,7 @@ mod left;
 mod links;
 mod lives;
 mod log_cache;
+mod mailing;
 mod node;
 mod now;
 mod paths;
@@ -73,9 +74,10 @@ pub use dials::Target;
 pub use directory::{KnownPeer, PeerEntry};
 pub use drops::drop_reasons;
 pub use event::{
-    Answer, DialError, DialId, Event, LinkState, Persist, QueryError, QueryId, SearchPage,
-    SessionKey, StreamError, StreamHandle, Undelivered,
+    Answer, DialError, DialId, Event, LinkState, Persist, PrekeyChange, QueryError, QueryId,
+    SearchPage, SessionKey, StreamError, StreamHandle, Undelivered,
 };
+pub use mailing::{LetterReceipt, ReceivedLetter};
 pub use node::{Node, Restored};
 pub use now::Now;
 pub use pilot_nat::{Filtering, Mapping, PathReport, PathState, Prefix, Refusal, RelayStats};

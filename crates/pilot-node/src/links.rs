@@ -74,6 +74,14 @@ pub(crate) enum QueryUse {
     GroupMembers(GroupId),
     /// A rendezvous takes what is new of a group.
     PutGroup(GroupId),
+    /// The shell leaves a letter for an agent whose prekey is asked for.
+    Prekey(QueryId),
+    /// The shell waits until its letter is left.
+    Deposit(QueryId),
+    /// Letters for us, by rendezvous and batch.
+    Letters(usize, u64),
+    /// A rendezvous deletes letters that we have.
+    LettersTaken(usize, u64),
     /// The shell waits until it is done.
     Request(QueryId),
     /// Nobody.
@@ -523,6 +531,7 @@ impl Node {
     }
 
     pub(crate) fn link_lost(&mut self, now: Now, index: usize) {
+        self.letters_lost(index);
         let link = &mut self.links.links[index];
         link.client.disconnected(now.instant);
         link.patience.handle_lost();
@@ -544,9 +553,8 @@ impl Node {
         }
         let not_after = now.unix.plus(limits::RECORD_LIFETIME);
         let serial = self.hellos.own.stamp(now.unix);
-        let record =
-            self.identity
-                .sign(serial, now.unix, not_after, &self.profile.current.record());
+        let record = self.record(now);
+        let record = self.identity.sign(serial, now.unix, not_after, &record);
         let entries = self.identity.log().entries().to_vec();
         self.links.links[index].client.set_record(entries, record);
     }
@@ -627,6 +635,7 @@ impl Node {
                 self.profile.previous = None;
                 self.reissue_grants(now, index);
                 self.sync_groups(now, index);
+                self.fetch_letters(now, index);
                 self.registered(index);
             }
             ClientEvent::Located => {
@@ -775,6 +784,12 @@ impl Node {
             QueryUse::GroupState(link, group) => self.group_told(now, (link, group), response),
             QueryUse::GroupMembers(group) => self.members_told(now, group, response),
             QueryUse::PutGroup(group) => self.group_put(now, group, &response),
+            QueryUse::Prekey(query) => self.prekey_told(now, query, response),
+            QueryUse::Deposit(query) => self.deposit_told(query, response),
+            QueryUse::Letters(link, batch) => self.letters_told(now, (link, batch), response),
+            QueryUse::LettersTaken(link, batch) => {
+                self.letters_taken(now, (link, batch), &response);
+            }
             QueryUse::Request(query) => {
                 let result = read_done(response).map(|()| Answer::Done);
                 self.output.event(Event::Answered { query, result });
@@ -783,7 +798,7 @@ impl Node {
         }
     }
 
-    fn read_entry(
+    pub(crate) fn read_entry(
         &self,
         now: Now,
         response: Result<Response, RequestError>,

@@ -27,6 +27,7 @@ use crate::left::Left;
 use crate::links::Links;
 use crate::lives::Lives;
 use crate::log_cache::LogCache;
+use crate::mailing::Mailing;
 use crate::now::Now;
 use crate::paths::Place;
 use crate::reconnects::{LastSession, Reconnects};
@@ -65,6 +66,7 @@ pub struct Node {
     pub(crate) ports: OpenPorts,
     pub(crate) profile: ProfileState,
     pub(crate) crew: GroupWork,
+    pub(crate) mailing: Mailing,
     pub(crate) output: Output,
 }
 
@@ -224,6 +226,7 @@ impl Node {
                 ..ProfileState::default()
             },
             crew: GroupWork::new(restored.group_keys),
+            mailing: Mailing::default(),
             output,
             config,
             identity,
@@ -352,6 +355,7 @@ impl Node {
         self.handle_reconnect_timeouts(now);
         self.trust.handle_time(now.unix);
         self.handle_group_time(now);
+        self.handle_letter_time(now);
         if let Some(role) = &mut self.role {
             role.host.handle_time(now.unix);
         }
@@ -374,6 +378,7 @@ impl Node {
             self.reconnects.poll_timeout(),
             self.relay.as_ref().and_then(RelayRole::poll_timeout),
             self.crew.poll_timeout(),
+            self.mailing.poll_timeout(),
             self.wall_deadline(),
         ];
         parts.into_iter().fold(None, Deadline::earliest)
@@ -388,7 +393,8 @@ impl Node {
             .role
             .as_ref()
             .and_then(RendezvousRole::poll_timeout_unix);
-        let due = [self.trust.poll_timeout_unix(), role]
+        let prekey = self.mailing.renew_at(latest.unix);
+        let due = [self.trust.poll_timeout_unix(), role, prekey]
             .into_iter()
             .flatten()
             .min();

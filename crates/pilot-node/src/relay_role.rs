@@ -133,6 +133,9 @@ impl Node {
             | Request::GroupState { .. }
             | Request::GroupMembers { .. }
             | Request::Invite { .. }
+            | Request::Deposit { .. }
+            | Request::FetchLetters { .. }
+            | Request::TakeLetters { .. }
             | Request::Unknown => return Err(request),
         };
         let Some((from, refusal)) = self.admit_to_relay(now, key, asked.kind()) else {

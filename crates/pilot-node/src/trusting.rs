@@ -114,12 +114,12 @@ impl Node {
     }
 
     fn own_record(&mut self, now: Now) -> SignedBytes {
-        let serial = self.hellos.own.stamp(now.unix);
+        let (serial, record) = (self.hellos.own.stamp(now.unix), self.record(now));
         self.identity.sign(
             serial,
             now.unix,
             now.unix.plus(limits::RECORD_LIFETIME),
-            &self.profile.current.record(),
+            &record,
         )
     }
 
@@ -255,6 +255,7 @@ impl Node {
                 group,
                 entry,
             } => self.take_invitation(now, &invitation, network, (group, entry)),
+            Push::LettersWaiting => self.letters_waiting(now),
             Push::Unknown => {}
         }
         Some(PushAck::Taken.encode())

@@ -7,6 +7,7 @@
 )]
 
 mod groups;
+mod letters;
 mod nats;
 mod recovery;
 mod world;

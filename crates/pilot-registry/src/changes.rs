@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use pilot_types::{AgentId, UnixTime};
 
-use crate::rows::{AgentRow, GrantRow, GroupRow, PushKey, PushRow, Totals};
+use crate::rows::{
+    AgentRow, GrantRow, GroupRow, LetterAccount, LetterRow, LetterSum, PushKey, PushRow, Totals,
+};
 use crate::store::{Batch, Write};
 
 /// A batch under construction.
@@ -27,6 +29,11 @@ impl Changes {
 
     pub(crate) const fn is_empty(&self) -> bool {
         self.writes.is_empty()
+    }
+
+    pub(crate) fn letters_deleted(&self) -> u64 {
+        let is_letter = |write: &&Write| matches!(write, Write::DeleteLetter(_));
+        self.writes.iter().filter(is_letter).count() as u64
     }
 
     /// Sums as they will be.
@@ -129,6 +136,18 @@ impl Changes {
 
     pub(crate) fn delete_push(&mut self, key: PushKey) {
         self.writes.push(Write::DeletePush(key));
+    }
+
+    pub(crate) fn put_letter(&mut self, row: LetterRow, sealed: Vec<u8>) {
+        self.writes.push(Write::PutLetter(row, sealed));
+    }
+
+    pub(crate) fn delete_letter(&mut self, row: LetterRow) {
+        self.writes.push(Write::DeleteLetter(row));
+    }
+
+    pub(crate) fn put_letter_sum(&mut self, account: LetterAccount, sum: LetterSum) {
+        self.writes.push(Write::PutLetterSum(account, sum));
     }
 
     /// For a `due` entry whose row is gone or says another time, which only a damaged store has.

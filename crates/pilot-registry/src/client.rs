@@ -450,6 +450,7 @@ impl Client {
             | RefusalCode::Stale
             | RefusalCode::Reserved
             | RefusalCode::NobodyOnline
+            | RefusalCode::MailboxFull
             | RefusalCode::Unknown => {
                 self.finish(kind);
                 self.is_registered &= kind != ChoreKind::Register;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+const MIB: u64 = 1024 * 1024;
+
 /// How often one agent may do something: a burst at once, then a steady rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rate {
@@ -9,6 +11,21 @@ pub struct Rate {
     pub burst: u32,
     /// Milliseconds that each further one takes to become allowed; not 0.
     pub interval_ms: u64,
+}
+
+/// How many letters, and how large in all. Each counts with its bytes and [`Quota::OVERHEAD`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quota {
+    /// Letters.
+    pub count: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Quota {
+    /// What a letter costs beside its bytes: a row of 120 bytes, 240 of keys that lead to it, its part of three sums, and the tree around
+    /// them.
+    pub const OVERHEAD: u64 = 512;
 }
 
 /// Limits of a [`crate::Service`].
@@ -41,7 +58,15 @@ pub struct Config {
     /// Terms of public records in the index for searches, summed over all records; below 2^32. A quarter of them may be different ones. A term
     /// takes 12 bytes, a different one 100 more: 640 MiB at worst. Rich records have 40 terms each.
     pub max_search_terms: usize,
-    /// Agents that one `handle_time` retires or drops.
+    /// Letters in one mailbox.
+    pub max_letters: Quota,
+    /// Letters of one sender in one mailbox: an eighth of it, so that one that is full of a sender's takes others'.
+    pub max_letters_between: Quota,
+    /// Letters of one sender in all mailboxes.
+    pub max_letters_from: Quota,
+    /// Letters in all: 16 GiB at worst on disk, for a store's pages are half full at worst.
+    pub max_letters_all: Quota,
+    /// Agents, or letters, that one `handle_time` retires or drops.
     pub expiry_batch: usize,
 }
 
@@ -70,6 +95,22 @@ impl Default for Config {
                 interval_ms: 200,
             },
             max_search_terms: 16_000_000,
+            max_letters: Quota {
+                count: 4096,
+                bytes: 16 * MIB,
+            },
+            max_letters_between: Quota {
+                count: 512,
+                bytes: 2 * MIB,
+            },
+            max_letters_from: Quota {
+                count: 16_384,
+                bytes: 64 * MIB,
+            },
+            max_letters_all: Quota {
+                count: 4_000_000,
+                bytes: 8 * 1024 * MIB,
+            },
             expiry_batch: 64,
         }
     }

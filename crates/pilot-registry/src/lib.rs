@@ -58,6 +58,7 @@ pub mod fuzz;
 mod grouping;
 mod knocking;
 pub mod limits;
+mod mailbox;
 mod memory;
 mod message;
 mod outbox;
@@ -75,11 +76,14 @@ mod verify;
 mod visibility;
 
 pub use client::{Client, ClientConfig, ClientEvent, Permits, RequestError, RequestId};
-pub use config::{Config, Rate};
+pub use config::{Config, Quota, Rate};
 pub use memory::MemoryStore;
-pub use message::{Entry, LookupTarget, Push, PushAck, RefusalCode, Request, Response, Sender};
+pub use message::{
+    Entry, HeldLetter, LookupTarget, Push, PushAck, RefusalCode, Request, Response, Sender,
+};
 pub use rows::{
-    AgentRow, GrantRow, GroupRow, LocatorRow, PushId, PushKey, PushKind, PushRow, RecordRow, Totals,
+    AgentRow, GrantRow, GroupRow, LetterAccount, LetterKey, LetterRow, LetterSum, LocatorRow,
+    PushId, PushKey, PushKind, PushRow, RecordRow, Totals,
 };
 pub use search::SearchQuery;
 pub use service::{OutgoingPush, Service};

@@ -25,5 +25,9 @@ pub const MAX_SEARCH_TEXT: usize = 256;
 pub const MAX_SEARCH_WORDS: usize = 16;
 /// Entries of one answer to a search: an asker checks two signatures for each.
 pub const MAX_SEARCH_ENTRIES: usize = 100;
+/// Letters of one answer, and of one word that they are taken.
+pub const MAX_LETTERS: usize = 64;
+/// Bytes of the letters of one answer: one of the largest, 153 KiB, always fits, and what is around it into one exchange of 256 KiB.
+pub const MAX_LETTERS_ANSWER: usize = 192 * 1024;
 /// Bytes of the entries of one answer to a search. One entry always fits: the longest log, record and lengths take 146 KiB.
 pub const MAX_SEARCH_ANSWER: usize = 192 * 1024;

@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, UnixTime};
+use pilot_wire::MessageId;
 
-use crate::rows::{AgentRow, GrantRow, GroupRow, PushKey, PushKind, PushRow, Totals};
+use crate::rows::{
+    AgentRow, GrantRow, GroupRow, LetterAccount, LetterKey, LetterRow, LetterSum, PushKey,
+    PushKind, PushRow, Totals,
+};
 use crate::store::{Batch, Store, StoreError, Write};
 
 /// A [`Store`] that forgets everything when dropped. What bounds it is the service.
@@ -26,6 +30,11 @@ pub struct MemoryStore {
     group_numbers: BTreeMap<NetworkId, GroupId>,
     /// Member and group.
     members: BTreeSet<(AgentId, GroupId)>,
+    letters: BTreeMap<LetterKey, (LetterRow, Vec<u8>)>,
+    /// Recipient, sender and message of each letter.
+    letter_numbers: BTreeMap<(AgentId, AgentId, MessageId), u64>,
+    letters_due: BTreeSet<(UnixTime, LetterKey)>,
+    letter_sums: BTreeMap<LetterAccount, LetterSum>,
 }
 
 const FIRST: AgentId = AgentId::new([0; AgentId::LEN]);
@@ -43,6 +52,7 @@ impl MemoryStore {
     pub(crate) fn is_bare(&self) -> bool {
         let bare = Self {
             totals: self.totals,
+            letter_sums: self.letter_sums.clone(),
             ..Self::default()
         };
         *self == bare
@@ -86,8 +96,29 @@ impl MemoryStore {
             Write::PutGroupNumber(number, group) => drop(self.group_numbers.insert(number, group)),
             Write::PutMember(agent, group) => drop(self.members.insert((agent, group))),
             Write::DeleteMember(agent, group) => drop(self.members.remove(&(agent, group))),
+            Write::PutLetter(row, sealed) => self.put_letter(row, sealed),
+            Write::DeleteLetter(row) => self.delete_letter(&row),
+            Write::PutLetterSum(account, LetterSum::EMPTY) => {
+                self.letter_sums.remove(&account);
+            }
+            Write::PutLetterSum(account, sum) => drop(self.letter_sums.insert(account, sum)),
             Write::Totals(totals) => self.totals = totals,
         }
+    }
+}
+
+impl MemoryStore {
+    fn put_letter(&mut self, row: LetterRow, sealed: Vec<u8>) {
+        let LetterKey { to, number } = row.key;
+        self.letter_numbers.insert((to, row.from, row.id), number);
+        self.letters_due.insert((row.not_after, row.key));
+        self.letters.insert(row.key, (row, sealed));
+    }
+
+    fn delete_letter(&mut self, row: &LetterRow) {
+        self.letter_numbers.remove(&(row.key.to, row.from, row.id));
+        self.letters_due.remove(&(row.not_after, row.key));
+        self.letters.remove(&row.key);
     }
 }
 
@@ -181,6 +212,43 @@ impl Store for MemoryStore {
 
     fn due(&self, limit: usize) -> Result<Vec<(UnixTime, AgentId)>, StoreError> {
         Ok(self.due.iter().take(limit).copied().collect())
+    }
+
+    fn letter(&self, key: &LetterKey) -> Result<Option<LetterRow>, StoreError> {
+        Ok(self.letters.get(key).map(|(row, _)| *row))
+    }
+
+    fn letter_bytes(&self, key: &LetterKey) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.letters.get(key).map(|(_, sealed)| sealed.clone()))
+    }
+
+    fn letters(
+        &self,
+        to: &AgentId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let at = |number| LetterKey { to: *to, number };
+        let range = (Bound::Excluded(at(after)), Bound::Included(at(u64::MAX)));
+        let rows = self.letters.range(range).take(limit);
+        Ok(rows.map(|(_, (row, _))| *row).collect())
+    }
+
+    fn letter_number(
+        &self,
+        to: &AgentId,
+        from: &AgentId,
+        id: &MessageId,
+    ) -> Result<Option<u64>, StoreError> {
+        Ok(self.letter_numbers.get(&(*to, *from, *id)).copied())
+    }
+
+    fn letter_sum(&self, account: &LetterAccount) -> Result<LetterSum, StoreError> {
+        Ok(self.letter_sums.get(account).copied().unwrap_or_default())
+    }
+
+    fn letters_due(&self, limit: usize) -> Result<Vec<(UnixTime, LetterKey)>, StoreError> {
+        Ok(self.letters_due.iter().take(limit).copied().collect())
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {

@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 
 use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, UnixTime};
-use pilot_wire::limits::{MAX_LOG_ENTRIES, MAX_LOG_ENTRY};
-use pilot_wire::{DecodeError, GroupBundle, SignedBytes, decode_postcard, encode_postcard};
+use pilot_wire::limits::{MAX_LOG_ENTRIES, MAX_LOG_ENTRY, MAX_SEALED_LETTER};
+use pilot_wire::{
+    DecodeError, GroupBundle, MessageId, SignedBytes, decode_postcard, encode_postcard,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{
-    MAX_GRANT, MAX_GROUP_REQUEST, MAX_KNOCK, MAX_LOCATOR, MAX_MESSAGE, MAX_PERMITS, MAX_RECORD,
-    MAX_REFUSAL, MAX_SEARCH_ENTRIES,
+    MAX_GRANT, MAX_GROUP_REQUEST, MAX_KNOCK, MAX_LETTERS, MAX_LOCATOR, MAX_MESSAGE, MAX_PERMITS,
+    MAX_RECORD, MAX_REFUSAL, MAX_SEARCH_ENTRIES,
 };
 use crate::search::SearchQuery;
 
@@ -115,6 +117,27 @@ pub enum Request {
         /// Envelope of a [`pilot_wire::Invitation`].
         invitation: SignedBytes,
     },
+    /// Leave a letter for an agent that granted the asker something, or is in a group with it.
+    Deposit {
+        /// For whom.
+        to: AgentId,
+        /// Which message: a letter that is there already is not left again.
+        id: MessageId,
+        /// Until when it may be delivered.
+        not_after: UnixTime,
+        /// Sealed to the recipient's prekey, at most [`MAX_SEALED_LETTER`] bytes.
+        sealed: Vec<u8>,
+    },
+    /// Ask for the letters in the asker's own mailbox.
+    FetchLetters {
+        /// After which number; 0 for all.
+        after: u64,
+    },
+    /// The asker has these letters on disk: they are deleted.
+    TakeLetters {
+        /// At most [`MAX_LETTERS`].
+        numbers: Vec<u64>,
+    },
     /// A later version's request: refused as invalid.
     #[serde(other)]
     Unknown,
@@ -192,6 +215,20 @@ pub enum Response {
         /// After whom the next part begins.
         next: Option<AgentId>,
     },
+    /// The letter is stored.
+    Deposited {
+        /// Until when it is kept.
+        not_after: UnixTime,
+    },
+    /// The first letters of the asker's mailbox, in the order in which they came; at most [`MAX_LETTERS`], as many as one answer holds.
+    Letters {
+        /// Each as it was left.
+        letters: Vec<HeldLetter>,
+        /// Whether there are more behind them.
+        has_more: bool,
+    },
+    /// The letters are deleted.
+    Taken,
     /// A later version's answer.
     #[serde(other)]
     Unknown,
@@ -218,6 +255,8 @@ pub enum RefusalCode {
     Unavailable,
     /// Nobody who may sign for the group is connected.
     NobodyOnline,
+    /// A mailbox has no room: the recipient's, or what it has for this sender.
+    MailboxFull,
     /// A later version's reason.
     #[serde(other)]
     Unknown,
@@ -225,7 +264,7 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// Every code that this version gives, for counters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::AlreadyExists,
         Self::AddressTaken,
         Self::Invalid,
@@ -235,6 +274,7 @@ impl RefusalCode {
         Self::Reserved,
         Self::Unavailable,
         Self::NobodyOnline,
+        Self::MailboxFull,
     ];
 
     /// The code in words, as in JSON and metrics.
@@ -250,9 +290,21 @@ impl RefusalCode {
             Self::Reserved => "reserved",
             Self::Unavailable => "unavailable",
             Self::NobodyOnline => "nobody_online",
+            Self::MailboxFull => "mailbox_full",
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// A letter that waits, as a rendezvous has it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldLetter {
+    /// Its place in the mailbox, by which it is taken.
+    pub number: u64,
+    /// In whose session it came; what is sealed says so too.
+    pub from: AgentId,
+    /// Sealed to a prekey of the recipient.
+    pub sealed: Vec<u8>,
 }
 
 /// What is shown of an agent to those who may see it. Readers check log and signatures themselves.
@@ -314,6 +366,8 @@ pub enum Push {
         /// Who brought it, and may have signed it.
         entry: Sender,
     },
+    /// There are letters in the recipient's mailbox: they are to be asked for.
+    LettersWaiting,
     /// A later version's push: acknowledged and ignored.
     #[serde(other)]
     Unknown,
@@ -377,7 +431,16 @@ impl Request {
             Self::Invite { invitation, .. } => {
                 check_signed(invitation, MAX_GROUP_REQUEST, "invitation length")
             }
-            Self::FindGroup { .. }
+            Self::Deposit { sealed, .. } if sealed.len() > MAX_SEALED_LETTER => {
+                Err(DecodeError::Range("letter length"))
+            }
+            Self::TakeLetters { numbers } if numbers.len() > MAX_LETTERS => {
+                Err(DecodeError::Range("letters"))
+            }
+            Self::Deposit { .. }
+            | Self::FetchLetters { .. }
+            | Self::TakeLetters { .. }
+            | Self::FindGroup { .. }
             | Self::GroupState { .. }
             | Self::GroupMembers { .. }
             | Self::Lookup { .. }
@@ -415,7 +478,15 @@ impl Response {
                 entries.iter().try_for_each(Entry::check)?;
             }
             Self::Group { bundle, .. } => bundle.check()?,
-            Self::GroupCreated(_)
+            Self::Letters { letters, .. } => {
+                let is_long = |letter: &HeldLetter| letter.sealed.len() > MAX_SEALED_LETTER;
+                if letters.len() > MAX_LETTERS || letters.iter().any(is_long) {
+                    return Err(DecodeError::Range("letters"));
+                }
+            }
+            Self::Deposited { .. }
+            | Self::Taken
+            | Self::GroupCreated(_)
             | Self::Registered { .. }
             | Self::Located
             | Self::NotFound
@@ -488,7 +559,8 @@ impl Push {
                 check_log(group)?;
                 check_sender(entry)?;
             }
-            Self::GroupChanged { .. } | Self::Superseded | Self::Unknown => {}
+            Self::GroupChanged { .. } | Self::Superseded | Self::LettersWaiting | Self::Unknown => {
+            }
         }
         Ok(push)
     }

@@ -1,7 +1,7 @@
 //! What is stored: raw statements as received, and beside them the few facts that lookups need.
 
 use pilot_types::{AgentId, GroupId, Hostname, NetworkId, UnixTime};
-use pilot_wire::{Role, SignedBytes, Visibility};
+use pilot_wire::{MessageId, Role, SignedBytes, Visibility};
 use serde::{Deserialize, Serialize};
 
 use crate::verify::{GroupMember, LogFacts};
@@ -154,16 +154,19 @@ pub enum PushKind {
     GroupRequest,
     /// Somebody invites to a group.
     Invitation,
+    /// There are letters; "from" is the recipient.
+    Letters,
 }
 
 impl PushKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Knock,
         Self::Grant,
         Self::Group,
         Self::GroupRequest,
         Self::Invitation,
+        Self::Letters,
     ];
 }
 
@@ -209,6 +212,63 @@ pub struct PushRow {
     pub not_after: UnixTime,
     /// The knock or grant.
     pub raw: SignedBytes,
+}
+
+/// A letter's place: numbers grow in the order in which letters came.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct LetterKey {
+    /// For whom.
+    pub to: AgentId,
+    /// Its number, from 1.
+    pub number: u64,
+}
+
+/// A letter that waits for its recipient, without its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LetterRow {
+    /// Its place.
+    pub key: LetterKey,
+    /// From whom.
+    pub from: AgentId,
+    /// Which message.
+    pub id: MessageId,
+    /// Until when it is kept.
+    pub not_after: UnixTime,
+    /// Its bytes, with what a row costs beside them.
+    pub size: u64,
+}
+
+/// Whose letters are counted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub enum LetterAccount {
+    /// All.
+    All,
+    /// Those in an agent's mailbox.
+    To(AgentId),
+    /// Those that an agent left, in all mailboxes.
+    From(AgentId),
+    /// Those that the second left for the first.
+    Between(AgentId, AgentId),
+}
+
+/// How many letters, and how large.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct LetterSum {
+    /// Letters.
+    pub count: u64,
+    /// The sum of their [`LetterRow::size`].
+    pub bytes: u64,
+    /// The highest number ever given; only of [`LetterAccount::All`].
+    pub last_number: u64,
+}
+
+impl LetterSum {
+    /// No letter, and no number given.
+    pub const EMPTY: Self = Self {
+        count: 0,
+        bytes: 0,
+        last_number: 0,
+    };
 }
 
 /// Sums over the whole store, written with every batch.

@@ -13,11 +13,12 @@ use crate::asked::{Asked, Outcome, Refusal};
 use crate::config::Config;
 use crate::expiry;
 use crate::knocking::NOBODY;
+use crate::mailbox::{self, NewLetter};
 use crate::message::{Push, RefusalCode, Request, Response, Sender};
 use crate::outbox::Outbox;
 use crate::presence::Presence;
 use crate::quota::Quotas;
-use crate::rows::{PushId, PushKey, PushKind, PushRow};
+use crate::rows::{LetterAccount, PushId, PushKey, PushKind, PushRow};
 use crate::search::Feed;
 use crate::stats::{RequestKind, Stats};
 use crate::store::{Batch, Store, StoreError, Write};
@@ -106,10 +107,11 @@ impl<S: Store, V: Verify> Service<S, V> {
     /// Answers one request of the agent whose session it came in. What it acknowledges is stored.
     pub fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response {
         self.advance(now);
-        self.stats.count_request(RequestKind::of(&request));
+        let kind = RequestKind::of(&request);
+        self.stats.count_request(kind);
         let answered = self
             .plan(from, request)
-            .and_then(|outcome| Ok(self.commit(outcome)?));
+            .and_then(|outcome| Ok(self.commit(kind, outcome)?));
         answered.unwrap_or_else(|refusal| {
             tracing::debug!(%from, code = refusal.code.name(), "request refused");
             self.stats.count_refusal(refusal.code);
@@ -205,10 +207,14 @@ impl<S: Store, V: Verify> Service<S, V> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let totals = self.store.totals();
+        let letters = self.store.letter_sum(&LetterAccount::All);
+        let letters = letters.unwrap_or_default();
         let (searchable, search_left_out) = self.feed.figures();
         Stats {
             searchable,
             search_left_out,
+            letters: letters.count,
+            letter_bytes: letters.bytes,
             registered: totals.registered,
             agents: totals.agents,
             online: self.presence.online_count() as u64,
@@ -291,19 +297,42 @@ impl<S: Store, V: Verify> Service<S, V> {
                 asked.group_members(&group, offset, &self.presence)
             }
             Request::Invite { to, invitation } => asked.invite(to, &invitation, id),
+            Request::Deposit {
+                to,
+                id: message,
+                not_after,
+                sealed,
+            } => {
+                let letter = NewLetter {
+                    to,
+                    id: message,
+                    not_after,
+                    sealed,
+                };
+                asked.deposit(letter, &self.presence, id)
+            }
+            Request::FetchLetters { after } => asked.fetch_letters(after),
+            Request::TakeLetters { numbers } => asked.take_letters(&numbers),
             Request::Unknown => Err(Refusal::invalid("unknown request")),
         }
     }
 
-    fn commit(&mut self, outcome: Outcome) -> Result<Response, StoreError> {
+    fn commit(&mut self, kind: RequestKind, outcome: Outcome) -> Result<Response, StoreError> {
         let Outcome {
             response,
             changes,
             pushes,
         } = outcome;
-        if !changes.is_empty() {
+        let has_changed = !changes.is_empty();
+        let letters_deleted = changes.letters_deleted();
+        if has_changed {
             self.apply(changes.into_batch(self.floor))?;
         }
+        if kind == RequestKind::Deposit {
+            self.stats.letters_deposited += u64::from(has_changed);
+            self.stats.letters_unwanted += u64::from(response == Response::NotFound);
+        }
+        self.stats.letters_taken += letters_deleted;
         for (key, id) in pushes {
             self.stats.knocks_lost += u64::from(key.to == NOBODY);
             self.outbox.notify(key, id, &self.config);
@@ -314,6 +343,7 @@ impl<S: Store, V: Verify> Service<S, V> {
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
         let due = batch.writes.iter().filter_map(|write| match write {
             Write::PutDue(at, _) => Some(*at),
+            Write::PutLetter(row, _) => Some(row.not_after),
             Write::PutAgent(_)
             | Write::DeleteAgent(_)
             | Write::PutHostname(..)
@@ -335,6 +365,8 @@ impl<S: Store, V: Verify> Service<S, V> {
             | Write::PutGroupNumber(..)
             | Write::PutMember(..)
             | Write::DeleteMember(..)
+            | Write::DeleteLetter(_)
+            | Write::PutLetterSum(..)
             | Write::Totals(_) => None,
         });
         let earliest = due.chain(self.expiry_at).min();
@@ -371,7 +403,12 @@ impl<S: Store, V: Verify> Service<S, V> {
         }
         self.stats.records_expired += round.retired;
         self.stats.agents_forgotten += round.dropped;
-        self.expiry_at = round.next;
+        let letters = mailbox::expire(&self.store, time, &self.config)?;
+        if letters.expired > 0 {
+            self.write(letters.changes.into_batch(time))?;
+            self.stats.letters_expired += letters.expired;
+        }
+        self.expiry_at = [round.next, letters.next].into_iter().flatten().min();
         Ok(())
     }
 
@@ -381,6 +418,9 @@ impl<S: Store, V: Verify> Service<S, V> {
             return Ok(None);
         };
         let PushRow { raw, .. } = row;
+        if key.kind == PushKind::Letters {
+            return Ok(Some(Push::LettersWaiting));
+        }
         if key.kind == PushKind::Group {
             let group = GroupId::of_log(key.from);
             return Ok(Some(Push::GroupChanged { group }));
@@ -390,7 +430,7 @@ impl<S: Store, V: Verify> Service<S, V> {
         };
         let shows_record = match key.kind {
             PushKind::Knock | PushKind::GroupRequest | PushKind::Invitation => true,
-            PushKind::Group => false,
+            PushKind::Group | PushKind::Letters => false,
             PushKind::Grant => {
                 let grant = self.store.grant(&key.from, &key.to)?;
                 grant.is_some_and(|grant| grant.is_live(self.floor))
@@ -409,7 +449,7 @@ impl<S: Store, V: Verify> Service<S, V> {
                 entry,
             },
             PushKind::Invitation => return self.read_invitation(raw, entry),
-            PushKind::Group => return Ok(None),
+            PushKind::Group | PushKind::Letters => return Ok(None),
         }))
     }
 

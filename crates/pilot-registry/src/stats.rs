@@ -39,13 +39,19 @@ pub enum RequestKind {
     GroupMembers,
     /// [`Request::Invite`].
     Invite,
+    /// [`Request::Deposit`].
+    Deposit,
+    /// [`Request::FetchLetters`].
+    FetchLetters,
+    /// [`Request::TakeLetters`].
+    TakeLetters,
     /// A later version's.
     Unknown,
 }
 
 impl RequestKind {
     /// Every kind, in the order of [`Stats::requests`].
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Register,
         Self::Locate,
         Self::Lookup,
@@ -63,6 +69,9 @@ impl RequestKind {
         Self::GroupState,
         Self::GroupMembers,
         Self::Invite,
+        Self::Deposit,
+        Self::FetchLetters,
+        Self::TakeLetters,
         Self::Unknown,
     ];
 
@@ -87,6 +96,9 @@ impl RequestKind {
             Request::GroupState { .. } => Self::GroupState,
             Request::GroupMembers { .. } => Self::GroupMembers,
             Request::Invite { .. } => Self::Invite,
+            Request::Deposit { .. } => Self::Deposit,
+            Request::FetchLetters { .. } => Self::FetchLetters,
+            Request::TakeLetters { .. } => Self::TakeLetters,
             Request::Unknown => Self::Unknown,
         }
     }
@@ -112,6 +124,9 @@ impl RequestKind {
             Self::GroupState => "group_state",
             Self::GroupMembers => "group_members",
             Self::Invite => "invite",
+            Self::Deposit => "deposit",
+            Self::FetchLetters => "fetch_letters",
+            Self::TakeLetters => "take_letters",
             Self::Unknown => "unknown",
         }
     }
@@ -146,6 +161,18 @@ pub struct Stats {
     pub searchable: u64,
     /// Public records that found no room in the index for searches.
     pub search_left_out: u64,
+    /// Letters that wait.
+    pub letters: u64,
+    /// Their bytes, with what their rows cost.
+    pub letter_bytes: u64,
+    /// Letters that were left.
+    pub letters_deposited: u64,
+    /// Letters that their recipients took.
+    pub letters_taken: u64,
+    /// Letters that ended before they were taken.
+    pub letters_expired: u64,
+    /// Letters for nobody, or for somebody who takes none of their sender.
+    pub letters_unwanted: u64,
 }
 
 impl Stats {

@@ -1,9 +1,13 @@
 //! The store behind a trait: reads by key, and one atomic batch of writes.
 
 use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, UnixTime};
+use pilot_wire::MessageId;
 use thiserror::Error;
 
-use crate::rows::{AgentRow, GrantRow, GroupRow, PushKey, PushKind, PushRow, Totals};
+use crate::rows::{
+    AgentRow, GrantRow, GroupRow, LetterAccount, LetterKey, LetterRow, LetterSum, PushKey,
+    PushKind, PushRow, Totals,
+};
 
 /// Why the store did not answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -65,6 +69,12 @@ pub enum Write {
     PutMember(AgentId, GroupId),
     /// It is no member any more.
     DeleteMember(AgentId, GroupId),
+    /// Inserts a letter: its row, its bytes, and what leads to it by message and by time.
+    PutLetter(LetterRow, Vec<u8>),
+    /// Removes a letter and all that leads to it.
+    DeleteLetter(LetterRow),
+    /// Replaces a sum; one without letters and numbers is removed.
+    PutLetterSum(LetterAccount, LetterSum),
     /// Replaces the sums.
     Totals(Totals),
 }
@@ -178,6 +188,48 @@ pub trait Store {
     /// # Errors
     /// [`StoreError`] if the store fails.
     fn due(&self, limit: usize) -> Result<Vec<(UnixTime, AgentId)>, StoreError>;
+
+    /// A letter's row.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or the row is damaged.
+    fn letter(&self, key: &LetterKey) -> Result<Option<LetterRow>, StoreError>;
+
+    /// A letter's bytes.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn letter_bytes(&self, key: &LetterKey) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Up to `limit` rows of an agent's letters after a number, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or a row is damaged.
+    fn letters(&self, to: &AgentId, after: u64, limit: usize)
+    -> Result<Vec<LetterRow>, StoreError>;
+
+    /// Which letter is this message from the second to the first.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn letter_number(
+        &self,
+        to: &AgentId,
+        from: &AgentId,
+        id: &MessageId,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// How many letters there are.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails or the row is damaged.
+    fn letter_sum(&self, account: &LetterAccount) -> Result<LetterSum, StoreError>;
+
+    /// Up to `limit` letters that end, earliest first, whatever their time.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store fails.
+    fn letters_due(&self, limit: usize) -> Result<Vec<(UnixTime, LetterKey)>, StoreError>;
 
     /// Applies all changes, durably, or none.
     ///

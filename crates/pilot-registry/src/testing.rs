@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, Seed, UnixTime};
 use pilot_wire::{
-    EnvelopeHead, Grant, Knock, KnockTarget, Locator, PortRange, Record, Scope, SignedBytes,
-    Statement, Visibility,
+    EnvelopeHead, Grant, Knock, KnockTarget, Locator, MessageId, PortRange, Record, Scope,
+    SignedBytes, Statement, Visibility,
 };
 
 use crate::{
-    AgentRow, Batch, Config, Entry, GrantRow, GroupRow, LogFacts, LookupTarget, MemoryStore,
-    OutgoingPush, PushKey, PushKind, PushRow, Request, Response, Service, Store, StoreError,
-    Totals, Verify,
+    AgentRow, Batch, Config, Entry, GrantRow, GroupRow, LetterAccount, LetterKey, LetterRow,
+    LetterSum, LogFacts, LookupTarget, MemoryStore, OutgoingPush, PushKey, PushKind, PushRow,
+    Request, Response, Service, Store, StoreError, Totals, Verify,
 };
 
 pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -318,6 +318,40 @@ impl Store for TestStore {
 
     fn due(&self, limit: usize) -> Result<Vec<(UnixTime, AgentId)>, StoreError> {
         self.read(self.inner.due(limit))
+    }
+
+    fn letter(&self, key: &LetterKey) -> Result<Option<LetterRow>, StoreError> {
+        self.read(self.inner.letter(key))
+    }
+
+    fn letter_bytes(&self, key: &LetterKey) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(self.inner.letter_bytes(key))
+    }
+
+    fn letters(
+        &self,
+        to: &AgentId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        self.read(self.inner.letters(to, after, limit))
+    }
+
+    fn letter_number(
+        &self,
+        to: &AgentId,
+        from: &AgentId,
+        id: &MessageId,
+    ) -> Result<Option<u64>, StoreError> {
+        self.read(self.inner.letter_number(to, from, id))
+    }
+
+    fn letter_sum(&self, account: &LetterAccount) -> Result<LetterSum, StoreError> {
+        self.read(self.inner.letter_sum(account))
+    }
+
+    fn letters_due(&self, limit: usize) -> Result<Vec<(UnixTime, LetterKey)>, StoreError> {
+        self.read(self.inner.letters_due(limit))
     }
 
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {

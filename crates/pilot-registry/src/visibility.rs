@@ -107,6 +107,6 @@ const fn is_public(record: &RecordRow) -> bool {
 }
 
 /// A recovery voids what older generations signed (design of the identity log, `docs/trust.md`).
-fn is_valid(grant: &GrantRow, grantor: &AgentRow, now: UnixTime) -> bool {
+pub(crate) fn is_valid(grant: &GrantRow, grantor: &AgentRow, now: UnixTime) -> bool {
     grant.is_live(now) && grant.generation >= grantor.facts.generation
 }

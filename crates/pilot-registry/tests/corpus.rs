@@ -6,12 +6,13 @@ mod replay;
 use std::time::Duration;
 
 use pilot_registry::{
-    Entry, LookupTarget, Push, PushAck, RefusalCode, Request, Response, SearchQuery, Sender, fuzz,
+    Entry, HeldLetter, LookupTarget, Push, PushAck, RefusalCode, Request, Response, SearchQuery,
+    Sender, fuzz,
 };
 use pilot_types::{AgentId, UnixTime};
 use pilot_wire::{
-    Capability, EnvelopeHead, Grant, Knock, KnockTarget, Locator, Record, Scope, SignedBytes,
-    Statement, Visibility,
+    Capability, EnvelopeHead, Grant, Knock, KnockTarget, Locator, MessageId, Record, Scope,
+    SignedBytes, Statement, Visibility,
 };
 
 #[test]
@@ -103,6 +104,16 @@ fn requests() -> Vec<Request> {
             to: AgentId::new([4; 32]),
             grant: grant(),
         },
+        Request::Deposit {
+            to: AgentId::new([4; 32]),
+            id: MessageId::new([1; 16]),
+            not_after: NOW,
+            sealed: vec![7; 120],
+        },
+        Request::FetchLetters { after: 1 },
+        Request::TakeLetters {
+            numbers: vec![1, 2],
+        },
         Request::Deregister,
         Request::Observe,
         Request::Search {
@@ -156,6 +167,17 @@ fn answers() -> Vec<Vec<u8>> {
             entry: sender,
         }
         .encode(),
+        Response::Deposited { not_after: NOW }.encode(),
+        Response::Letters {
+            letters: vec![HeldLetter {
+                number: 1,
+                from: AGENT,
+                sealed: vec![7; 120],
+            }],
+            has_more: true,
+        }
+        .encode(),
+        Push::LettersWaiting.encode(),
         PushAck::Later.encode(),
     ]
 }

@@ -131,6 +131,7 @@ fn refused(response: Response) -> DirectoryError {
         | RefusalCode::NotRegistered
         | RefusalCode::Reserved
         | RefusalCode::NobodyOnline
+        | RefusalCode::MailboxFull
         | RefusalCode::Unavailable
         | RefusalCode::Unknown => DirectoryError::Unavailable(message),
     }

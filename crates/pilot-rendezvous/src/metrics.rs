@@ -41,6 +41,16 @@ fn registry(page: &mut Page, stats: &Stats) {
         "Public records that searches find.",
         stats.searchable,
     );
+    page.gauge(
+        "pilot_mailbox_letters",
+        "Letters that wait for agents that are away.",
+        stats.letters,
+    );
+    page.gauge(
+        "pilot_mailbox_bytes",
+        "Their bytes, with what their rows cost.",
+        stats.letter_bytes,
+    );
     page.counters(
         ("pilot_registry_requests_total", "Requests by kind."),
         "kind",
@@ -50,6 +60,17 @@ fn registry(page: &mut Page, stats: &Stats) {
         ("pilot_registry_refusals_total", "Refused requests by code."),
         "code",
         RefusalCode::ALL.map(|code| (code.name(), stats.refusals_of(code))),
+    );
+    page.counters(
+        (
+            "pilot_mailbox_refused_total",
+            "Letters that were not taken, by reason.",
+        ),
+        "reason",
+        [
+            ("full", stats.refusals_of(RefusalCode::MailboxFull)),
+            ("not_wanted", stats.letters_unwanted),
+        ],
     );
     for (name, help, value) in [
         (
@@ -81,6 +102,21 @@ fn registry(page: &mut Page, stats: &Stats) {
             "pilot_registry_agents_forgotten_total",
             "Agents forgotten.",
             stats.agents_forgotten,
+        ),
+        (
+            "pilot_mailbox_deposited_total",
+            "Letters that were left.",
+            stats.letters_deposited,
+        ),
+        (
+            "pilot_mailbox_taken_total",
+            "Letters that their recipients took.",
+            stats.letters_taken,
+        ),
+        (
+            "pilot_mailbox_expired_total",
+            "Letters that ended before they were taken.",
+            stats.letters_expired,
         ),
         (
             "pilot_registry_search_left_out_total",

@@ -47,6 +47,7 @@ pub(crate) fn page(now: &Snapshot, rates: &Rates) -> String {
     table(&mut page, "Networks", &networks(now));
     table(&mut page, "Requests", &requests(now));
     table(&mut page, "Refused requests", &refusals(now));
+    table(&mut page, "Mailboxes", &mailboxes(now));
     table(&mut page, "Relay", &relay(now));
     table(&mut page, "Dropped packets", &drops(now));
     page.push_str("</div>");
@@ -115,6 +116,36 @@ fn refusals(now: &Snapshot) -> Vec<Row> {
         (words(code.name()), metric, now.stats.refusals_of(code))
     };
     some(RefusalCode::ALL.into_iter().map(row))
+}
+
+fn mailboxes(now: &Snapshot) -> Vec<Row> {
+    let row = |what: &str, metric: &str, count| (what.to_owned(), metric.to_owned(), count);
+    let stats = &now.stats;
+    vec![
+        row("letters that wait", "pilot_mailbox_letters", stats.letters),
+        row("their bytes", "pilot_mailbox_bytes", stats.letter_bytes),
+        row(
+            "left",
+            "pilot_mailbox_deposited_total",
+            stats.letters_deposited,
+        ),
+        row("taken", "pilot_mailbox_taken_total", stats.letters_taken),
+        row(
+            "ended before they were taken",
+            "pilot_mailbox_expired_total",
+            stats.letters_expired,
+        ),
+        row(
+            "refused: no room",
+            "pilot_mailbox_refused_total{reason=\"full\"}",
+            stats.refusals_of(RefusalCode::MailboxFull),
+        ),
+        row(
+            "refused: not wanted",
+            "pilot_mailbox_refused_total{reason=\"not_wanted\"}",
+            stats.letters_unwanted,
+        ),
+    ]
 }
 
 fn relay(now: &Snapshot) -> Vec<Row> {
@@ -242,6 +273,9 @@ mod tests {
             *count = at as u64 * 1000;
         }
         now.stats.refusals[0] = 3;
+        now.stats.letters = 5;
+        now.stats.letter_bytes = 6000;
+        now.stats.letters_unwanted = 7;
         now.relay.channels = 4;
         now.relay.datagrams = 1_000_000;
         now.relay.bytes = 1_200_000_000;

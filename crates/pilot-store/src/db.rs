@@ -76,6 +76,7 @@ impl Db {
         let database = medium.open(&mut builder(layout.cache), After::Start)?;
         let db = Self::over(database, path, medium, layout);
         db.check_format(layout)?;
+        db.add_tables(layout)?;
         Ok(db)
     }
 
@@ -271,6 +272,21 @@ impl Db {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Makes the tables that there were not yet when the file was made.
+    fn add_tables(&self, layout: &Layout) -> Result<(), OpenDbError> {
+        let damaged = |error: DbError| OpenDbError::Damaged {
+            path: self.path.clone(),
+            words: error.to_string(),
+        };
+        for table in layout.tables {
+            if self.len(*table).map_err(damaged)?.is_none() {
+                self.write(|txn| txn.inner.open_table(*table).map(drop).map_err(Into::into))
+                    .map_err(damaged)?;
+            }
+        }
+        Ok(())
+    }
+
     fn check_format(&self, layout: &Layout) -> Result<(), OpenDbError> {
         let damaged = |words: String| OpenDbError::Damaged {
             path: self.path.clone(),
@@ -298,6 +314,9 @@ fn builder(cache: usize) -> Builder {
     builder.set_cache_size(cache);
     builder
 }
+
+/// Key and value.
+pub(crate) type Row = (Vec<u8>, Vec<u8>);
 
 /// A transaction under way.
 pub(crate) struct Txn {
@@ -373,6 +392,13 @@ impl Txn {
                 false
             })?;
         Ok(taken)
+    }
+
+    /// The row with the lowest key.
+    pub(crate) fn first(&self, table: Table) -> Result<Option<Row>, redb::Error> {
+        let table = self.inner.open_table(table)?;
+        let first = table.first()?;
+        Ok(first.map(|(key, value)| (key.value().to_vec(), value.value().to_vec())))
     }
 
     /// A counter's value; 0 before its first write.

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use pilot_trust::Identity;
-use pilot_types::AgentId;
+use pilot_trust::{Identity, PrekeySecret};
+use pilot_types::{AgentId, encode_hex};
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::atomic::{self, TEMPORARY};
 use crate::config_file::{ConfigError, FileConfig};
@@ -20,6 +21,8 @@ use crate::state_db::StateDb;
 
 /// Where keys of groups are.
 const GROUPS: &str = "groups";
+/// Where the secret halves of prekeys are.
+const PREKEYS: &str = "prekeys";
 /// Between two tries for a lock whose holder is gone: one that was killed holds it until its last thread has ended, and
 /// who only looks holds it for a moment. A second in all.
 const LOCK_WAIT: Duration = Duration::from_millis(10);
@@ -200,6 +203,69 @@ impl Home {
 
     fn group_key_path(&self, group: AgentId) -> PathBuf {
         self.path(GROUPS).join(format!("{group}.json"))
+    }
+
+    /// Prekeys whose letters may still come, of `HOME/prekeys/`. A file that is none, or not a whole one, is left out: letters that were sealed
+    /// to it are lost.
+    ///
+    /// # Errors
+    /// [`HomeError::Directory`] if the directory cannot be read.
+    pub fn load_prekeys(&self) -> Result<Vec<PrekeySecret>, HomeError> {
+        let dir = self.path(PREKEYS);
+        let failed = |source| HomeError::Directory {
+            path: dir.clone(),
+            source,
+        };
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(source) => return Err(failed(source)),
+        };
+        let mut secrets = vec![];
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.extension().is_none_or(|extension| extension != "key") {
+                atomic::remove_quietly(&path);
+                continue;
+            }
+            let bytes = Zeroizing::new(fs::read(&path).map_err(failed)?);
+            match PrekeySecret::from_bytes(&bytes) {
+                Some(secret) => secrets.push(secret),
+                None => tracing::warn!(path = %path.display(), "not a prekey"),
+            }
+        }
+        Ok(secrets)
+    }
+
+    /// Writes a new prekey, for the owner alone: all of it or nothing.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn save_prekey(&self, secret: &PrekeySecret) -> io::Result<()> {
+        ensure_dir(&self.path(PREKEYS))?;
+        let path = self.prekey_path(&secret.prekey().public);
+        atomic::replace(&path, &secret.to_bytes()[..])
+    }
+
+    /// Writes zeros over a prekey and removes it; one that is not there is destroyed already.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn destroy_prekey(&self, public: &[u8; 32]) -> io::Result<()> {
+        let path = self.prekey_path(public);
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(mut file) => {
+                file.write_all(&[0; PrekeySecret::LEN])?;
+                file.sync_all()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        fs::remove_file(&path)
+    }
+
+    fn prekey_path(&self, public: &[u8; 32]) -> PathBuf {
+        self.path(PREKEYS)
+            .join(format!("{}.key", encode_hex(public)))
     }
 
     /// The configuration; the default if the home has none.

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pilot_registry::{
-    AgentRow, Batch, GrantRow, GroupRow, PushKey, PushKind, PushRow, Store, StoreError, Totals,
-    Write,
+    AgentRow, Batch, GrantRow, GroupRow, LetterAccount, LetterKey, LetterRow, LetterSum, PushKey,
+    PushKind, PushRow, Store, StoreError, Totals, Write,
 };
 use pilot_types::{AgentId, GroupId, Hostname, NetworkId, NodeId, UnixTime};
+use pilot_wire::MessageId;
 use redb::TableDefinition;
 
 use crate::db::{Db, Layout, Table, Txn, key, u64_from};
@@ -34,6 +35,19 @@ const GROUP_NUMBERS: Table = TableDefinition::new("group_numbers");
 /// Member and group; no value.
 const MEMBERS: Table = TableDefinition::new("members");
 const TOTALS: Table = TableDefinition::new("totals");
+/// Recipient and number: all of a letter but its bytes.
+const LETTERS: Table = TableDefinition::new("letters");
+/// Recipient, number and place: pieces of a letter's bytes.
+const LETTER_BYTES: Table = TableDefinition::new("letter_bytes");
+/// Recipient, sender and message: number.
+const LETTER_NUMBERS: Table = TableDefinition::new("letter_numbers");
+/// Time, recipient and number; no value.
+const LETTERS_DUE: Table = TableDefinition::new("letters_due");
+/// By account.
+const LETTER_SUMS: Table = TableDefinition::new("letter_sums");
+
+/// Letters are stored in pieces, for a database's page allocation doubles with the size of a value.
+const PIECE: usize = 64 * 1024;
 
 pub(crate) const LAYOUT: Layout = Layout {
     tables: &[
@@ -50,6 +64,11 @@ pub(crate) const LAYOUT: Layout = Layout {
         GROUP_NUMBERS,
         MEMBERS,
         TOTALS,
+        LETTERS,
+        LETTER_BYTES,
+        LETTER_NUMBERS,
+        LETTERS_DUE,
+        LETTER_SUMS,
     ],
     format: 1,
     cache: 256 * 1024 * 1024,
@@ -256,6 +275,87 @@ impl Store for RegistryDb {
         due.ok_or_else(|| store_error(self.db.damaged("a time of expiry")))
     }
 
+    fn letter(&self, key: &LetterKey) -> Result<Option<LetterRow>, StoreError> {
+        self.db
+            .get_row(LETTERS, &letter_key(key), "a letter's row")
+            .map_err(store_error)
+    }
+
+    fn letter_bytes(&self, key: &LetterKey) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut bytes: Option<Vec<u8>> = None;
+        self.db
+            .scan(LETTER_BYTES, &letter_key(key), |_, piece| {
+                bytes.get_or_insert_default().extend_from_slice(piece);
+                true
+            })
+            .map_err(store_error)?;
+        Ok(bytes)
+    }
+
+    fn letters(
+        &self,
+        to: &AgentId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let mut rows = vec![];
+        if limit > 0 {
+            let after = letter_key(&LetterKey {
+                to: *to,
+                number: after,
+            });
+            self.db
+                .scan_after(LETTERS, Some(&after), |key, value| {
+                    let is_theirs = key.starts_with(to.as_bytes());
+                    if is_theirs {
+                        rows.push(self.db.decode(value, "a letter's row"));
+                    }
+                    is_theirs && rows.len() < limit
+                })
+                .map_err(store_error)?;
+        }
+        rows.into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(store_error)
+    }
+
+    fn letter_number(
+        &self,
+        to: &AgentId,
+        from: &AgentId,
+        id: &MessageId,
+    ) -> Result<Option<u64>, StoreError> {
+        let number = self.db.get(LETTER_NUMBERS, &message_key(to, from, id));
+        match number.map_err(store_error)? {
+            None => Ok(None),
+            Some(bytes) => match u64_from(&bytes) {
+                Some(number) => Ok(Some(number)),
+                None => Err(store_error(self.db.damaged("a letter's number"))),
+            },
+        }
+    }
+
+    fn letter_sum(&self, account: &LetterAccount) -> Result<LetterSum, StoreError> {
+        let sum = self
+            .db
+            .get_row(LETTER_SUMS, &account_key(account), "a sum of letters");
+        Ok(sum.map_err(store_error)?.unwrap_or_default())
+    }
+
+    fn letters_due(&self, limit: usize) -> Result<Vec<(UnixTime, LetterKey)>, StoreError> {
+        let mut due = vec![];
+        if limit > 0 {
+            self.db
+                .scan(LETTERS_DUE, b"", |key, _| {
+                    due.push(letter_due_from(key));
+                    due.len() < limit
+                })
+                .map_err(store_error)?;
+        }
+        let due: Option<Vec<_>> = due.into_iter().collect();
+        due.ok_or_else(|| store_error(self.db.damaged("a time of expiry")))
+    }
+
     fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
         let before = *self.sums();
         let mut totals = self.settle().map_err(store_error)?.totals;
@@ -335,8 +435,38 @@ fn apply(txn: &mut Txn, write: &Write) -> Result<(), redb::Error> {
         ),
         Write::PutMember(agent, group) => txn.put(MEMBERS, &pair(agent, &group.signer()), b""),
         Write::DeleteMember(agent, group) => txn.delete(MEMBERS, &pair(agent, &group.signer())),
+        Write::PutLetter(row, sealed) => put_letter(txn, row, sealed),
+        Write::DeleteLetter(row) => delete_letter(txn, row),
+        Write::PutLetterSum(account, LetterSum::EMPTY) => {
+            txn.delete(LETTER_SUMS, &account_key(account))
+        }
+        Write::PutLetterSum(account, sum) => txn.put_row(LETTER_SUMS, &account_key(account), sum),
         Write::Totals(totals) => txn.put_row(TOTALS, b"", totals),
     }
+}
+
+fn put_letter(txn: &mut Txn, row: &LetterRow, sealed: &[u8]) -> Result<(), redb::Error> {
+    let place = letter_key(&row.key);
+    let message = message_key(&row.key.to, &row.from, &row.id);
+    txn.put(LETTER_NUMBERS, &message, &row.key.number.to_be_bytes())?;
+    txn.put(LETTERS_DUE, &letter_due_key(row), b"")?;
+    // A letter in its place goes as a whole.
+    txn.delete_prefix(LETTER_BYTES, &place)?;
+    for (piece, bytes) in (0u16..).zip(sealed.chunks(PIECE)) {
+        txn.put(LETTER_BYTES, &key(&[&place, &piece.to_be_bytes()]), bytes)?;
+    }
+    txn.put_row(LETTERS, &place, row)
+}
+
+fn delete_letter(txn: &mut Txn, row: &LetterRow) -> Result<(), redb::Error> {
+    let place = letter_key(&row.key);
+    txn.delete(
+        LETTER_NUMBERS,
+        &message_key(&row.key.to, &row.from, &row.id),
+    )?;
+    txn.delete(LETTERS_DUE, &letter_due_key(row))?;
+    txn.delete_prefix(LETTER_BYTES, &place)?;
+    txn.delete(LETTERS, &place)
 }
 
 /// Makes the index by grantee of a file that an earlier program wrote to.
@@ -382,6 +512,38 @@ fn push_key(push: &PushKey) -> Vec<u8> {
     key(&[push.to.as_bytes(), &kind, push.from.as_bytes()])
 }
 
+fn letter_key(letter: &LetterKey) -> Vec<u8> {
+    key(&[letter.to.as_bytes(), &letter.number.to_be_bytes()])
+}
+
+fn message_key(to: &AgentId, from: &AgentId, id: &MessageId) -> Vec<u8> {
+    key(&[to.as_bytes(), from.as_bytes(), id.as_bytes()])
+}
+
+fn letter_due_key(row: &LetterRow) -> Vec<u8> {
+    let at = row.not_after.as_millis().to_be_bytes();
+    key(&[&at, &letter_key(&row.key)])
+}
+
+fn letter_due_from(key: &[u8]) -> Option<(UnixTime, LetterKey)> {
+    let (at, place) = key.split_at_checked(8)?;
+    let (to, number) = place.split_at_checked(AgentId::LEN)?;
+    let letter = LetterKey {
+        to: to.try_into().ok().map(AgentId::new)?,
+        number: u64_from(number)?,
+    };
+    Some((UnixTime::from_millis(u64_from(at)?), letter))
+}
+
+fn account_key(account: &LetterAccount) -> Vec<u8> {
+    match account {
+        LetterAccount::All => vec![0],
+        LetterAccount::To(to) => key(&[&[1], to.as_bytes()]),
+        LetterAccount::From(from) => key(&[&[2], from.as_bytes()]),
+        LetterAccount::Between(to, from) => key(&[&[3], to.as_bytes(), from.as_bytes()]),
+    }
+}
+
 const fn kind_byte(kind: PushKind) -> u8 {
     match kind {
         PushKind::Knock => 0,
@@ -389,6 +551,7 @@ const fn kind_byte(kind: PushKind) -> u8 {
         PushKind::Group => 2,
         PushKind::GroupRequest => 3,
         PushKind::Invitation => 4,
+        PushKind::Letters => 5,
     }
 }
 

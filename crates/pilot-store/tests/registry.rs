@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use pilot_registry::{
-    AgentRow, Batch, GrantRow, GroupMember, GroupRow, LogFacts, MemoryStore, PushId, PushKey,
-    PushKind, PushRow, Store, Totals, Write,
+    AgentRow, Batch, GrantRow, GroupMember, GroupRow, LetterAccount, LetterKey, LetterRow,
+    LetterSum, LogFacts, MemoryStore, PushId, PushKey, PushKind, PushRow, Store, Totals, Write,
 };
 use pilot_store::RegistryDb;
 use pilot_types::{AgentId, GroupId, Hostname, NetworkId, UnixTime};
-use pilot_wire::{Role, SignedBytes};
+use pilot_wire::{MessageId, Role, SignedBytes};
 use proptest::prelude::*;
 
 fn agent(index: u8) -> AgentId {
@@ -158,8 +158,16 @@ fn write() -> impl Strategy<Value = Write> {
         index.clone().prop_map(|a| Write::DeleteGrantsBy(agent(a))),
         (pair.clone(), kind(), any::<u64>())
             .prop_map(|((to, from), kind, id)| Write::PutPush(push(key(to, kind, from), id))),
-        (pair, kind()).prop_map(|((to, from), kind)| Write::DeletePush(key(to, kind, from))),
-        index.prop_map(|a| Write::DeletePushesTo(agent(a))),
+        (pair.clone(), kind())
+            .prop_map(|((to, from), kind)| Write::DeletePush(key(to, kind, from))),
+        index.clone().prop_map(|a| Write::DeletePushesTo(agent(a))),
+        (pair.clone(), 0..3u8).prop_map(|((to, from), n)| {
+            // Larger than one piece.
+            Write::PutLetter(letter(to, from, n), vec![n; 40_000 * usize::from(n)])
+        }),
+        (pair.clone(), 0..3u8).prop_map(|((to, from), n)| Write::DeleteLetter(letter(to, from, n))),
+        (pair.clone(), 0..4u8, 0..2u64)
+            .prop_map(|((a, b), which, n)| Write::PutLetterSum(account(which, a, b), sum(n))),
         any::<u64>().prop_map(|agents| Write::Totals(Totals {
             agents,
             ..Totals::default()
@@ -167,8 +175,68 @@ fn write() -> impl Strategy<Value = Write> {
     ]
 }
 
+/// A letter is always the same in its place, as the service has it: numbers are given once.
+fn letter(to: u8, from: u8, number: u8) -> LetterRow {
+    LetterRow {
+        key: LetterKey {
+            to: agent(to),
+            number: u64::from(from) * 10 + u64::from(number),
+        },
+        from: agent(from),
+        id: MessageId::new([number; 16]),
+        not_after: UnixTime::from_secs(u64::from(number)),
+        size: 100,
+    }
+}
+
+fn account(which: u8, a: u8, b: u8) -> LetterAccount {
+    match which {
+        0 => LetterAccount::All,
+        1 => LetterAccount::To(agent(a)),
+        2 => LetterAccount::From(agent(a)),
+        _ => LetterAccount::Between(agent(a), agent(b)),
+    }
+}
+
+fn sum(count: u64) -> LetterSum {
+    LetterSum {
+        count,
+        bytes: count * 100,
+        last_number: 0,
+    }
+}
+
+fn assert_same_letters(memory: &MemoryStore, disk: &RegistryDb) {
+    for limit in [0, 1, 100] {
+        assert_eq!(memory.letters_due(limit), disk.letters_due(limit));
+    }
+    for a in 0..4 {
+        for (after, limit) in [(0, 100), (0, 2), (10, 100), (u64::MAX, 9)] {
+            let kept = memory.letters(&agent(a), after, limit);
+            assert_eq!(kept, disk.letters(&agent(a), after, limit));
+        }
+        for b in 0..4 {
+            for number in 0..3 {
+                let row = letter(a, b, number);
+                assert_eq!(memory.letter(&row.key), disk.letter(&row.key));
+                let number = memory.letter_number(&agent(a), &agent(b), &row.id);
+                assert_eq!(number, disk.letter_number(&agent(a), &agent(b), &row.id));
+                // Of an empty letter there is no piece; the service takes none.
+                let bytes = memory.letter_bytes(&row.key).map(Option::unwrap_or_default);
+                let stored = disk.letter_bytes(&row.key).map(Option::unwrap_or_default);
+                assert_eq!(bytes, stored);
+            }
+            for which in 0..4 {
+                let account = account(which, a, b);
+                assert_eq!(memory.letter_sum(&account), disk.letter_sum(&account));
+            }
+        }
+    }
+}
+
 fn assert_same(memory: &MemoryStore, disk: &RegistryDb) {
     assert_eq!(memory.totals(), disk.totals());
+    assert_same_letters(memory, disk);
     for limit in [0, 1, 100] {
         assert_eq!(memory.due(limit), disk.due(limit));
     }
@@ -222,6 +290,36 @@ proptest! {
         drop(disk);
         assert_same(&memory, &RegistryDb::open(&path).unwrap());
     }
+}
+
+#[test]
+fn a_file_of_an_earlier_program_gets_its_mailboxes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("registry.redb");
+    drop(RegistryDb::open(&path).unwrap());
+    let database = redb::Database::open(&path).unwrap();
+    let txn = database.begin_write().unwrap();
+    for name in [
+        "letters",
+        "letter_bytes",
+        "letter_numbers",
+        "letters_due",
+        "letter_sums",
+    ] {
+        let table = redb::TableDefinition::<&[u8], &[u8]>::new(name);
+        assert!(txn.delete_table(table).unwrap());
+    }
+    txn.commit().unwrap();
+    drop(database);
+    let mut disk = RegistryDb::open(&path).unwrap();
+    assert_eq!(disk.letters(&agent(1), 0, 9), Ok(vec![]));
+    assert_eq!(disk.letters_due(9), Ok(vec![]));
+    assert_eq!(disk.letter_sum(&LetterAccount::All), Ok(LetterSum::EMPTY));
+    let row = letter(1, 2, 1);
+    let writes = vec![Write::PutLetter(row, vec![1; 100_000])];
+    disk.apply(Batch { writes }).unwrap();
+    assert_eq!(disk.letters(&agent(1), 0, 9), Ok(vec![row]));
+    assert_eq!(disk.letter_bytes(&row.key), Ok(Some(vec![1; 100_000])));
 }
 
 #[test]

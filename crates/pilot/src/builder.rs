@@ -201,9 +201,11 @@ impl Builder {
             source,
         })?;
         let (persister, notices) =
-            Persister::start(Arc::clone(&db)).map_err(|source| StartError::Thread {
-                home: opened.home.dir().to_owned(),
-                source,
+            Persister::start(Arc::clone(&db), opened.home.clone()).map_err(|source| {
+                StartError::Thread {
+                    home: opened.home.dir().to_owned(),
+                    source,
+                }
             })?;
 
         let facts = Facts {

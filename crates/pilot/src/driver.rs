@@ -105,6 +105,7 @@ fn written(shared: &Shared, notice: Notice) {
     let mut state = shared.lock();
     match notice {
         Notice::Freshness(block) => state.node.extend_freshness(&block),
+        Notice::Prekey(public) => state.node.prekey_written(clock::now(), &public),
         Notice::Trust(count) => state.node.trust_written(clock::now(), count),
     }
 }

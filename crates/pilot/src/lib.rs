@@ -33,6 +33,7 @@ mod explain;
 mod groups;
 mod interfaces;
 mod listener;
+mod mailbox;
 mod names;
 mod node;
 mod notice;
@@ -56,6 +57,7 @@ pub use error::{
 pub use explain::{Explanation, NextStep, PathCandidate};
 pub use groups::{GroupInfo, GroupInvitation, GroupMember};
 pub use listener::{Listener, Peer};
+pub use mailbox::{DepositError, Mail, Mailbox};
 pub use node::{DialOptions, Node};
 pub use notice::{Notice, Notices};
 pub use peers::{

@@ -252,7 +252,9 @@ impl Node {
             .await?
         {
             Answer::Entry(entry) => Ok(Found::from(*entry)),
-            Answer::Page(_) | Answer::Done | Answer::Group(_) => Err(LookupError::NotFound),
+            Answer::Page(_) | Answer::Done | Answer::Group(_) | Answer::Deposited(_) => {
+                Err(LookupError::NotFound)
+            }
         }
     }
 

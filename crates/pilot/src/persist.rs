@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use pilot_node::Persist;
-use pilot_store::{DbError, LastSession, RendezvousPin, StateDb};
+use pilot_node::{Persist, PrekeyChange};
+use pilot_store::{DbError, Home, LastSession, RendezvousPin, StateDb};
 use pilot_trust::TrustChange;
 use pilot_types::AgentId;
 use pilot_wire::encode_postcard;
@@ -36,11 +36,15 @@ pub(crate) struct Persister {
 
 impl Persister {
     /// Starts the thread; what it wrote comes out of the second value.
-    pub(crate) fn start(db: Arc<StateDb>) -> io::Result<(Self, mpsc::UnboundedReceiver<Notice>)> {
+    pub(crate) fn start(
+        db: Arc<StateDb>,
+        home: Home,
+    ) -> io::Result<(Self, mpsc::UnboundedReceiver<Notice>)> {
         let (jobs, queue) = channel();
         let (notices, told) = mpsc::unbounded_channel();
         let writer = Writer {
             db,
+            home,
             notices,
             owed: Owed::default(),
             trust_written: 0,
@@ -82,11 +86,14 @@ pub(crate) enum Notice {
     Freshness(Range<u64>),
     /// So many trust changes are durable, since the start.
     Trust(u64),
+    /// A prekey is.
+    Prekey([u8; 32]),
 }
 
 /// The thread's state.
 struct Writer {
     db: Arc<StateDb>,
+    home: Home,
     notices: mpsc::UnboundedSender<Notice>,
     owed: Owed,
     trust_written: u64,
@@ -100,6 +107,8 @@ struct Owed {
     trust: BTreeMap<Vec<u8>, TrustChange>,
     /// Changes that `trust` stands for.
     trust_changes: u64,
+    /// By public half.
+    prekeys: BTreeMap<[u8; 32], PrekeyChange>,
     rest: BTreeMap<Place, Persist>,
     /// A block of freshness stamps, from this wall time in nanoseconds.
     freshness: Option<u64>,
@@ -122,6 +131,14 @@ impl Owed {
                 self.trust_changes += 1;
                 return;
             }
+            Persist::Prekey(change) => {
+                let public = match change {
+                    PrekeyChange::Put(secret) => secret.prekey().public,
+                    PrekeyChange::Destroy(public) => *public,
+                };
+                self.prekeys.insert(public, change.clone());
+                return;
+            }
             Persist::Pinned { url, .. } => Place::Pin(url.clone()),
             Persist::Peer(peer) => Place::Peer(peer.agent),
             Persist::Freshness { agent, .. } => Place::Stamp(*agent),
@@ -131,7 +148,10 @@ impl Owed {
     }
 
     fn is_empty(&self) -> bool {
-        self.trust.is_empty() && self.rest.is_empty() && self.freshness.is_none()
+        self.trust.is_empty()
+            && self.prekeys.is_empty()
+            && self.rest.is_empty()
+            && self.freshness.is_none()
     }
 }
 
@@ -179,6 +199,25 @@ impl Writer {
         done
     }
 
+    /// Each in a file of its own, so that it can be destroyed; what fails is tried again, and holds nothing else up.
+    fn write_prekeys(&mut self) {
+        let (home, notices) = (&self.home, &self.notices);
+        self.owed.prekeys.retain(|public, change| {
+            let done = match change {
+                PrekeyChange::Put(secret) => home.save_prekey(secret),
+                PrekeyChange::Destroy(public) => home.destroy_prekey(public),
+            };
+            match (&done, change) {
+                (Ok(()), PrekeyChange::Put(_)) => {
+                    let _ = notices.send(Notice::Prekey(*public));
+                }
+                (Ok(()), PrekeyChange::Destroy(_)) => {}
+                (Err(error), _) => tracing::error!(%error, "a key for letters not written yet"),
+            }
+            done.is_err()
+        });
+    }
+
     fn try_flush(&mut self) -> Result<(), DbError> {
         // What trust changes decide must not leave before they are written.
         if !self.owed.trust.is_empty() {
@@ -193,6 +232,7 @@ impl Writer {
             self.owed.freshness = None;
             let _ = self.notices.send(Notice::Freshness(block));
         }
+        self.write_prekeys();
         while let Some(next) = self.owed.rest.first_entry() {
             write(&self.db, next.get())?;
             next.remove();
@@ -203,6 +243,8 @@ impl Writer {
 
 fn write(db: &StateDb, item: &Persist) -> Result<(), DbError> {
     match item {
+        // A file of its own, see `write_prekeys`.
+        Persist::Prekey(_) => Ok(()),
         Persist::Trust(change) => db.apply_trust(std::slice::from_ref(change)),
         Persist::Pinned {
             url,

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use pilot_node::{Answer, DialId, Event, LinkState, QueryError, QueryId, StreamHandle};
+use pilot_node::{
+    Answer, DialId, Event, LinkState, QueryError, QueryId, ReceivedLetter, StreamHandle,
+};
 use pilot_registry::RefusalCode;
 use pilot_types::{AgentId, PathId, Port, Transmit, TransmitBuf};
 use pilot_wire::ErrorCode;
@@ -81,6 +83,8 @@ pub(crate) struct State {
     persister: Option<Persister>,
     /// Takes names of rendezvous that went silent.
     pub(crate) silent: Option<mpsc::Sender<String>>,
+    /// Takes letters; one batch of each rendezvous at a time.
+    pub(crate) letters: Option<mpsc::UnboundedSender<ReceivedLetter>>,
     /// When the loop wakes by itself.
     wakes_at: Option<Instant>,
     /// Whether the loop waits, or is about to.
@@ -136,6 +140,7 @@ impl Shared {
             notices: Some(broadcast::Sender::new(notice::MAX_WAITING)),
             persister: persister.clone(),
             silent: None,
+            letters: None,
             wakes_at: None,
             is_parked: false,
         };
@@ -409,6 +414,7 @@ impl State {
                     let _ = silent.try_send(url);
                 }
             }
+            Event::Letter(letter) => self.letter(*letter),
             Event::Link { url, state } => tracing::info!(url, ?state, "rendezvous"),
             Event::Observed(addr) => tracing::info!(%addr, "seen from outside"),
             Event::Trusted(agent) => tracing::info!(agent = %agent.address(), "trusted"),
@@ -418,6 +424,13 @@ impl State {
             Event::Knocked { agent, .. } => tracing::info!(agent = %agent.address(), "knocked"),
             Event::GroupChanged(group) => tracing::debug!(%group, "group changed"),
             _ => {}
+        }
+    }
+
+    /// One that nobody takes stays where it is.
+    fn letter(&self, letter: ReceivedLetter) {
+        if let Some(letters) = &self.letters {
+            let _ = letters.send(letter);
         }
     }
 
@@ -562,6 +575,8 @@ impl State {
 
     /// Ends all that waits: the node stops.
     pub(crate) fn shutdown(&mut self) {
+        // Whoever takes letters ends, and lets go of where it stores them.
+        self.letters = None;
         self.is_shutdown = true;
         self.notices = None;
         self.node.shutdown(clock::now());

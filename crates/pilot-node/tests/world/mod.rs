@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use pilot_nat::Prefix;
 use pilot_node::{
-    Config, Event, LogVerifier, Node, Now, Persist, Pin, Profile, Read, RegistryHost, RelayOnly,
-    RendezvousConfig, RendezvousRole, RendezvousTarget, Restored, StreamHandle,
+    Config, Event, LogVerifier, Node, Now, Persist, Pin, PrekeyChange, Profile, Read, RegistryHost,
+    RelayOnly, RendezvousConfig, RendezvousRole, RendezvousTarget, Restored, StreamHandle,
 };
 use pilot_registry::{MemoryStore, Service, Verify};
 use pilot_sim::{HostId, LinkConfig, Machine, Network, Place, Sim};
-use pilot_trust::{Identity, TrustChange, TrustItem};
+use pilot_trust::{Identity, PrekeySecret, TrustChange, TrustItem};
 use pilot_types::{
     AgentId, Deadline, Ecn, FourTuple, Hostname, PathId, PeerAddr, Port, Seed, Transmit,
     TransmitBuf, UnixTime,
@@ -30,6 +30,12 @@ pub(crate) struct Disk {
     pub(crate) peers: BTreeMap<AgentId, pilot_node::KnownPeer>,
     /// Keys of groups, as the home has them.
     pub(crate) group_keys: Vec<String>,
+    /// Secret halves of prekeys, by their public ones; those that the node has not been told of as written yet.
+    pub(crate) prekeys: BTreeMap<[u8; 32], PrekeySecret>,
+    /// Prekeys of which the node is to be told.
+    written_prekeys: Vec<[u8; 32]>,
+    /// Whether no prekey is said to be written.
+    pub(crate) refuses_prekeys: bool,
     freshness: BTreeMap<AgentId, u64>,
     sessions: Vec<pilot_node::LastSession>,
     stamp: u64,
@@ -84,6 +90,9 @@ impl Agent {
             self.log.push(event);
         }
         self.node.trust_written(now, self.disk.trust_changes);
+        for public in std::mem::take(&mut self.disk.written_prekeys) {
+            self.node.prekey_written(now, &public);
+        }
         let streams: Vec<StreamHandle> = self.outgoing.keys().copied().collect();
         for stream in streams {
             self.write(now, stream);
@@ -146,6 +155,16 @@ impl Agent {
             Persist::Peer(peer) => drop(self.disk.peers.insert(peer.agent, (**peer).clone())),
             Persist::Freshness { agent, stamp } => drop(self.disk.freshness.insert(*agent, *stamp)),
             Persist::Sessions(agents) => self.disk.sessions.clone_from(agents),
+            Persist::Prekey(PrekeyChange::Put(secret)) => {
+                let public = secret.prekey().public;
+                self.disk.prekeys.insert(public, secret.clone());
+                if !self.disk.refuses_prekeys {
+                    self.disk.written_prekeys.push(public);
+                }
+            }
+            Persist::Prekey(PrekeyChange::Destroy(public)) => {
+                self.disk.prekeys.remove(public);
+            }
             Persist::Pinned { .. } => {}
         }
     }
@@ -459,6 +478,13 @@ impl World {
         );
         let (host, port) = (self.rendezvous, self.rendezvous_addr.port());
         self.start_server((host, port), key, Box::new(service));
+    }
+
+    /// Starts the rendezvous with its key and another registry.
+    pub(crate) fn start_rendezvous_on(&mut self, registry: Box<dyn RegistryHost>) {
+        self.rendezvous_boots += 1;
+        let (host, port) = (self.rendezvous, self.rendezvous_addr.port());
+        self.start_server((host, port), 200, registry);
     }
 
     /// A relay that is no registry, on a public address of its own, with `delay` to everybody; every agent that is given uses it.

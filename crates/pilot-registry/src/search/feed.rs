@@ -119,6 +119,9 @@ impl Feed {
             | Write::PutGroupNumber(..)
             | Write::PutMember(..)
             | Write::DeleteMember(..)
+            | Write::PutLetter(..)
+            | Write::DeleteLetter(_)
+            | Write::PutLetterSum(..)
             | Write::Totals(_) => None,
         });
         Noted(noted.collect())

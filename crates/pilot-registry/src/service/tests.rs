@@ -1,3 +1,4 @@
+mod mailing;
 mod model;
 mod pushing;
 mod registering;
