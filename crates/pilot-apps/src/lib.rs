@@ -24,8 +24,8 @@ mod waiting_room;
 
 pub use bench::{BenchDirection, BenchReport, BenchRequest, MAX_BENCH, run_bench, serve_bench};
 pub use data_exchange::{
-    AnswersError, DataExchange, Delivery, Inbox, Limits, Outcome, PutError, ReadMessageError,
-    Reply, SendMessageError, Sender, ServeError, Terms, answer_one, send_message,
+    AnswersError, DataExchange, Delivery, Inbox, Limits, Mailed, Outcome, PutError,
+    ReadMessageError, Reply, SendMessageError, Sender, ServeError, Terms, answer_one, send_message,
 };
 pub use directory::{
     DirectoryError, DirectoryItem, DirectoryQuestion, DirectoryRequest, MAX_DIRECTORY_QUESTION,

@@ -169,7 +169,7 @@ pub(crate) enum Command {
     Send(SendArgs),
     /// Take streams that agents open to a port
     Recv(RecvArgs),
-    /// Put a message into an agent's inbox
+    /// Put a message into an agent's inbox, or its mailbox while it is away
     SendMessage(SendMessageArgs),
     /// Messages that came
     Inbox(InboxArgs),
@@ -209,7 +209,7 @@ pub(crate) enum Command {
     /// Groups of agents: create, join, keep
     #[command(subcommand, visible_alias = "network")]
     Group(GroupCommand),
-    /// Put a message into the inbox of every member of a group that is online
+    /// Put a message into the inbox of every member of a group
     Broadcast(BroadcastArgs),
     /// Open streams
     Connections,

@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 
 use pilot::{
-    DialError, ErrorCode as StreamCode, GroupCallError, GroupError, LookupError, ProfileError,
-    RegisterError, StartError, StreamError, TrustError,
+    DepositError, DialError, ErrorCode as StreamCode, GroupCallError, GroupError, LookupError,
+    ProfileError, RegisterError, StartError, StreamError, TrustError,
 };
 use pilot_api::{ApiError, BindError, ErrorCode, PeerRef};
 use pilot_apps::{AnswersError, ReadMessageError, SendFileError, SendMessageError};
@@ -418,6 +418,53 @@ pub(crate) fn refused_by_peer(words: &str) -> ApiError {
         return error.with_hint(ROOM_HINT);
     }
     error
+}
+
+/// An agent that did not answer in the time that a message is tried straight.
+pub(crate) fn no_answer(peer: &PeerRef) -> ApiError {
+    ApiError::timeout(format!("{} did not answer in time", name_of(peer)))
+}
+
+/// What did not arrive straight is too long for a mailbox.
+pub(crate) fn too_large_for_mailbox(error: ApiError) -> ApiError {
+    let kib = pilot_wire::limits::MAX_LETTER_BODY / 1024;
+    error.with_hint(format!(
+        "a mailbox takes messages of at most {kib} KiB: send it again when the agent is online, or `pilotctl send-file`"
+    ))
+}
+
+/// An agent that is away, and why the message is not in its mailbox either.
+pub(crate) fn deposit(error: &DepositError, peer: &PeerRef) -> ApiError {
+    let name = name_of(peer);
+    let away = |words: &str| format!("{name} is away, and {words}");
+    let failed = |words: &str| ApiError::new(ErrorCode::ConnectionFailed, away(words));
+    match error {
+        DepositError::NotWanted => {
+            ApiError::new(ErrorCode::NotTrusted, away("takes no messages of yours"))
+                .with_hint(format!("pilotctl handshake {name}"))
+        }
+        DepositError::NoMailbox => failed("has no mailbox").with_hint(
+            "it runs an earlier version, or was away for a month: send it again when it is online",
+        ),
+        DepositError::TooLarge { max } => {
+            let words = format!("its mailbox takes at most {max} bytes of a message");
+            failed(&words).with_hint("send it again when the agent is online")
+        }
+        DepositError::Full(words) => ApiError::new(ErrorCode::RateLimited, away(words)).with_hint(
+            format!("{name} makes room by coming online; until then nothing more is left there"),
+        ),
+        DepositError::NoRendezvous => failed("no rendezvous answers that could keep the message")
+            .with_hint("pilotctl info shows how it stands with each rendezvous"),
+        DepositError::Later {
+            message,
+            retry_after_ms,
+        } => ApiError::new(ErrorCode::RateLimited, away(message))
+            .with_retry_after_ms(*retry_after_ms),
+        DepositError::Shutdown => shut_down(),
+        DepositError::Refused(_) | _ => failed(&error.to_string()).with_hint(
+            "the rendezvous may run an earlier version: send it again when the agent is online",
+        ),
+    }
 }
 
 pub(crate) fn answers(error: AnswersError) -> ApiError {

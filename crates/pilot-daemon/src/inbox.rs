@@ -8,7 +8,7 @@ use pilot_api::types::{
     Inbox as InboxAnswer, InboxMessage as ApiMessage, InboxRequest, MessageKind, What,
 };
 use pilot_apps::{Delivery, Inbox, Outcome, PutError};
-use pilot_store::{DbError, InboxHead, InboxMessage, Put};
+use pilot_store::{DbError, InboxHead, InboxMessage, Mailed, Put};
 use pilot_types::UnixTime;
 use pilot_wire::{MessageId, MessageType};
 
@@ -142,6 +142,7 @@ fn kept(delivery: &Delivery) -> InboxMessage {
         terms,
         head,
         body,
+        mailed,
     } = delivery;
     let trust = if terms.is_reply_only {
         "reply-only"
@@ -161,6 +162,10 @@ fn kept(delivery: &Delivery) -> InboxMessage {
             trace: head.trace,
             trust: trust.to_owned(),
             network: terms.network,
+            mailed: mailed.map(|mailed| Mailed {
+                sent_at: mailed.sent_at,
+                not_after: mailed.not_after,
+            }),
         },
         body: body.to_vec(),
     }
@@ -179,6 +184,15 @@ fn shown(head: InboxHead, body: Option<Vec<u8>>) -> ApiMessage {
         reply_to: head.reply_to,
         trust: head.trust,
         network_id: head.network,
+        via: via(head.mailed.as_ref()).to_owned(),
+        sent_at: head.mailed.map(|mailed| mailed.sent_at),
+    }
+}
+
+const fn via(mailed: Option<&Mailed>) -> &'static str {
+    match mailed {
+        Some(_) => "mailbox",
+        None => "direct",
     }
 }
 
@@ -231,6 +245,7 @@ mod tests {
                 trace: None,
             },
             body: Arc::from(body),
+            mailed: None,
         }
     }
 

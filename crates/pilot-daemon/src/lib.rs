@@ -29,6 +29,7 @@ mod inbox;
 mod json_lines;
 mod limits;
 mod log;
+mod mail;
 mod metrics;
 mod notices;
 mod peer_stream;

@@ -198,6 +198,8 @@ async fn serve(
     let files = Files::new(files, config.files.clone(), Arc::clone(&board));
     let services = Services::start(node.clone(), inbox, files).await;
     let services = services.map_err(|error| ApiError::internal(error.to_string()))?;
+    let opened = services.open_mailbox().await;
+    opened.map_err(|error| error::home(&error))?;
     let command = config.app_command.clone().unwrap_or_default();
     let dir = config.home.clone();
     let apps = spawn_blocking(move || Host::start(&dir, command)).await;

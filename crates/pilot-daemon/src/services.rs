@@ -11,6 +11,7 @@ use pilot_apps::{
     BenchRequest, Bounds, Broker, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_bench,
     serve_echo, serve_events,
 };
+use pilot_store::HomeError;
 use pilot_wire::{FILE_STREAM, FILE_STREAM_1};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -19,6 +20,7 @@ use crate::datagrams::Datagrams;
 use crate::error;
 use crate::files::{Files, refuse_earlier_version};
 use crate::inbox::StoredInbox;
+use crate::mail;
 
 /// Streams that one service holds at a time; each is bounded by its own flow-control window.
 const MAX_SERVED: usize = 256;
@@ -26,6 +28,8 @@ const MAX_SERVED: usize = 256;
 const MAX_MEASURED: usize = 2;
 /// The end of a measurement that does not end by itself.
 const LONGEST_BENCH: Duration = Duration::from_secs(3600);
+/// How long messages that come straight wait for those that were left for us.
+const LETTERS_PATIENCE: Duration = Duration::from_secs(5);
 /// Ports of the protocol and of services: nobody takes streams from them by hand.
 const SERVICE_PORTS: [Port; 8] = [
     Port::LIVENESS,
@@ -100,6 +104,14 @@ impl Services {
     /// Whose services they are.
     pub(crate) const fn node(&self) -> &Node {
         &self.node
+    }
+
+    /// From now on messages may be left for this agent while it is away.
+    pub(crate) async fn open_mailbox(&self) -> Result<(), HomeError> {
+        let mailbox = self.node.open_mailbox().await?;
+        let (node, exchange) = (self.node.clone(), Arc::clone(&self.exchange));
+        tokio::spawn(mail::take(node, mailbox, exchange));
+        Ok(())
     }
 
     /// The data exchange.
@@ -264,6 +276,8 @@ impl Exchange {
             refuse_earlier_version(stream).await;
             return;
         }
+        // What its sender left before it sends straight comes first.
+        self.node.letters_fetched(LETTERS_PATIENCE).await;
         let from = peer.agent.address();
         let sender = Sender {
             agent: peer.agent,
@@ -276,7 +290,7 @@ impl Exchange {
     }
 }
 
-fn terms_of(node: &Node, agent: &AgentId) -> Option<Terms> {
+pub(crate) fn terms_of(node: &Node, agent: &AgentId) -> Option<Terms> {
     let granted = node.trusted().into_iter().find(|peer| peer.agent == *agent);
     match granted {
         Some(peer) => Some(Terms::from(&peer.scope)),
@@ -286,7 +300,7 @@ fn terms_of(node: &Node, agent: &AgentId) -> Option<Terms> {
 }
 
 /// What an agent may that speaks to all members of a group.
-fn group_terms(node: &Node, group: &GroupId, agent: &AgentId) -> Option<Terms> {
+pub(crate) fn group_terms(node: &Node, group: &GroupId, agent: &AgentId) -> Option<Terms> {
     if !node.may_broadcast(group, agent) {
         return None;
     }

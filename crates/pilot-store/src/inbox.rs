@@ -1,6 +1,7 @@
 //! Messages that came, in one redb file, until the owner clears them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use pilot_types::{Address, AgentId, Hostname, NetworkId, UnixTime};
 use pilot_wire::{MessageId, MessageType, TraceParent};
@@ -20,9 +21,21 @@ const IDS: Table = TableDefinition::new("ids");
 /// By number of arrival: message id and sender, to forget the oldest.
 const IDS_BY_NUMBER: Table = TableDefinition::new("ids_by_number");
 const COUNTERS: Table = TableDefinition::new("counters");
+/// By message id and sender: until when a message that came by a mailbox may come again, in milliseconds. Outlives the message and its id.
+const LETTERS: Table = TableDefinition::new("letters");
+/// By that time, then message id and sender: message id and sender, to forget those whose time is over.
+const LETTERS_BY_END: Table = TableDefinition::new("letters_by_end");
 
 pub(crate) const LAYOUT: Layout = Layout {
-    tables: &[HEADS, BODIES, IDS, IDS_BY_NUMBER, COUNTERS],
+    tables: &[
+        HEADS,
+        BODIES,
+        IDS,
+        IDS_BY_NUMBER,
+        COUNTERS,
+        LETTERS,
+        LETTERS_BY_END,
+    ],
     format: 1,
     cache: 2 * 1024 * 1024,
 };
@@ -30,6 +43,9 @@ pub(crate) const LAYOUT: Layout = Layout {
 const LAST_NUMBER: &[u8] = b"last_number";
 const BYTES: &[u8] = b"bytes";
 const COUNT: &[u8] = b"count";
+/// How far the clocks of sender, rendezvous and recipient may differ.
+const CLOCKS: Duration = Duration::from_secs(24 * 3600);
+const LETTER_COUNT: &[u8] = b"letters";
 
 /// Bodies are stored in pieces, for a database's page allocation doubles with the size of a value.
 const PIECE: usize = 256 * 1024;
@@ -37,6 +53,10 @@ const PIECE: usize = 256 * 1024;
 const OVERHEAD: u64 = 1024;
 /// Ids of cleared messages that are remembered: a sender repeats within minutes, and this is a message a second for hours.
 const MAX_CLEARED_IDS: u64 = 16_384;
+
+/// Messages that came by a mailbox and are remembered to their end: 160 bytes each with the tree around them, 40 MiB in all. Of more, those
+/// that end first are forgotten.
+const MAX_LETTERS: u64 = 262_144;
 
 /// Why a message was not stored.
 #[derive(Debug, Error)]
@@ -90,10 +110,24 @@ pub struct InboxHead {
     /// The network to all of which it was said. Messages of earlier versions end before it.
     #[serde(deserialize_with = "trailing")]
     pub network: Option<NetworkId>,
+    /// That it came by a mailbox. Messages of earlier versions end before it.
+    #[serde(deserialize_with = "trailing")]
+    pub mailed: Option<Mailed>,
 }
 
-/// The last field, where there is one.
-fn trailing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<NetworkId>, D::Error> {
+/// What is said of a message that came by a mailbox.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Mailed {
+    /// When it was left there, by its sender's clock and signature.
+    pub sent_at: UnixTime,
+    /// Until when it might have been delivered: so long it is known when it comes again.
+    pub not_after: UnixTime,
+}
+
+/// A last field, where there is one.
+fn trailing<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     Ok(Option::deserialize(deserializer).unwrap_or_default())
 }
 
@@ -133,7 +167,7 @@ impl Inbox {
         let cost = message.body.len() as u64 + OVERHEAD;
         let id = id_key(&message.head);
         let put = self.db.write(|txn| {
-            if txn.get(IDS, &id)?.is_some() {
+            if txn.get(IDS, &id)?.is_some() || txn.get(LETTERS, &id)?.is_some() {
                 return Ok(Ok(Put::Duplicate));
             }
             let used = txn.counter(COUNTERS, BYTES)?;
@@ -142,6 +176,9 @@ impl Inbox {
             }
             txn.set_counter(COUNTERS, BYTES, used + cost)?;
             insert(txn, &id, message)?;
+            if let Some(mailed) = message.head.mailed {
+                remember_letter(txn, &id, message.head.received_at, mailed.not_after)?;
+            }
             Ok(Ok(Put::Stored))
         })?;
         put.map_err(|used| PutError::Full {
@@ -267,6 +304,32 @@ fn insert(txn: &mut Txn, id: &[u8], message: &InboxMessage) -> Result<(), redb::
     txn.put(IDS_BY_NUMBER, &number, id)
 }
 
+/// Keeps the id of a message that came by a mailbox for as long as it may come again, and a day for clocks that differ.
+fn remember_letter(
+    txn: &mut Txn,
+    id: &[u8],
+    now: UnixTime,
+    not_after: UnixTime,
+) -> Result<(), redb::Error> {
+    let end = |at: UnixTime| at.plus(CLOCKS).as_millis().to_be_bytes();
+    let over = txn.take_below(LETTERS_BY_END, &now.as_millis().to_be_bytes())?;
+    let mut count = txn.counter(COUNTERS, LETTER_COUNT)?;
+    for id in &over {
+        txn.delete(LETTERS, id)?;
+        count = count.saturating_sub(1);
+    }
+    if count >= MAX_LETTERS
+        && let Some((first, id)) = txn.first(LETTERS_BY_END)?
+    {
+        txn.delete(LETTERS_BY_END, &first)?;
+        txn.delete(LETTERS, &id)?;
+        count -= 1;
+    }
+    txn.put(LETTERS, id, &end(not_after))?;
+    txn.put(LETTERS_BY_END, &key(&[&end(not_after), id]), id)?;
+    txn.set_counter(COUNTERS, LETTER_COUNT, count + 1)
+}
+
 /// After a clearance: keeps the newest [`MAX_CLEARED_IDS`].
 fn forget_oldest_ids(txn: &mut Txn) -> Result<(), redb::Error> {
     let last = txn.counter(COUNTERS, LAST_NUMBER)?;
@@ -302,6 +365,7 @@ mod tests {
             trace: None,
             trust: "trusted".to_owned(),
             network: None,
+            mailed: None,
         };
         let mut bytes = encode_postcard(&head);
         assert_eq!(
@@ -313,8 +377,21 @@ mod tests {
             decode_postcard::<InboxHead>(&bytes, "head"),
             Ok(head.clone())
         );
+        assert_eq!(bytes.pop(), Some(0));
+        assert_eq!(
+            decode_postcard::<InboxHead>(&bytes, "head"),
+            Ok(head.clone())
+        );
         let network = NetworkId::new(7);
-        let head = InboxHead { network, ..head };
+        let mailed = Some(Mailed {
+            sent_at: UnixTime::from_secs(5),
+            not_after: UnixTime::from_secs(6),
+        });
+        let head = InboxHead {
+            network,
+            mailed,
+            ..head
+        };
         assert_eq!(
             decode_postcard::<InboxHead>(&encode_postcard(&head), "head"),
             Ok(head)

@@ -336,6 +336,7 @@ fn message(from: u8, id: u8, body: &[u8]) -> InboxMessage {
         trace: None,
         trust: "mutual".to_owned(),
         network: None,
+        mailed: None,
     };
     InboxMessage {
         head,

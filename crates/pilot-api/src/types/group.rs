@@ -318,6 +318,9 @@ pub struct GroupPolicyRequest {
     /// Who may broadcast.
     #[serde(default)]
     pub broadcast: Option<Speakers>,
+    /// Whether what is said to all is left in the mailboxes of members that are away.
+    #[serde(default)]
+    pub mailbox: Option<bool>,
     /// A new token: the one before lets nobody in any more.
     #[serde(default)]
     pub new_token: bool,
@@ -338,12 +341,15 @@ pub struct GroupPolicy {
     pub ports: String,
     /// Who may broadcast.
     pub broadcast: Speakers,
+    /// Whether what is said to all is left in the mailboxes of members that are away.
+    pub mailbox: bool,
     /// The token, where a new one was asked for: shown this once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
 
-/// `POST /v1/broadcast`: put a message into the inbox of every member that is online.
+/// `POST /v1/broadcast`: put a message into the inbox of every member that is online, and into the mailboxes of those who are away where the
+/// group's policy says so.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct BroadcastRequest {
     /// Name or number of the group.
@@ -431,13 +437,15 @@ pub enum RouteOutcome {
     Unanswered,
 }
 
-/// A message that was sent to all members that are online.
+/// A message that was sent to all members.
 #[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct BroadcastSent {
     /// The group's number.
     pub network_id: NetworkId,
-    /// Members that it was sent to.
+    /// Members that it was sent to straight: those that are online.
     pub sent: u64,
     /// Members that have it in their inbox.
     pub delivered: u64,
+    /// Members that find it in their mailbox.
+    pub deposited: u64,
 }

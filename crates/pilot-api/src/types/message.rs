@@ -71,7 +71,7 @@ pub struct SendMessageRequest {
     pub traceparent: Option<TraceParent>,
 }
 
-/// A message that is in the receiver's inbox.
+/// A message that is in the receiver's inbox, or in its mailbox while it is away.
 #[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct MessageSent {
     /// The receiver.
@@ -87,8 +87,16 @@ pub struct MessageSent {
     #[serde(with = "field::text")]
     #[schemars(with = "schema::MessageIdText")]
     pub id: MessageId,
-    /// `stored` or `duplicate`.
+    /// `stored` or `duplicate`: it is in the inbox. `mailbox`: the agent is away, and finds it when it is back.
     pub ack: String,
+    /// Until when the mailbox keeps it, where it is there.
+    #[serde(
+        default,
+        with = "field::rfc3339_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<schema::TimeText>")]
+    pub kept_until: Option<UnixTime>,
     /// The answer, if it was waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<MessageReply>,
@@ -184,4 +192,14 @@ pub struct InboxMessage {
     /// The group to all of which it was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_id: Option<NetworkId>,
+    /// `direct`: straight from its sender. `mailbox`: left at a rendezvous while this agent was away, sealed and signed by its sender.
+    pub via: String,
+    /// When it was left in the mailbox, by its sender's clock.
+    #[serde(
+        default,
+        with = "field::rfc3339_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<schema::TimeText>")]
+    pub sent_at: Option<UnixTime>,
 }

@@ -141,6 +141,7 @@ pub(super) fn group_policy(request: &GroupPolicyRequest) -> Result<GroupPolicy, 
             .clone()
             .unwrap_or_else(|| "7,1000-1002".into()),
         broadcast: request.broadcast.unwrap_or(Speakers::Members),
+        mailbox: request.mailbox.unwrap_or(true),
         token: request.new_token.then(|| "cd".repeat(16)),
     })
 }
@@ -150,6 +151,7 @@ pub(super) fn broadcast(_: &BroadcastRequest) -> Result<BroadcastSent, ApiError>
         network_id: number(),
         sent: 2,
         delivered: 1,
+        deposited: 1,
     })
 }
 

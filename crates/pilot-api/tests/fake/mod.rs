@@ -473,6 +473,7 @@ impl DaemonApi for Fake {
             bytes: request.body.as_bytes().len() as u64,
             id: MessageId::new([1; 16]),
             ack: "stored".into(),
+            kept_until: None,
             reply,
         })
     }
@@ -826,6 +827,8 @@ fn inbox_message(number: u8, body: &[u8]) -> InboxMessage {
         reply_to: (number == 2).then_some(MessageId::new([1; 16])),
         trust: "trusted".into(),
         network_id: (number == 3).then(|| NetworkId::new(7).unwrap()),
+        via: if number == 2 { "mailbox" } else { "direct" }.into(),
+        sent_at: (number == 2).then_some(THEN),
     }
 }
 

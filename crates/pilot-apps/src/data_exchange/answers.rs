@@ -157,6 +157,7 @@ mod tests {
                 trace: None,
             },
             body: b"ok".to_vec().into(),
+            mailed: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot_types::{AgentId, Hostname, NetworkId};
+use pilot_types::{AgentId, Hostname, NetworkId, UnixTime};
 use pilot_wire::limits::MAX_MESSAGE;
 use pilot_wire::{Message, Scope};
 use thiserror::Error;
@@ -66,6 +66,15 @@ impl From<&Scope> for Terms {
     }
 }
 
+/// What is said of a message that was left in a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mailed {
+    /// When it was left there, by its sender's clock and signature.
+    pub sent_at: UnixTime,
+    /// Until when it might have been delivered.
+    pub not_after: UnixTime,
+}
+
 /// A message that came in whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -77,6 +86,8 @@ pub struct Delivery {
     pub head: Message,
     /// Its body, shared by the inbox and whoever waits for it.
     pub body: Arc<[u8]>,
+    /// That it came by a mailbox, and not straight from its sender.
+    pub mailed: Option<Mailed>,
 }
 
 /// What became of a message.

@@ -236,7 +236,23 @@ impl<I: Inbox> DataExchange<I> {
             terms,
             head,
             body,
+            mailed: None,
         };
+        self.keep(delivery).await
+    }
+
+    /// Takes a message that was left in a mailbox. Its sender is not there to be told: what the terms forbid is not stored, and how many it
+    /// left is bounded by the mailbox.
+    ///
+    /// # Errors
+    /// [`ServeError`]: of these only [`ServeError::Inbox`] may become better by itself.
+    pub async fn take_letter(&self, delivery: Delivery) -> Result<Outcome, ServeError> {
+        self.check_terms(&delivery.head, &delivery.sender, delivery.terms)?;
+        self.keep(delivery).await
+    }
+
+    /// Stores a message, and wakes who waits for it.
+    async fn keep(&self, delivery: Delivery) -> Result<Outcome, ServeError> {
         let outcome = self.store(delivery.clone()).await?;
         if let (Outcome::Stored, Some(id)) = (outcome, delivery.head.reply_to) {
             lock(&self.answers).resolve(id, &delivery);
@@ -245,6 +261,15 @@ impl<I: Inbox> DataExchange<I> {
     }
 
     fn check(&self, head: &Message, sender: &Sender, terms: Terms) -> Result<(), ServeError> {
+        self.check_terms(head, sender, terms)?;
+        if lock(&self.rate).take(Instant::now(), sender.agent, terms.rate) {
+            Ok(())
+        } else {
+            Err(ServeError::RateLimited)
+        }
+    }
+
+    fn check_terms(&self, head: &Message, sender: &Sender, terms: Terms) -> Result<(), ServeError> {
         let limit = match terms.max_size {
             0 => self.limits.message,
             max => max.min(self.limits.message),
@@ -261,9 +286,6 @@ impl<I: Inbox> DataExchange<I> {
             .is_some_and(|id| lock(&self.answers).is_expected(now, sender.agent, id));
         if terms.is_reply_only && !is_answer {
             return Err(ServeError::ReplyOnly);
-        }
-        if !lock(&self.rate).take(now, sender.agent, terms.rate) {
-            return Err(ServeError::RateLimited);
         }
         Ok(())
     }

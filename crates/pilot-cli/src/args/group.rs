@@ -97,7 +97,7 @@ pub(crate) struct CreateGroupArgs {
 pub(crate) struct GroupPolicyArgs {
     /// Name or number [default: the only one]
     pub(crate) group: Option<String>,
-    /// join=open|token|invite, auto_trust=true|false, ports=7,1000-1002|all, broadcast=members|admins|owner|nobody, token=new
+    /// join=open|token|invite, auto_trust=true|false, ports=7,1000-1002|all, broadcast=members|admins|owner|nobody, mailbox=true|false, token=new
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }

@@ -265,6 +265,10 @@ fn set_field(request: &mut GroupPolicyRequest, text: &str) -> Result<(), ApiErro
             let value = value.parse().map_err(|_| wrong("true or false"))?;
             request.auto_trust = Some(value);
         }
+        "mailbox" => {
+            let value = value.parse().map_err(|_| wrong("true or false"))?;
+            request.mailbox = Some(value);
+        }
         "ports" => request.ports = Some(value.to_owned()),
         "broadcast" => {
             request.broadcast = Some(match value {
@@ -277,7 +281,11 @@ fn set_field(request: &mut GroupPolicyRequest, text: &str) -> Result<(), ApiErro
         }
         "token" if value == "new" => request.new_token = true,
         "token" => return Err(wrong("token=new: tokens are drawn at random")),
-        _ => return Err(wrong("join, auto_trust, ports, broadcast or token")),
+        _ => {
+            return Err(wrong(
+                "join, auto_trust, ports, broadcast, mailbox or token",
+            ));
+        }
     }
     Ok(())
 }
@@ -296,6 +304,7 @@ fn policy_words(policy: &GroupPolicy, style: Style) -> String {
         ("auto trust", yes_or_no(policy.auto_trust).to_owned()),
         ("ports", style::clean(&policy.ports)),
         ("broadcast", speakers.to_owned()),
+        ("mailbox", yes_or_no(policy.mailbox).to_owned()),
     ];
     if let Some(token) = &policy.token {
         facts.push(("token", style::clean(token)));
@@ -348,12 +357,15 @@ pub(crate) async fn broadcast(context: &Context, args: BroadcastArgs) -> Result<
         timeout_ms: context.timeout_ms(),
     };
     let sent = context.client()?.call(&request).await?;
-    let words = format!(
+    let mut words = format!(
         "delivered to {} of {} members online",
         sent.delivered, sent.sent
     );
+    if sent.deposited > 0 {
+        words = format!("{words}, left in {} mailboxes", sent.deposited);
+    }
     let style = context.output.style;
-    let words = if sent.delivered == sent.sent {
+    let words = if sent.delivered + sent.deposited >= sent.sent {
         style.done(&words)
     } else {
         style.failed(&words)
@@ -401,6 +413,7 @@ mod tests {
             "auto_trust=true",
             "ports=7",
             "broadcast=owner",
+            "mailbox=false",
             "token=new",
         ] {
             set_field(&mut request, text).unwrap();
@@ -408,6 +421,7 @@ mod tests {
         assert_eq!(request.join, Some(JoinRule::Token));
         assert_eq!(request.auto_trust, Some(true));
         assert_eq!(request.broadcast, Some(Speakers::Owner));
+        assert_eq!(request.mailbox, Some(false));
         assert!(request.new_token);
         for wrong in [
             "join",

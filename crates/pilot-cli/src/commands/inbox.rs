@@ -94,12 +94,23 @@ async fn read(context: &Context, id: MessageId) -> Result<Reply, Failure> {
     Reply::new(&inbox, words)
 }
 
+/// When and how it came.
+fn came(message: &InboxMessage) -> String {
+    match message.sent_at {
+        Some(sent_at) => format!(
+            "{}, by the mailbox, where it was left {sent_at}",
+            message.received_at
+        ),
+        None => message.received_at.to_string(),
+    }
+}
+
 fn message_words(message: &InboxMessage, style: Style) -> String {
     let facts = style.facts(&[
         ("from", style::or_dash(message.from_hostname.as_ref())),
         ("address", message.from_address.to_string()),
         ("trust", style::clean(&message.trust)),
-        ("came", message.received_at.to_string()),
+        ("came", came(message)),
         ("answers", style::or_dash(message.reply_to)),
     ]);
     let body = message

@@ -77,10 +77,12 @@ pub(super) fn kind(asked: Option<MessageType>, body: &Payload) -> Result<Message
 }
 
 fn sent_words(sent: &MessageSent, style: Style) -> String {
+    let became = match sent.kept_until {
+        Some(until) => format!("left in the mailbox of {}, kept until {until}", sent.target),
+        None => format!("{} for {}", style::clean(&sent.ack), sent.target),
+    };
     let words = format!(
-        "{} for {}: {} · {}",
-        style::clean(&sent.ack),
-        sent.target,
+        "{became}: {} · {}",
         style::bytes(sent.bytes),
         style.faint(&sent.id.to_string())
     );

@@ -1,4 +1,4 @@
-//! One message into the inbox of every member that is online.
+//! One message to every member: into its inbox, or into its mailbox where the group's policy says so and it is away.
 
 use std::sync::Arc;
 
@@ -34,10 +34,11 @@ impl Daemon {
         let members = self.node.group_members(info.group).await;
         let members = members.map_err(|error| error::group(&error, name.as_str()))?;
         let us = self.node.agent();
+        let leaves = info.policy.mailbox;
         let mut waiting = members
             .into_iter()
-            .filter(|member| member.is_online && member.agent != us)
-            .map(|member| member.agent);
+            .filter(|member| (member.is_online || leaves) && member.agent != us)
+            .map(|member| (member.agent, member.is_online));
         let body: Arc<[u8]> = request.body.into_bytes().into();
         let head = Message {
             id: random_id(),
@@ -46,34 +47,91 @@ impl Daemon {
             reply_to: None,
             trace: None,
         };
-        let (mut sending, mut sent, mut delivered) = (JoinSet::new(), 0, 0);
-        let mut start = |sending: &mut JoinSet<bool>| {
-            let member = waiting.next()?;
+        let (mut sending, mut sent, mut reached) = (JoinSet::new(), 0, Reached::default());
+        let mut start = |sending: &mut JoinSet<Outcome>| {
+            let (member, is_online) = waiting.next()?;
             let word = (info.group, head.clone(), Arc::clone(&body));
-            sending.spawn(deliver(self.node.clone(), member, word));
-            Some(())
+            let member = Member {
+                agent: member,
+                is_online,
+                leaves,
+            };
+            sending.spawn(reach(self.node.clone(), member, word));
+            Some(u64::from(is_online))
         };
-        while sending.len() < AT_A_TIME && start(&mut sending).is_some() {
-            sent += 1;
+        while sending.len() < AT_A_TIME
+            && let Some(straight) = start(&mut sending)
+        {
+            sent += straight;
         }
         while let Some(ended) = sending.join_next().await {
-            delivered += u64::from(ended.unwrap_or(false));
-            sent += u64::from(start(&mut sending).is_some());
+            reached.count(ended.unwrap_or(Outcome::Missed));
+            sent += start(&mut sending).unwrap_or(0);
         }
         Ok(BroadcastSent {
             network_id: info.network,
             sent,
-            delivered,
+            delivered: reached.inboxes,
+            deposited: reached.mailboxes,
         })
     }
 }
 
+/// A member to reach.
+struct Member {
+    agent: AgentId,
+    is_online: bool,
+    /// Whether its mailbox may be used.
+    leaves: bool,
+}
+
+/// How a member was reached.
+#[derive(Clone, Copy)]
+enum Outcome {
+    Inbox,
+    Mailbox,
+    Missed,
+}
+
+/// How many were.
+#[derive(Default)]
+struct Reached {
+    inboxes: u64,
+    mailboxes: u64,
+}
+
+impl Reached {
+    const fn count(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Inbox => self.inboxes += 1,
+            Outcome::Mailbox => self.mailboxes += 1,
+            Outcome::Missed => {}
+        }
+    }
+}
+
+type Word = (GroupId, Message, Arc<[u8]>);
+
+async fn reach(node: pilot::Node, member: Member, word: Word) -> Outcome {
+    if member.is_online && deliver(node.clone(), member.agent, word.clone()).await {
+        return Outcome::Inbox;
+    }
+    if !member.leaves {
+        return Outcome::Missed;
+    }
+    let (group, head, body) = word;
+    let left = node.deposit(member.agent, head, body.to_vec(), Some(group));
+    match left.await {
+        Ok(_) => Outcome::Mailbox,
+        Err(error) => {
+            tracing::info!(to = %member.agent.address(), %error, "broadcast not left for a member");
+            Outcome::Missed
+        }
+    }
+}
+
 /// Whether the message is in the member's inbox.
-async fn deliver(
-    node: pilot::Node,
-    to: AgentId,
-    (group, head, body): (GroupId, Message, Arc<[u8]>),
-) -> bool {
+async fn deliver(node: pilot::Node, to: AgentId, (group, head, body): Word) -> bool {
     let options = DialOptions {
         group: Some(group),
         ..DialOptions::default()

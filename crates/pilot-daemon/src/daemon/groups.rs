@@ -217,6 +217,9 @@ impl Daemon {
         if let Some(speakers) = request.broadcast {
             terms.speakers = wire_speakers(speakers);
         }
+        if let Some(mailbox) = request.mailbox {
+            terms.mailbox = mailbox;
+        }
         let is_missing = request.join == Some(JoinRule::Token) && terms.token_key.is_none();
         let token = (request.new_token || is_missing).then(new_token);
         if let Some(token) = &token {
@@ -233,6 +236,7 @@ impl Daemon {
             auto_trust: info.policy.auto_trust,
             ports: info.policy.scope.ports_text(),
             broadcast: speakers(info.policy.speakers),
+            mailbox: info.policy.mailbox,
             name: info.policy.name,
             token: token.map(|token| token.expose()),
         })

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use pilot::{DialError, DialOptions, Knocked, Port, Stream, Target, Terms};
 use pilot_api::types::{MessageKind, MessageReply, MessageSent, SendMessageRequest};
-use pilot_api::{ApiError, PeerRef};
+use pilot_api::{ApiError, ErrorCode, PeerRef};
 use pilot_apps::{Delivery, Sender, send_message};
-use pilot_types::AgentId;
+use pilot_types::{AgentId, UnixTime};
+use pilot_wire::limits::MAX_LETTER_BODY;
 use pilot_wire::{Message, MessageAck, MessageId, MessageType};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Daemon, target};
 use crate::error;
@@ -22,6 +23,11 @@ const APPROVAL_PATIENCE: Duration = Duration::from_secs(5);
 /// What such an agent reads as the reason.
 const JUSTIFICATION: &str = "to send a message";
 
+/// When a rendezvous is asked first, and again, whether an agent that has not answered yet is there at all.
+const AWAY_LOOK: Duration = Duration::from_secs(2);
+/// How long a message that fits into a mailbox is tried straight: what came all the same is known by its id, and is there once.
+const DIRECT_PATIENCE: Duration = Duration::from_secs(8);
+
 /// A message on its way out.
 struct Outgoing {
     /// As the user called its receiver.
@@ -31,10 +37,18 @@ struct Outgoing {
     body: Arc<[u8]>,
 }
 
-/// A message that its receiver has.
+/// What became of a message.
+enum Ack {
+    /// Its receiver has it.
+    Inbox(MessageAck),
+    /// Its mailbox has it, until then.
+    Mailbox(UnixTime),
+}
+
+/// A message that its receiver has, or finds.
 struct Sent {
     to: AgentId,
-    ack: MessageAck,
+    ack: Ack,
     /// The answer, where it is waited for.
     answer: Option<oneshot::Receiver<Delivery>>,
 }
@@ -56,7 +70,10 @@ impl Daemon {
         };
         let sent = match self.answer_in_place(&message).await {
             Some(sent) => sent?,
-            None => self.send_anew(&message, request.wait_ms.is_some()).await?,
+            None => {
+                self.send_or_leave(&message, request.wait_ms.is_some())
+                    .await?
+            }
         };
         let reply = match (sent.answer, request.wait_ms) {
             (Some(answer), Some(wait_ms)) => Some(wait(answer, wait_ms, &message.peer).await?),
@@ -68,7 +85,8 @@ impl Daemon {
             kind: request.kind,
             bytes: message.head.len,
             id: message.head.id,
-            ack: ack_word(&sent.ack).to_owned(),
+            ack: sent.ack.word().to_owned(),
+            kept_until: sent.ack.kept_until(),
             reply,
         })
     }
@@ -84,7 +102,7 @@ impl Daemon {
         let failed = |error| error::send_message(&error, &message.peer);
         Some(sent.map_err(failed).map(|ack| Sent {
             to,
-            ack,
+            ack: Ack::Inbox(ack),
             answer: None,
         }))
     }
@@ -122,7 +140,81 @@ impl Daemon {
             exchange.forget_answer(to, head.id);
             error::send_message(&error, peer)
         })?;
-        Ok(Sent { to, ack, answer })
+        Ok(Sent {
+            to,
+            ack: Ack::Inbox(ack),
+            answer,
+        })
+    }
+
+    /// Straight to its receiver; into its mailbox, if that is an agent that is known here and away.
+    async fn send_or_leave(&self, message: &Outgoing, is_awaited: bool) -> Result<Sent, ApiError> {
+        let known = self.known_agent(&message.to);
+        let Some(to) = known.filter(|_| message.body.len() <= MAX_LETTER_BODY) else {
+            let sent = self.send_anew(message, is_awaited).await;
+            return sent.map_err(|error| match known {
+                Some(_) if is_away(&error) => error::too_large_for_mailbox(error),
+                Some(_) | None => error,
+            });
+        };
+        let tried = tokio::select! {
+            sent = self.send_anew(message, is_awaited) => sent,
+            () = self.found_away(to) => {
+                Err(error::no_answer(&message.peer))
+            }
+        };
+        match tried {
+            Err(error) if is_away(&error) => self.leave_for(message, to, is_awaited).await,
+            sent => sent,
+        }
+    }
+
+    /// Resolves when a rendezvous says that an agent is not there, or when it has had time enough to answer.
+    async fn found_away(&self, agent: AgentId) {
+        let looks = async {
+            loop {
+                sleep(AWAY_LOOK).await;
+                let found = self.node.lookup(Target::Agent(agent)).await;
+                if found.is_ok_and(|found| !found.online) {
+                    return;
+                }
+            }
+        };
+        // Over either way.
+        let _ = timeout(DIRECT_PATIENCE, looks).await;
+    }
+
+    /// Leaves a message in its receiver's mailbox; the answer may come by ours.
+    async fn leave_for(
+        &self,
+        message: &Outgoing,
+        to: AgentId,
+        is_awaited: bool,
+    ) -> Result<Sent, ApiError> {
+        let Outgoing {
+            peer, head, body, ..
+        } = message;
+        let exchange = self.services.exchange();
+        let answer = if is_awaited {
+            let answer = exchange.wait_for_answer(to, head.id);
+            Some(answer.map_err(error::answers)?)
+        } else {
+            let expected = exchange.expect_answer(to, head.id);
+            expected.map_err(error::answers)?;
+            None
+        };
+        let left = self.node.deposit(to, head.clone(), body.to_vec(), None);
+        match left.await {
+            Ok(until) => Ok(Sent {
+                to,
+                ack: Ack::Mailbox(until),
+                answer,
+            }),
+            Err(error) => {
+                exchange.forget_answer(to, head.id);
+                Err(error::deposit(&error, peer))
+            }
+        }
     }
 
     async fn dial_exchange(&self, message: &Outgoing) -> Result<Stream, ApiError> {
@@ -259,11 +351,28 @@ pub(super) const fn wire_kind(kind: MessageKind) -> MessageType {
     }
 }
 
-const fn ack_word(ack: &MessageAck) -> &'static str {
-    match ack {
-        MessageAck::Duplicate => "duplicate",
-        MessageAck::Stored | MessageAck::Refused(_) | MessageAck::Unknown => "stored",
+impl Ack {
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Inbox(MessageAck::Duplicate) => "duplicate",
+            Self::Inbox(MessageAck::Stored | MessageAck::Refused(_) | MessageAck::Unknown) => {
+                "stored"
+            }
+            Self::Mailbox(_) => "mailbox",
+        }
     }
+
+    const fn kept_until(&self) -> Option<UnixTime> {
+        match self {
+            Self::Mailbox(until) => Some(*until),
+            Self::Inbox(_) => None,
+        }
+    }
+}
+
+/// Whether a message did not arrive because nobody was there to take it.
+const fn is_away(error: &ApiError) -> bool {
+    matches!(error.code, ErrorCode::ConnectionFailed | ErrorCode::Timeout)
 }
 
 pub(super) fn random_id() -> MessageId {

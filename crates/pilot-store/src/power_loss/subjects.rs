@@ -1,7 +1,8 @@
 //! The databases that are tried, each with operations that a number determines.
 
 use pilot_registry::{
-    AgentRow, Batch, GrantRow, LogFacts, PushId, PushKey, PushKind, PushRow, Store, Totals, Write,
+    AgentRow, Batch, GrantRow, LetterAccount, LetterKey, LetterRow, LetterSum, LogFacts, PushId,
+    PushKey, PushKind, PushRow, Store, Totals, Write,
 };
 use pilot_sim::SimRng;
 use pilot_trust::{Config, Identity, Trust, TrustChange};
@@ -9,7 +10,7 @@ use pilot_types::{AgentId, Seed, UnixTime};
 use pilot_wire::{KnockTarget, MessageId, MessageType, SignedBytes};
 
 use crate::db::{Db, Layout};
-use crate::inbox::{self, Inbox, InboxHead, InboxMessage, PutError};
+use crate::inbox::{self, Inbox, InboxHead, InboxMessage, Mailed, PutError};
 use crate::registry_db::{self, RegistryDb};
 use crate::state_db::{self, LastSession, RendezvousPin, StateDb};
 
@@ -126,6 +127,10 @@ impl Subject for Inbox {
             trace: None,
             trust: "trusted".to_owned(),
             network: None,
+            mailed: (rng.below(2) == 0).then(|| Mailed {
+                sent_at: UnixTime::from_secs(1),
+                not_after: UnixTime::from_secs(rng.below(200_000)),
+            }),
         };
         match self.put(&InboxMessage { head, body }) {
             Ok(_) => Ok(()),
@@ -163,7 +168,7 @@ fn write(rng: &mut SimRng) -> Write {
         kind: PushKind::Knock,
         from: other,
     };
-    match rng.below(12) {
+    match rng.below(15) {
         0 => Write::PutAgent(Box::new(row(one, bytes(rng)))),
         1 => Write::DeleteAgent(one),
         2 => Write::PutHostname(name(), one),
@@ -181,10 +186,29 @@ fn write(rng: &mut SimRng) -> Write {
             raw: SignedBytes::from_bytes(bytes(rng)),
         }),
         10 => Write::DeletePush(key),
+        11 => Write::PutLetter(letter(one, other, number), bytes(rng)),
+        12 => Write::DeleteLetter(letter(one, other, number)),
+        13 => Write::PutLetterSum(
+            LetterAccount::To(one),
+            LetterSum {
+                count: number,
+                ..LetterSum::EMPTY
+            },
+        ),
         _ => Write::Totals(Totals {
             agents: number,
             ..Totals::default()
         }),
+    }
+}
+
+fn letter(to: AgentId, from: AgentId, number: u64) -> LetterRow {
+    LetterRow {
+        key: LetterKey { to, number },
+        from,
+        id: MessageId::new([u8::try_from(number).unwrap(); 16]),
+        not_after: UnixTime::from_secs(number),
+        size: 1,
     }
 }
 
