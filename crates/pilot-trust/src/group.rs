@@ -4,6 +4,7 @@ mod errors;
 mod mine;
 #[cfg(test)]
 mod properties;
+mod rekey;
 mod requests;
 mod set;
 mod signing;

@@ -64,6 +64,7 @@ mod permit;
 mod prekeys;
 #[cfg(test)]
 mod properties;
+mod recovery;
 #[cfg(test)]
 mod scenarios;
 mod statement;
@@ -80,18 +81,19 @@ pub use grant::{ApproveError, GrantReceived, GrantRefused, RejectError, UntrustE
 pub use group::{
     Group, GroupError, GroupSet, GroupTerms, GroupToken, Groups, HeldInvitation, Merged, Origin,
 };
-pub use identity::Identity;
+pub use identity::{Identity, KeyChangeError};
 pub use identity_file::IdentityFileError;
 pub use item::{TrustChange, TrustItem};
 pub use keys::{KeyError, fingerprint};
 pub use knock::{KnockError, KnockOutcome, KnockRequest};
 pub use knocked::{KnockReceived, KnockRefused, Policy};
 pub use letters::{Draft, OpenError, OpenedLetter, SealError, open_letter, seal_letter};
-pub use log::{IdentityLog, LogError, VerifiedLog, recovery_commitment};
+pub use log::{Anchor, IdentityLog, LogError, VerifiedLog, recovery_commitment};
 pub use machine::{PinError, Terms, Trust};
 pub use peer::LearntBy;
 pub use permit::Permit;
 pub use prekeys::{PrekeySecret, Prekeys};
+pub use recovery::{RecoveryFileError, RecoveryKey};
 pub use statement::{EnvelopeError, MAX_CLOCK_SKEW, Verified};
 pub use ticket::{ParseTicketError, Ticket, TicketError, TicketTerms};
 pub use view::{PendingKnock, TrustedPeer};

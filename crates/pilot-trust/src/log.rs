@@ -1,7 +1,7 @@
 //! The identity log: an agent's keys from its inception to now.
 
-use pilot_types::AgentId;
-use pilot_wire::limits::MAX_LOG_ENTRIES;
+use pilot_types::{AgentId, UnixTime};
+use pilot_wire::limits::{MAX_LOG_ENTRIES, RECOVERY_ENTRIES};
 use pilot_wire::{
     Authority, DecodeError, EntrySignatures, Inception, LogEntry, Rotation, SignedEntry,
 };
@@ -23,8 +23,10 @@ pub enum LogError {
     /// There is no entry.
     #[error("empty identity log")]
     Empty,
-    /// More than [`MAX_LOG_ENTRIES`].
-    #[error("identity log of more than {MAX_LOG_ENTRIES} entries")]
+    /// More than [`MAX_LOG_ENTRIES`], or a rotation by the current key in the last [`RECOVERY_ENTRIES`] of them.
+    #[error(
+        "identity log of more than {MAX_LOG_ENTRIES} entries, the last {RECOVERY_ENTRIES} of which are for recoveries"
+    )]
     TooLong,
     /// An entry does not decode.
     #[error("malformed log entry")]
@@ -66,7 +68,7 @@ pub enum LogError {
     /// An entry does not name the hash of the entry that it follows.
     #[error("log entry after another predecessor")]
     Chain,
-    /// A rotation by the current key changes the recovery commitment.
+    /// A rotation by the current key changes or removes a recovery commitment.
     #[error("only the recovery key changes the recovery commitment")]
     Commitment,
     /// A recovery by a key that nobody committed to, or a rotation with the wrong authority for its place.
@@ -132,12 +134,27 @@ struct Head {
     place: Place,
     hash: Hash,
     keys: PublicKeys,
+    /// What the key is hashed to that may start the next generation.
+    recovery_commitment: Option<Hash>,
+}
+
+/// Where a generation got its recovery commitment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Anchor {
+    /// What the recovery key is hashed to.
+    pub commitment: [u8; 32],
+    /// Of the entry that holds it first.
+    pub generation: u32,
+    /// Of the entry that holds it first.
+    pub sequence: u32,
+    /// When that entry was made; `None` for an inception, which does not say.
+    pub issued: Option<UnixTime>,
 }
 
 /// A log whose every entry was checked: who the agent is and which keys it has now.
 ///
-/// A recovery ends the chain of the keys that it replaces: those entries are dropped, so that everybody who knows the
-/// recovery has the same log, whatever was signed with the lost key.
+/// A generation's *anchor* is its first entry with a recovery commitment. A recovery follows the anchor and ends whatever came after it:
+/// those entries are dropped, so that everybody who knows the recovery has the same log, whatever was signed with the lost key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedLog {
     agent: AgentId,
@@ -145,8 +162,6 @@ pub struct VerifiedLog {
     log: IdentityLog,
     /// After each entry of `log`.
     heads: Vec<Head>,
-    /// Of the current generation; set by its first entry.
-    recovery_commitment: Option<Hash>,
 }
 
 impl VerifiedLog {
@@ -183,13 +198,13 @@ impl VerifiedLog {
             },
             hash: entry_hash(signed.encoded),
             keys,
+            recovery_commitment: inception.recovery_commitment,
         };
         Ok(Self {
             agent,
             work,
             log: IdentityLog(vec![raw.to_vec()]),
             heads: vec![head],
-            recovery_commitment: inception.recovery_commitment,
         })
     }
 
@@ -245,21 +260,80 @@ impl VerifiedLog {
         self.heads.last().expect("a log begins with its inception")
     }
 
-    /// This log with newer entries, oldest first. Entries that it has already, or that a recovery ended, are passed over.
+    /// Who may recover the agent, and since when; `None` while nobody may.
+    #[must_use]
+    pub fn anchor(&self) -> Option<Anchor> {
+        let at = self.anchor_index()?;
+        let head = &self.heads[at];
+        let issued = match decode(&self.log.0[at]).ok()?.entry {
+            LogEntry::Inception(_) => None,
+            LogEntry::Rotation(rotation) => Some(rotation.issued),
+        };
+        Some(Anchor {
+            commitment: head.recovery_commitment?,
+            generation: head.place.generation,
+            sequence: head.place.sequence,
+            issued,
+        })
+    }
+
+    /// The X25519 key that the agent had when its newest entry was one of this log with this hash.
+    #[must_use]
+    pub fn dh_key_at(&self, head: &[u8; 32]) -> Option<[u8; 32]> {
+        let head = self.heads.iter().find(|known| known.hash == *head);
+        head.map(|head| head.keys.dh)
+    }
+
+    /// What is left of the generations up to this one, whose later entries a recovery may have ended.
+    #[must_use]
+    pub fn up_to_generation(&self, generation: u32) -> Option<Self> {
+        let is_in = |head: &Head| head.place.generation <= generation;
+        let len = self.heads.iter().take_while(|head| is_in(head)).count();
+        (len > 0).then(|| Self {
+            heads: self.heads[..len].to_vec(),
+            log: IdentityLog(self.log.0[..len].to_vec()),
+            ..*self
+        })
+    }
+
+    /// Whether this is an earlier or the same state of `other`, or one that a recovery in `other` ended.
+    #[must_use]
+    pub fn is_followed_by(&self, other: &Self) -> bool {
+        self.agent == other.agent && self.merged(other).is_ok_and(|merged| merged == *other)
+    }
+
+    /// This log with newer entries, oldest first. Entries that it has already, or that a recovery ended, are passed over; so are two at one
+    /// place if a recovery among the entries ends both.
     ///
     /// # Errors
     /// [`LogError::Fork`] if an entry is validly signed and differs from the one that is known at its place,
     /// [`LogError::Gap`] if entries between are missing, any other if one breaks a rule.
     pub fn extend(&self, newer: &[Vec<u8>]) -> Result<Self, LogError> {
         let mut log = self.clone();
+        let mut fork: Option<(u32, LogError)> = None;
         for raw in newer {
-            let entry = decode(raw)?;
-            match &entry.entry {
-                LogEntry::Inception(_) => log.check_inception(&entry)?,
-                LogEntry::Rotation(rotation) => log.merge(raw, &entry, rotation)?,
+            match log.take(raw, fork.as_ref().map(|(generation, _)| *generation)) {
+                Ok(()) => {}
+                Err(error @ LogError::Fork { generation, .. }) if fork.is_none() => {
+                    fork = Some((generation, error));
+                }
+                Err(error) => return Err(fork.map_or(error, |(_, fork)| fork)),
             }
         }
-        Ok(log)
+        match fork {
+            Some((generation, error)) if log.generation() <= generation => Err(error),
+            Some(_) | None => Ok(log),
+        }
+    }
+
+    /// Takes one entry; those of a generation that forked are passed over, because only a recovery can say more.
+    fn take(&mut self, raw: &[u8], forked: Option<u32>) -> Result<(), LogError> {
+        let entry = decode(raw)?;
+        match &entry.entry {
+            LogEntry::Inception(_) => self.check_inception(&entry),
+            LogEntry::Rotation(rotation) if forked == Some(rotation.generation) => Ok(()),
+            LogEntry::Rotation(rotation) => self.merge(raw, &entry, rotation),
+        }
     }
 
     /// This log and what another log of the same agent adds to it.
@@ -296,9 +370,11 @@ impl VerifiedLog {
         match known {
             Some(0) => Err(LogError::Inception),
             Some(at) if self.heads[at].hash == entry_hash(entry.encoded) => Ok(()),
-            Some(at) => Err(self.conflict(at, entry, rotation)),
-            // A recovery dropped that place: whatever the lost key signed there counts no more.
-            None => Ok(()),
+            Some(at) if place.generation == self.generation() => {
+                Err(self.conflict(at, entry, rotation))
+            }
+            // A recovery ended that generation: whatever its lost key signed counts no more.
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -307,7 +383,6 @@ impl VerifiedLog {
         let before = Self {
             log: IdentityLog::default(),
             heads: self.heads[..at].to_vec(),
-            recovery_commitment: self.commitment_before(at),
             ..*self
         };
         match before.check(entry, rotation) {
@@ -319,29 +394,20 @@ impl VerifiedLog {
         }
     }
 
-    /// The recovery commitment in force before the entry at index `at`.
-    fn commitment_before(&self, at: usize) -> Option<Hash> {
-        let entries = self.log.entries()[..at].last();
-        let entry = entries.and_then(|raw| decode(raw).ok());
-        match entry?.entry {
-            LogEntry::Inception(inception) => inception.recovery_commitment,
-            LogEntry::Rotation(rotation) => rotation.recovery_commitment,
-        }
-    }
-
     /// Checks the next entry and takes it.
     fn append(&mut self, raw: &[u8], entry: &SignedEntry<'_>) -> Result<(), LogError> {
         let LogEntry::Rotation(rotation) = &entry.entry else {
             return Err(LogError::Inception);
         };
         let head = self.check(entry, rotation)?;
+        let mut room = MAX_LOG_ENTRIES - RECOVERY_ENTRIES;
         if head.place.generation > self.generation() {
-            let root = self.generation_root();
-            self.heads.truncate(root + 1);
-            self.log.0.truncate(root + 1);
-            self.recovery_commitment = rotation.recovery_commitment;
+            let kept = self.anchor_index().map_or(0, |anchor| anchor + 1);
+            self.heads.truncate(kept);
+            self.log.0.truncate(kept);
+            room = MAX_LOG_ENTRIES;
         }
-        if self.heads.len() >= MAX_LOG_ENTRIES {
+        if self.heads.len() >= room {
             return Err(LogError::TooLong);
         }
         self.heads.push(head);
@@ -349,13 +415,12 @@ impl VerifiedLog {
         Ok(())
     }
 
-    /// Index of the current generation's first entry.
-    fn generation_root(&self) -> usize {
+    /// Index of the current generation's first entry with a recovery commitment.
+    fn anchor_index(&self) -> Option<usize> {
         let generation = self.generation();
-        self.heads
-            .iter()
-            .position(|head| head.place.generation == generation)
-            .expect("a generation begins with an entry")
+        self.heads.iter().position(|head| {
+            head.place.generation == generation && head.recovery_commitment.is_some()
+        })
     }
 
     /// Whether the entry may follow the head.
@@ -392,10 +457,11 @@ impl VerifiedLog {
             place: place_of(rotation),
             hash: entry_hash(encoded),
             keys,
+            recovery_commitment: rotation.recovery_commitment,
         })
     }
 
-    /// The current key replaces itself: the next sequence, after the head, the commitment untouched.
+    /// The current key replaces itself: the next sequence, after the head. It may set a commitment where there is none, and change none.
     fn check_rotation(&self, rotation: &Rotation) -> Result<[u8; 32], LogError> {
         let head = self.head_entry();
         if rotation.sequence == 0 {
@@ -410,13 +476,15 @@ impl VerifiedLog {
         if rotation.previous != head.hash {
             return Err(LogError::Chain);
         }
-        if rotation.recovery_commitment != self.recovery_commitment {
+        if head.recovery_commitment.is_some()
+            && rotation.recovery_commitment != head.recovery_commitment
+        {
             return Err(LogError::Commitment);
         }
         Ok(head.keys.sign)
     }
 
-    /// The recovery key starts the next generation: after the first entry of the current one, whatever followed it.
+    /// The recovery key starts the next generation: after the anchor of the current one, whatever followed it.
     fn check_recovery(&self, rotation: &Rotation, key: [u8; 32]) -> Result<[u8; 32], LogError> {
         if rotation.sequence != 0 {
             return Err(LogError::Authority);
@@ -424,18 +492,38 @@ impl VerifiedLog {
         if Some(rotation.generation) != self.generation().checked_add(1) {
             return Err(gap(rotation));
         }
-        if rotation.previous != self.heads[self.generation_root()].hash {
+        // Without an anchor here, the entry that sets it may be among those that are missing.
+        let anchor = self.anchor_index().ok_or_else(|| gap(rotation))?;
+        let anchor = &self.heads[anchor];
+        if rotation.previous != anchor.hash {
             return Err(LogError::Chain);
         }
-        if self.recovery_commitment != Some(recovery_commitment(&key)) {
+        if anchor.recovery_commitment != Some(recovery_commitment(&key)) {
             return Err(LogError::Authority);
         }
         check_sign_key(&key).map_err(LogError::Key)?;
         Ok(key)
     }
+
+    /// The entries that a recovery keeps; without an anchor, all.
+    pub(crate) fn up_to_anchor(&self) -> &[Vec<u8>] {
+        let end = self.anchor_index().map_or(self.log.0.len(), |at| at + 1);
+        &self.log.0[..end]
+    }
+
+    /// Hash of the entry that a recovery follows, and who may sign it.
+    pub(crate) fn recovery_point(&self) -> Option<(Hash, Hash)> {
+        let head = &self.heads[self.anchor_index()?];
+        Some((head.hash, head.recovery_commitment?))
+    }
+
+    /// The recovery commitment in force.
+    pub(crate) fn recovery_commitment(&self) -> Option<Hash> {
+        self.head_entry().recovery_commitment
+    }
 }
 
-/// What an inception or a recovery commits to, for the Ed25519 key that may start the next generation.
+/// What an entry commits to, for the Ed25519 key that may start the next generation.
 #[must_use]
 pub fn recovery_commitment(recovery_key: &[u8; 32]) -> [u8; 32] {
     hash("pilot/recovery/1", recovery_key)
@@ -505,5 +593,7 @@ pub(crate) mod stored {
     }
 }
 
+#[cfg(test)]
+mod anchors;
 #[cfg(test)]
 mod tests;

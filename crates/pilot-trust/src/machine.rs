@@ -384,6 +384,59 @@ impl Trust {
         self.pin(&log)
     }
 
+    /// Two entries of an agent's log contradict each other, as [`VerifiedLog::extend`] of what is pinned of it said: its grants and ours to it
+    /// hold no more until it recovers. Whether that is news.
+    pub fn note_fork(&mut self, agent: &AgentId) -> bool {
+        let was_frozen = self.is_frozen(agent);
+        let fork = LogError::Fork {
+            generation: 0,
+            sequence: 0,
+        };
+        self.freeze(*agent, fork);
+        !was_frozen && self.is_frozen(agent)
+    }
+
+    /// After a change of our keys: signs what we gave with other keys anew, as far as it holds, our revocations, and what we said as an admin of
+    /// groups. Each peer and registry is to be brought the grants ([`Self::given_grants`]).
+    pub fn sign_again(&mut self, now: UnixTime, identity: &Identity) {
+        let own = identity.verified();
+        let is_ours = |given: &HeldGrant| {
+            let envelope = given.raw.envelope();
+            let head = envelope.map(|envelope| (envelope.head.generation, envelope.head.sequence));
+            head.is_ok_and(|head| head == (own.generation(), own.sequence()))
+        };
+        let held = |peer: &Peer| {
+            let given = peer.given.as_ref()?;
+            let is_needed = !is_ours(given) && (given.is_live(now) || given.scope.is_revocation());
+            is_needed.then(|| (given.scope.clone(), given.not_after))
+        };
+        let peers = self.peers.iter();
+        let given: Vec<_> = peers
+            .filter_map(|(agent, peer)| Some((*agent, held(peer)?)))
+            .collect();
+        for (to, (scope, not_after)) in given {
+            let grant = Grant {
+                grantee: to,
+                scope,
+                parent: None,
+                depth: 0,
+            };
+            let (serial, raw) = self.sign(now, identity, not_after, &grant);
+            let generation = identity.verified().generation();
+            if let Some(given) = self.peers.get_mut(&to).and_then(|peer| peer.given.as_mut()) {
+                (given.raw, given.serial, given.generation) = (raw, serial, generation);
+            }
+            self.touch(ItemKey::Peer(to));
+        }
+        let groups: Vec<_> = self.groups.iter().map(|group| group.set().id()).collect();
+        for group in groups {
+            let signed = self.sign_in_group(now, &group, |set| set.sign_again(now, identity));
+            if let Err(error) = signed {
+                tracing::warn!(%group, %error, "what was said in the group is not signed anew");
+            }
+        }
+    }
+
     pub(crate) fn pin(&mut self, log: &VerifiedLog) -> Result<(), PinError> {
         let agent = log.agent();
         let pinned = self.peer_log(&agent);
@@ -424,7 +477,12 @@ impl Trust {
         if recovered {
             // What older generations signed may be the thief's.
             peer.is_frozen = false;
-            is_void = peer.received.take().is_some_and(|grant| !grant.is_ended);
+            peer.last_knock = 0;
+            if let Some(received) = &mut peer.received {
+                // One that is signed by the new key takes its place, whatever serial the thief gave his.
+                is_void = !received.is_ended;
+                (received.is_ended, received.serial) = (true, 0);
+            }
             self.pending.remove(&agent);
             self.touch(ItemKey::Pending(agent));
         }

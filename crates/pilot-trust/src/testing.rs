@@ -47,7 +47,7 @@ pub(crate) fn rotation(
     }
 }
 
-/// A good recovery of a log whose newest entry is the first of its generation.
+/// A good recovery of a log whose newest entry is the anchor of its generation.
 pub(crate) fn recovery(log: &VerifiedLog, key: &SigningKey, keys: PublicKeys) -> Rotation {
     Rotation {
         generation: log.generation() + 1,
@@ -82,7 +82,10 @@ pub(crate) fn signed_with_tail(
 pub(crate) fn rotated(identity: &Identity, number: u8) -> Identity {
     let new = new_secrets(number);
     let commitment = recovery_commitment(&recovery_key(0).verifying_key().to_bytes());
-    let commitment = current_commitment(identity).or(Some(commitment));
+    let commitment = identity
+        .verified()
+        .recovery_commitment()
+        .or(Some(commitment));
     let rotation = rotation(identity.verified(), commitment, new.public());
     let entry = signed(rotation, &identity.secrets().sign, &new.sign);
     let log = identity.verified().extend(&[entry]).unwrap();
@@ -93,18 +96,10 @@ pub(crate) fn rotated(identity: &Identity, number: u8) -> Identity {
 pub(crate) fn recovered(identity: &Identity, recovery_number: u8, number: u8) -> Identity {
     let new = new_secrets(number);
     let key = recovery_key(recovery_number);
-    let root = identity.verified().at_generation_root();
+    let root = identity.verified().at_anchor();
     let entry = signed(recovery(&root, &key, new.public()), &key, &new.sign);
     let log = identity.verified().extend(&[entry]).unwrap();
     Identity::from_parts(new, log).unwrap()
-}
-
-fn current_commitment(identity: &Identity) -> Option<[u8; 32]> {
-    let newest = identity.log().newest(1);
-    match pilot_wire::SignedEntry::decode(&newest[0]).unwrap().entry {
-        LogEntry::Inception(inception) => inception.recovery_commitment,
-        LogEntry::Rotation(rotation) => rotation.recovery_commitment,
-    }
 }
 
 /// Any id that no test's agent has.

@@ -149,6 +149,21 @@ impl Trust {
         })
     }
 
+    /// Whether two entries of the agent's log contradict each other: nothing holds between us until it recovers.
+    #[must_use]
+    pub fn is_frozen(&self, peer: &AgentId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.is_frozen)
+    }
+
+    /// Agents that are frozen, with our grants that hold no more.
+    pub fn frozen(&self, now: UnixTime) -> impl Iterator<Item = TrustedPeer> {
+        let frozen = self.peers.iter().filter(|(_, peer)| peer.is_frozen);
+        frozen.filter_map(move |(agent, peer)| {
+            let given = peer.given.as_ref()?;
+            Some(trusted_view(*agent, peer, given, now))
+        })
+    }
+
     /// What is pinned of an agent, trusted or pending.
     #[must_use]
     pub fn peer_log(&self, peer: &AgentId) -> Option<&VerifiedLog> {

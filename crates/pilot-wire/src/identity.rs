@@ -50,7 +50,7 @@ impl Inception {
 pub enum Authority {
     /// The key that is replaced.
     Current,
-    /// The Ed25519 key that the generation's first entry committed to.
+    /// The Ed25519 key that the generation's anchor committed to: its first entry with a commitment.
     Recovery([u8; 32]),
 }
 
@@ -63,11 +63,11 @@ pub struct Rotation {
     pub generation: u32,
     /// Counts rotations within the generation; 0 for its first entry.
     pub sequence: u32,
-    /// Hash of the entry before; for a recovery, of the first entry of the generation that it ends.
+    /// Hash of the entry before; for a recovery, of the anchor of the generation that it ends.
     pub previous: [u8; 32],
     /// At most [`MAX_LOG_KEYS`].
     pub keys: Vec<LogKey>,
-    /// As before, unless the recovery key signs.
+    /// As before, unless there was none, or the recovery key signs.
     pub recovery_commitment: Option<[u8; 32]>,
     /// When it was made, for people.
     pub issued: UnixTime,

@@ -21,8 +21,11 @@ pub const MAX_STREAM_METADATA: usize = 1024;
 pub const MAX_HELLO_ENTRIES: usize = 3;
 /// One entry of an identity log.
 pub const MAX_LOG_ENTRY: usize = 512;
-/// Entries of a whole identity log: a rotation a month for twenty years.
+/// Entries of a whole identity log: a rotation a month for sixteen years, and [`RECOVERY_ENTRIES`].
 pub const MAX_LOG_ENTRIES: usize = 256;
+/// The last places of a log, kept for recoveries: whoever has the current key could fill all others, and the recovery that ends this must
+/// fit. A recovery drops what came after its anchor, so that one place a recovery is used up for good.
+pub const RECOVERY_ENTRIES: usize = 64;
 /// Keys of one log entry: the two of today, one replacement of each, and as many again to come.
 pub const MAX_LOG_KEYS: usize = 8;
 /// Any signed envelope.

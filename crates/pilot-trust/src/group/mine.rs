@@ -319,7 +319,7 @@ impl Trust {
         Ok(())
     }
 
-    pub(super) fn sign_in_group(
+    pub(crate) fn sign_in_group(
         &mut self,
         now: UnixTime,
         id: &GroupId,

@@ -212,7 +212,7 @@ impl GroupSet {
         Ok(fresh)
     }
 
-    fn sign_removal(
+    pub(super) fn sign_removal(
         &self,
         now: UnixTime,
         signer: &Identity,

@@ -355,3 +355,60 @@ fn a_large_group_travels_in_parts() {
     let raw: Vec<SignedBytes> = set.statements().cloned().collect();
     assert_eq!(raw.len(), 701);
 }
+
+/// An admin's certificates after its rotation are read by who knows nothing but its newest log.
+#[test]
+fn an_admin_with_other_keys_signs_anew_what_it_said() {
+    let (_, group, mut at_owner, id) = owner(JoinRule::Open);
+    let (bob, carol, dave) = (agent(2), agent(3), agent(4));
+    let _ = join((&group, &mut at_owner), &bob, id, None).unwrap();
+    let admin = (bob.agent(), Role::Admin);
+    at_owner
+        .set_role(NOW, &group, &id, admin, Some(bob.verified()))
+        .unwrap();
+    let mut at_bob = Trust::new(Arc::new(Config::default()), bob.agent());
+    at_bob
+        .put_group(NOW, set(&at_owner, id), network())
+        .unwrap();
+    for joiner in [&carol, &dave] {
+        let _ = join((&bob, &mut at_bob), joiner, id, None).unwrap();
+    }
+    at_bob.kick(NOW, &bob, &id, dave.agent()).unwrap();
+    drain(&mut at_bob);
+
+    let bob = bob.rotated(Seed::new([77; 32]), NOW).unwrap();
+    at_bob.sign_again(NOW, &bob);
+    let told = drain(&mut at_bob)
+        .into_iter()
+        .find_map(|event| match event {
+            TrustEvent::GroupChanged { fresh, .. } => Some(fresh),
+            _ => None,
+        });
+    assert_eq!(told.unwrap().len(), 2, "a certificate and a removal");
+    let (bundle, _) = set(&at_bob, id).part(None);
+    let fresh = GroupSet::verify(NOW, &bundle).unwrap();
+    assert_eq!(fresh.role(NOW, &carol.agent()), Some(Role::Member));
+    assert_eq!(fresh.role(NOW, &dave.agent()), None);
+    assert!(fresh.removal(NOW, &dave.agent()).is_some());
+    at_owner
+        .merge_group(NOW, &id, &bundle, Origin::Rendezvous)
+        .unwrap();
+    let erin = agent(5);
+    let _ = join((&bob, &mut at_bob), &erin, id, None).unwrap();
+    let (bundle, _) = set(&at_bob, id).part(None);
+    at_owner
+        .merge_group(NOW, &id, &bundle, Origin::Rendezvous)
+        .unwrap();
+    assert_eq!(
+        set(&at_owner, id).role(NOW, &erin.agent()),
+        Some(Role::Member)
+    );
+    drain(&mut at_bob);
+    at_bob.sign_again(NOW, &bob);
+    assert!(
+        drain(&mut at_bob)
+            .iter()
+            .all(|event| !matches!(event, TrustEvent::GroupChanged { .. })),
+        "once"
+    );
+}

@@ -9,9 +9,9 @@ use crate::testing::{
 };
 
 impl VerifiedLog {
-    /// The log as it was when its generation began.
-    pub(crate) fn at_generation_root(&self) -> Self {
-        let root = self.generation_root();
+    /// The log as it was when its generation got its recovery commitment.
+    pub(crate) fn at_anchor(&self) -> Self {
+        let root = self.anchor_index().unwrap_or(0);
         let mut log = self.clone();
         log.heads.truncate(root + 1);
         log.log.0.truncate(root + 1);
@@ -40,7 +40,7 @@ fn spoilt_recovery(
     spoil: impl FnOnce(&mut Rotation),
 ) -> Result<VerifiedLog, LogError> {
     let (new, key) = (new_secrets(91), recovery_key(1));
-    let root = identity.verified().at_generation_root();
+    let root = identity.verified().at_anchor();
     let mut recovery = recovery(&root, &key, new.public());
     spoil(&mut recovery);
     identity
@@ -275,7 +275,7 @@ fn the_recovery_key_raises_the_generation_and_may_change_the_commitment() {
     let identity = agent(1);
     let log = spoilt_recovery(&identity, |r| r.recovery_commitment = commitment(2)).unwrap();
     assert_eq!(place(&log), (1, 0));
-    assert_eq!(log.recovery_commitment, commitment(2));
+    assert_eq!(log.recovery_commitment(), commitment(2));
     let back = spoilt_recovery(&identity, |r| r.generation = 0);
     assert_eq!(
         back,
@@ -323,9 +323,14 @@ fn only_the_committed_key_recovers() {
         &key,
         &new.sign,
     );
+    let gap = LogError::Gap {
+        generation: 1,
+        sequence: 0,
+    };
     assert_eq!(
         without.verified().extend(&[entry]),
-        Err(LogError::Authority)
+        Err(gap),
+        "the entry that commits to the key may be missing"
     );
 }
 
