@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pilot_registry::LookupTarget;
+use pilot_trust::VerifiedLog;
 use pilot_types::{AgentId, GroupId, Hostname, PathId, Port};
 use pilot_wire::{Realm, StreamHeader, TraceParent, limits};
 
@@ -204,7 +205,7 @@ impl Node {
         if paths.is_empty() {
             return self.is_asking_for_channel(agent);
         }
-        if self.endpoint.is_connecting(agent) {
+        if self.is_connecting_to(&log) {
             paths
                 .into_iter()
                 .for_each(|path| self.endpoint.add_path(now.instant, agent, path));
@@ -212,6 +213,14 @@ impl Node {
             self.start_handshake(now, &log, Class::Peer, &paths);
         }
         true
+    }
+
+    /// Whether a handshake with the agent is under way under the key that this log says; one under a key of before finds nobody.
+    pub(crate) fn is_connecting_to(&self, log: &VerifiedLog) -> bool {
+        let agent = log.agent();
+        let dialled = self.hellos.connecting.get(&agent);
+        self.endpoint.is_connecting(&agent)
+            && dialled.is_none_or(|dialled| dialled.log.dh_key() == log.dh_key())
     }
 
     /// Where an agent may be, as far as we have a socket for it.
@@ -307,6 +316,7 @@ impl Node {
     /// Remembers a verified entry; a trusted peer's is persisted.
     pub(crate) fn learn(&mut self, now: Now, entry: &PeerEntry) {
         let known = self.directory.learn(entry);
+        self.take_log(&entry.log);
         if self.trust.has_granted(now.unix, &entry.agent)
             || self.trust.is_fellow(now.unix, &entry.agent)
             || self.trust.is_granted_by(now.unix, &entry.agent)

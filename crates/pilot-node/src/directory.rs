@@ -9,6 +9,8 @@ use pilot_types::{AgentId, Hostname, NodeId, Tag, UnixTime};
 use pilot_wire::{Capability, Locator, Record, Visibility, limits};
 use serde::{Deserialize, Serialize};
 
+use crate::log_cache::place;
+
 /// Agents that are remembered: about 2 KiB each, 8 MiB in all.
 const MAX_KNOWN: usize = 4096;
 
@@ -141,8 +143,20 @@ impl Directory {
         {
             self.logs.remove(&evicted);
         }
-        self.logs.insert(agent, log);
+        // What was learnt of its keys stays, whatever a rendezvous withholds.
+        let known = self.logs.remove(&agent);
+        let newest = known.filter(|known| place(known) > place(&log) && log.is_followed_by(known));
+        self.logs.insert(agent, newest.unwrap_or(log));
         self.peers.insert(agent, peer);
+    }
+
+    /// The newest keys of an agent that is known.
+    pub(crate) fn take_log(&mut self, log: &VerifiedLog) {
+        if let Some(known) = self.logs.get_mut(&log.agent())
+            && let Ok(merged) = known.merged(log)
+        {
+            *known = merged;
+        }
     }
 
     pub(crate) fn peer(&self, agent: &AgentId) -> Option<&KnownPeer> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pilot_session::DropReason;
 
 /// The reasons of nodes and of the shells around them, beside those of [`DropReason`]; `docs/operations.md` explains each.
-const REASONS: [&str; 52] = [
+const REASONS: [&str; 56] = [
     "accept_failed",
     "answer_unexpected",
     "candidates_malformed",
@@ -17,12 +17,16 @@ const REASONS: [&str; 52] = [
     "grant_refused",
     "group_refused",
     "handshake_queue_full",
+    "hello_forked",
+    "hello_frozen",
     "hello_key",
     "hello_log",
     "hello_replayed",
     "hello_stranger",
+    "hello_superseded",
     "hello_unconfirmed",
     "hello_version",
+    "identity_refused",
     "keep_alive_malformed",
     "key_answer_log",
     "key_answer_malformed",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pilot_trust::{GroupError, PrekeySecret, TrustChange};
 use pilot_types::{AgentId, GroupId, Hostname, PathId, Port, StreamId, UnixTime};
-use pilot_wire::{DatagramHeader, ErrorCode, StreamHeader};
+use pilot_wire::{DatagramHeader, ErrorCode, KeyStanding, StreamHeader};
 use thiserror::Error;
 
 use crate::directory::{KnownPeer, PeerEntry};
@@ -69,6 +69,12 @@ pub enum DialError {
     /// The target is this agent.
     #[error("the target is this agent itself")]
     Own,
+    /// It refused our key: that was replaced, or contradicts another one.
+    #[error("the agent refused this agent's key: {}", words(*standing))]
+    KeyRefused {
+        /// Why.
+        standing: KeyStanding,
+    },
     /// A datagram that fits no packet.
     #[error("a datagram holds at most {max} bytes")]
     TooLarge {
@@ -78,6 +84,17 @@ pub enum DialError {
     /// Too many dials or streams at a time.
     #[error("too much at a time")]
     Busy,
+}
+
+/// What a refusal of our key means.
+const fn words(standing: KeyStanding) -> &'static str {
+    match standing {
+        KeyStanding::SUPERSEDED => "it was replaced by another one",
+        KeyStanding::FORKED => {
+            "two keys claim to be this agent's, so that none is believed until a recovery"
+        }
+        _ => "it is not believed",
+    }
 }
 
 /// Why a stream gave an error.
@@ -318,6 +335,15 @@ pub enum Event {
     },
     /// The same identity is in use elsewhere and fresher.
     Superseded,
+    /// An agent or rendezvous refused our key: it was replaced, or contradicts another one.
+    KeyRefused {
+        /// Who.
+        by: AgentId,
+        /// Why.
+        standing: KeyStanding,
+    },
+    /// A peer has other keys; the session goes on.
+    KeysChanged(AgentId),
     /// Write this.
     Persist(Persist),
     /// The block of freshness stamps nears its end: reserve another and call `extend_freshness`.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use pilot_session::{HelloToken, PeerKeys, Received};
+use pilot_session::{Endpoint, HelloToken, PeerKeys, Received};
 use pilot_transport::{Side, Transport};
 use pilot_trust::VerifiedLog;
 use pilot_types::{AgentId, BootId, Ecn, PathId};
-use pilot_wire::{ErrorCode, Hello, HelloAnswer, TransportParams, VERSION, limits};
+use pilot_wire::{ErrorCode, Hello, HelloAnswer, KeyStanding, TransportParams, VERSION};
 
 use crate::event::{Event, Persist, SessionKey};
+use crate::hello_judge::Unanswered;
 use crate::node::{Follows, Node};
 use crate::now::Now;
 use crate::peer_session::{Class, Established, PeerSession};
@@ -71,18 +72,21 @@ impl Node {
 
     fn hello(&mut self, now: Now, agent: &AgentId) -> Hello {
         let log = self.identity.verified();
-        Hello {
+        let mut hello = Hello {
             agent: log.agent(),
             generation: log.generation(),
             sequence: log.sequence(),
             head: log.head(),
-            entries: log.log().newest(limits::MAX_HELLO_ENTRIES).to_vec(),
+            entries: vec![],
             boot: self.hellos.lives.boot(agent),
             freshness: self.hellos.own.stamp(now.unix),
             params: self.config.transport.params,
             versions: vec![VERSION],
             ticket: self.hellos.tickets.get(agent).copied(),
-        }
+        };
+        let room = Endpoint::MAX_HELLO.saturating_sub(hello.encode().len());
+        hello.entries = self.hello_entries(agent, room);
+        hello
     }
 
     /// A handshake or data packet.
@@ -148,53 +152,31 @@ impl Node {
         Follows::Now
     }
 
-    /// Message 1: answered if its sender is who it says, is fresh, and may talk to us at all.
+    /// Message 1: answered if its sender is who it says, is fresh, and may talk to us at all. Who shows a key that an agent had is told why not.
     fn answer_hello(&mut self, now: Now, peer_static: [u8; 32], hello: &Hello, token: HelloToken) {
-        match self.judge_hello(now, peer_static, hello) {
+        let answered = match self.judge_hello(now, peer_static, hello) {
             Ok(()) => {
-                let answer = self.hello_answer(hello).encode();
-                if let Err(error) = self.endpoint.accept(now.instant, token, &answer) {
-                    tracing::debug!(agent = %hello.agent, %error, "handshake not answered");
-                    self.output.drops.count("accept_failed");
-                }
+                let answer = self.hello_answer(hello, KeyStanding::CURRENT).encode();
+                self.endpoint.accept(now.instant, token, &answer)
             }
-            Err(reason) => {
-                self.endpoint.ignore(token);
+            Err(Unanswered { standing, reason }) => {
                 self.output.drops.count(reason);
+                if standing == KeyStanding::CURRENT {
+                    self.endpoint.ignore(token);
+                    return;
+                }
+                let answer = self.hello_answer(hello, standing).encode();
+                self.endpoint.decline(now.instant, token, &answer)
             }
+        };
+        if let Err(error) = answered {
+            tracing::debug!(agent = %hello.agent, %error, "handshake not answered");
+            self.output.drops.count("accept_failed");
         }
-    }
-
-    fn judge_hello(
-        &mut self,
-        now: Now,
-        peer_static: [u8; 32],
-        hello: &Hello,
-    ) -> Result<(), &'static str> {
-        let known = self.known_log(&hello.agent).cloned();
-        let log = self
-            .hellos
-            .logs
-            .resolve(hello, known.as_ref(), self.config.min_work_bits)
-            .ok_or("hello_log")?;
-        if log.dh_key() != peer_static {
-            return Err("hello_key");
-        }
-        if !hello.versions.contains(&VERSION) {
-            return Err("hello_version");
-        }
-        let live = self
-            .table
-            .by_agent(&hello.agent)
-            .map_or(0, |session| session.freshness);
-        if !self.hellos.seen.is_fresh(&hello.agent, hello.freshness) || hello.freshness <= live {
-            return Err("hello_replayed");
-        }
-        self.classify(now, hello).map(|_| ())
     }
 
     /// What the sender of a hello is to us; an error is silence.
-    fn classify(&mut self, now: Now, hello: &Hello) -> Result<Class, &'static str> {
+    pub(crate) fn classify(&mut self, now: Now, hello: &Hello) -> Result<Class, &'static str> {
         let agent = &hello.agent;
         let is_live = self.table.by_agent(agent).is_some();
         if !is_live && self.table.len() >= self.config.max_sessions {
@@ -227,7 +209,7 @@ impl Node {
         }
     }
 
-    fn hello_answer(&self, hello: &Hello) -> HelloAnswer {
+    fn hello_answer(&self, hello: &Hello, standing: KeyStanding) -> HelloAnswer {
         let log = self.identity.verified();
         HelloAnswer {
             generation: log.generation(),
@@ -236,6 +218,7 @@ impl Node {
             boot: self.hellos.lives.boot(&hello.agent),
             params: self.config.transport.params,
             versions: hello.versions.clone(),
+            standing,
         }
     }
 
@@ -282,6 +265,10 @@ impl Node {
             self.output.drops.count("answer_unexpected");
             return;
         };
+        if answer.standing != KeyStanding::CURRENT {
+            return self.key_refused(now, peer, answer.standing);
+        }
+        self.log_is_known_to(&peer);
         let Connecting { log, class } = connecting;
         self.arrived(
             now,
@@ -312,6 +299,7 @@ impl Node {
     fn arrived(&mut self, now: Now, arrival: Arrival) {
         let agent = arrival.log.agent();
         self.reconnects.remove(&agent);
+        self.take_log(&arrival.log);
         if arrival.freshness > 0 && self.trust.has_granted(now.unix, &agent) {
             self.hellos.seen.record(agent, arrival.freshness);
             self.output.event(Event::Persist(Persist::Freshness {
@@ -395,6 +383,7 @@ impl Node {
             }
             Class::Peer | Class::Stranger => {
                 self.begin_paths(now, key);
+                self.tell_identity_if_changed(now, key);
                 self.greet_fellow(now, agent);
                 self.dials_connected(now, key, agent);
             }

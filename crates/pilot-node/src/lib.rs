@@ -41,7 +41,9 @@ mod group_verify;
 mod group_work;
 mod grouping;
 mod handshakes;
+mod hello_judge;
 mod keep_alive;
+mod key_change;
 mod left;
 mod links;
 mod lives;
@@ -77,6 +79,7 @@ pub use event::{
     Answer, DialError, DialId, Event, LinkState, Persist, PrekeyChange, QueryError, QueryId,
     SearchPage, SessionKey, StreamError, StreamHandle, Undelivered,
 };
+pub use key_change::KeysRefused;
 pub use mailing::{LetterReceipt, ReceivedLetter};
 pub use node::{Node, Restored};
 pub use now::Now;

@@ -102,6 +102,8 @@ pub(crate) struct Link {
     is_recorded: bool,
     /// Whether it has a locator of this start.
     is_located: bool,
+    /// Whether it is still to be told where we are under our newest key.
+    is_key_new: bool,
     patience: NatPatience,
 }
 
@@ -124,6 +126,7 @@ impl Link {
             observed: None,
             is_recorded: false,
             is_located: false,
+            is_key_new: false,
             patience: NatPatience::default(),
         }
     }
@@ -164,6 +167,29 @@ impl Links {
             .iter()
             .flat_map(|link| &link.target.addrs)
             .any(|addr| addr.ip().is_loopback())
+    }
+
+    /// Our key is another one: who refused the one before is asked again, and each forgets where we are.
+    pub(crate) fn own_key_changed(&mut self, now: Instant) {
+        for link in &mut self.links {
+            link.is_key_new = true;
+            if link.state == LinkState::Refused {
+                link.state = LinkState::Connecting;
+            }
+            if link.state == LinkState::Connecting {
+                link.tries = 0;
+                link.next_try = Some(now);
+            }
+        }
+    }
+
+    /// A rendezvous refused our key, and is not tried again with it; gives which.
+    pub(crate) fn refused_key(&mut self, agent: &AgentId) -> Option<String> {
+        let index = self.find(agent)?;
+        let link = &mut self.links[index];
+        link.state = LinkState::Refused;
+        link.next_try = None;
+        Some(link.target.url.clone())
     }
 
     pub(crate) fn retry_later(&mut self, now: Instant, index: usize) {
@@ -633,6 +659,7 @@ impl Node {
             ClientEvent::Registered { .. } => {
                 self.links.links[index].is_recorded = true;
                 self.profile.previous = None;
+                self.relocate_new_key(now, index);
                 self.reissue_grants(now, index);
                 self.sync_groups(now, index);
                 self.fetch_letters(now, index);
@@ -718,6 +745,16 @@ impl Node {
             if let Some(observed) = self.links.links[index].observed {
                 self.sign_locator(now, index, observed);
             }
+        }
+    }
+
+    /// A rendezvous knows our new key, and has forgotten what the one before signed.
+    fn relocate_new_key(&mut self, now: Now, index: usize) {
+        let link = &mut self.links.links[index];
+        if std::mem::take(&mut link.is_key_new)
+            && let Some(observed) = link.observed
+        {
+            self.sign_locator(now, index, observed);
         }
     }
 

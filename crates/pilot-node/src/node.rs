@@ -23,6 +23,7 @@ use crate::forwarded::Forwarded;
 use crate::freshness::{OwnFreshness, SeenFreshness};
 use crate::group_work::GroupWork;
 use crate::handshakes::Connecting;
+use crate::key_change::OwnKeys;
 use crate::left::Left;
 use crate::links::Links;
 use crate::lives::Lives;
@@ -67,6 +68,7 @@ pub struct Node {
     pub(crate) profile: ProfileState,
     pub(crate) crew: GroupWork,
     pub(crate) mailing: Mailing,
+    pub(crate) keys: OwnKeys,
     pub(crate) output: Output,
 }
 
@@ -205,11 +207,14 @@ impl Node {
             latest: Some(now),
             ..Output::default()
         };
+        let mut trust = Trust::restore(Arc::clone(&config.trust), identity.agent(), restored.trust);
+        // The keys may have changed while nothing ran, or just before a crash.
+        trust.sign_again(now.unix, &identity);
         Self {
             endpoint,
             table: SessionTable::default(),
             hellos,
-            trust: Trust::restore(Arc::clone(&config.trust), identity.agent(), restored.trust),
+            trust,
             directory: Directory::restore(restored.peers, config.min_work_bits),
             links: Links::default(),
             role: None,
@@ -227,6 +232,7 @@ impl Node {
             },
             crew: GroupWork::new(restored.group_keys),
             mailing: Mailing::default(),
+            keys: OwnKeys::default(),
             output,
             config,
             identity,

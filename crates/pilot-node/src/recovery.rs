@@ -128,13 +128,14 @@ impl Node {
             return;
         };
         self.learn(now, &entry);
+        let log = self.known_log(&agent).unwrap_or(&entry.log).clone();
         let paths = self.paths_to(&agent);
-        if self.endpoint.is_connecting(&agent) {
+        if self.is_connecting_to(&log) {
             for path in paths {
                 self.endpoint.add_path(now.instant, &agent, path);
             }
         } else if !paths.is_empty() {
-            self.start_handshake(now, &entry.log, Class::Peer, &paths);
+            self.start_handshake(now, &log, Class::Peer, &paths);
         }
     }
 

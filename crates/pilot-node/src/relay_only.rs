@@ -30,6 +30,10 @@ impl RegistryHost for RelayOnly {
         refused("a relay alone: it keeps no registry")
     }
 
+    fn log(&mut self, _: &AgentId) -> Option<Vec<Vec<u8>>> {
+        None
+    }
+
     fn poll_push(&mut self) -> Option<OutgoingPush> {
         None
     }

@@ -60,6 +60,12 @@ impl Relaying {
         self.is_stale = true;
     }
 
+    /// Each permit follows from our key.
+    pub(crate) fn own_key_changed(&mut self) {
+        self.given.clear();
+        self.is_stale = true;
+    }
+
     /// A session with an agent that we trust no more ended; a permit that was left to it ends too.
     pub(crate) fn untrusted_session_ended(&mut self, agent: &AgentId) {
         self.is_stale |= self.given.contains_key(agent);
@@ -263,7 +269,11 @@ impl Node {
 
     /// Uses a channel for the handshake that waits for a path; one to an agent that is there already is a standby.
     fn try_channel(&mut self, now: Now, agent: AgentId, path: PathId) {
-        if self.endpoint.is_connecting(&agent) {
+        let known = self.known_log(&agent);
+        if known.map_or_else(
+            || self.endpoint.is_connecting(&agent),
+            |log| self.is_connecting_to(log),
+        ) {
             self.endpoint.add_path(now.instant, &agent, path);
             return;
         }

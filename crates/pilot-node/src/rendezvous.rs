@@ -64,6 +64,8 @@ pub trait RegistryHost: Send {
     fn admit(&mut self, now: UnixTime, from: AgentId, kind: RequestKind) -> Result<(), Response>;
     /// Answers a request.
     fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response;
+    /// The identity log that an agent registered with last.
+    fn log(&mut self, agent: &AgentId) -> Option<Vec<Vec<u8>>>;
     /// The next push for an agent with a session.
     fn poll_push(&mut self) -> Option<OutgoingPush>;
     /// The agent took a push.
@@ -97,6 +99,10 @@ impl<S: Store + Send, V: Verify + Send> RegistryHost for Service<S, V> {
 
     fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response {
         Self::handle_request(self, now, from, request)
+    }
+
+    fn log(&mut self, agent: &AgentId) -> Option<Vec<Vec<u8>>> {
+        Self::log(self, agent)
     }
 
     fn poll_push(&mut self) -> Option<OutgoingPush> {
@@ -143,6 +149,17 @@ impl Verify for LogVerifier {
             sequence: log.sequence(),
             head: log.head(),
         })
+    }
+
+    fn follows(&self, known: &[Vec<u8>], log: &[Vec<u8>]) -> bool {
+        let verified = |entries: &[Vec<u8>]| {
+            let log = IdentityLog::from_entries(entries.to_vec());
+            log.verify(self.work_bits)
+        };
+        match (verified(known), verified(log)) {
+            (Ok(known), Ok(log)) => known.is_followed_by(&log),
+            (Err(_), _) | (_, Err(_)) => false,
+        }
     }
 
     fn signed(
@@ -301,15 +318,33 @@ impl Node {
         body: &[u8],
     ) -> Option<Vec<u8>> {
         let from = self.table.get(key)?.agent;
+        let mut registered = None;
         let response = match Request::decode(body) {
             Ok(request) => match (self.serve_relay(now, key, request), &mut self.role) {
                 (Ok(response), _) => response,
-                (Err(request), Some(role)) => role.host.handle_request(now.unix, from, request),
+                (Err(request), Some(role)) => {
+                    if let Request::Register { log, .. } = &request {
+                        registered = Some(log.clone());
+                    }
+                    role.host.handle_request(now.unix, from, request)
+                }
                 (Err(_), None) => refused("an agent that is a relay keeps no registry"),
             },
             Err(error) => refused(&format!("malformed request: {error}")),
         };
+        if let (Some(log), Response::Registered { .. }) = (registered, &response) {
+            self.client_log(key, &log);
+        }
         Some(response.encode())
+    }
+
+    /// A client has other keys, which the registry took: its next handshake is judged by them.
+    fn client_log(&mut self, key: SessionKey, entries: &[Vec<u8>]) {
+        let session = self.table.get(key);
+        let known = session.filter(|session| session.log.log().entries() != entries);
+        if let Some(log) = known.and_then(|session| session.log.extend(entries).ok()) {
+            self.take_log(&log);
+        }
     }
 
     /// Hands the registry's pushes to the sessions of their agents.

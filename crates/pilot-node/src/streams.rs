@@ -464,6 +464,10 @@ impl Node {
             Some(dial) if code == ErrorCode::PEER_RESTARTED => {
                 dial.stage = Stage::Connecting(agent);
             }
+            _ if code == ErrorCode::SUPERSEDED => {
+                let standing = self.refused_by(&agent);
+                self.fail_dial(dial, DialError::KeyRefused { standing });
+            }
             _ => self.fail_dial(dial, DialError::Closed(code)),
         }
     }

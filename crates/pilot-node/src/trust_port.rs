@@ -26,6 +26,15 @@ pub enum TrustMessage {
         /// Statements, as far as they are new or concern both.
         bundle: GroupBundle,
     },
+    /// The sender has other keys. Earlier versions cannot read it, and learn the keys from the registry or the next handshake.
+    Identity {
+        /// Its whole identity log, oldest first.
+        log: Vec<Vec<u8>>,
+        /// Its newest `pilot/grant/1` for the receiver, signed by the new key: a recovery voids those before.
+        grant: Option<SignedBytes>,
+        /// The sender's own record, so that its name is signed.
+        record: Option<SignedBytes>,
+    },
 }
 
 /// The answer: it was read, whatever is made of it.

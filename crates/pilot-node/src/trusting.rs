@@ -113,7 +113,7 @@ impl Node {
         Knocked::Sent(query)
     }
 
-    fn own_record(&mut self, now: Now) -> SignedBytes {
+    pub(crate) fn own_record(&mut self, now: Now) -> SignedBytes {
         let (serial, record) = (self.hellos.own.stamp(now.unix), self.record(now));
         self.identity.sign(
             serial,
@@ -237,12 +237,14 @@ impl Node {
         match Push::decode(body).ok()? {
             Push::Knock { knock, entry } => {
                 if let Some(log) = self.verify_log(entry.log) {
+                    self.take_log(&log);
                     self.take_knock(now, &knock, &log);
                     self.take_name(now, &log, entry.record.as_ref());
                 }
             }
             Push::Grant { grant, entry } => {
                 if let Some(log) = self.verify_log(entry.log) {
+                    self.take_log(&log);
                     self.take_grant(now, &grant, &log, entry.record.as_ref());
                 }
             }
@@ -280,6 +282,7 @@ impl Node {
     ) -> Option<Vec<u8>> {
         let session = self.table.get_mut(key)?;
         let (log, ticket) = (session.log.clone(), session.ticket.take());
+        let is_peer = session.class == Class::Peer;
         match decode_postcard::<TrustMessage>(body, "trust message").ok()? {
             TrustMessage::Knock { knock } => {
                 // A ticket lets its holder knock once.
@@ -292,6 +295,15 @@ impl Node {
                 self.take_grant(now, &grant, &log, record.as_ref());
             }
             TrustMessage::Group { group, bundle } => self.take_group(now, &group, &bundle),
+            TrustMessage::Identity {
+                log: entries,
+                grant,
+                record,
+            } if is_peer => {
+                self.take_identity(now, &log, (&entries, grant.as_ref(), record.as_ref()));
+            }
+            // What a stranger's keys are shows with its next handshake: a long log of each would be too much to keep.
+            TrustMessage::Identity { .. } => self.output.drops.count("identity_refused"),
         }
         Some(encode_postcard(&TrustAck::Received))
     }
@@ -331,7 +343,7 @@ impl Node {
         }
     }
 
-    fn take_grant(
+    pub(crate) fn take_grant(
         &mut self,
         now: Now,
         grant: &SignedBytes,
@@ -372,6 +384,7 @@ impl Node {
                     origin,
                     fresh,
                 } => self.spread_group(now, group, origin, fresh),
+                Held::OwnKeys => self.tell_own_keys(now),
                 Held::Answer {
                     session,
                     stream,

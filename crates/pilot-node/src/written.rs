@@ -18,6 +18,8 @@ pub(crate) enum Held {
         origin: Origin,
         fresh: Vec<SignedBytes>,
     },
+    /// Our new keys, for everybody.
+    OwnKeys,
     /// The answer to a push or trust message that changed what we keep.
     Answer {
         session: SessionKey,

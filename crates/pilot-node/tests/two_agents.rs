@@ -7,6 +7,7 @@
 )]
 
 mod groups;
+mod keys;
 mod letters;
 mod nats;
 mod recovery;

@@ -28,6 +28,10 @@ impl Verify for Credulous {
         })
     }
 
+    fn follows(&self, _: &[Vec<u8>], _: &[Vec<u8>]) -> bool {
+        true
+    }
+
     fn signed(
         &self,
         _: &[Vec<u8>],

@@ -98,9 +98,10 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         }
         let (head, grant) = self.statement::<Grant>(&own.log, &raw)?;
         check_grant(&grant, &to, &self.from)?;
+        let is_same_key = |known: &GrantRow| known.generation == head.generation;
         if known
             .as_ref()
-            .is_some_and(|known| head.serial <= known.serial)
+            .is_some_and(|known| is_same_key(known) && head.serial <= known.serial)
         {
             return Err(Refusal::stale("a later grant for this agent is known"));
         }

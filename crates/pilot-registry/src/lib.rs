@@ -22,6 +22,9 @@
 //!     fn log(&self, _: &[Vec<u8>]) -> Result<LogFacts, String> {
 //!         Err("no log is good enough".to_owned())
 //!     }
+//!     fn follows(&self, _: &[Vec<u8>], _: &[Vec<u8>]) -> bool {
+//!         false
+//!     }
 //!     fn signed(&self, _: &[Vec<u8>], _: &SignedBytes, _: UnixTime) -> Result<EnvelopeHead, String> {
 //!         Err("no signature is good enough".to_owned())
 //!     }

@@ -27,12 +27,17 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
             return Err(Refusal::invalid("the identity log is another agent's"));
         }
         if let Some(old) = &old {
-            check_log_order(old, &facts, &log)?;
+            self.check_log_order(old, &facts, &log)?;
         }
         let (head, statement) = self.statement::<Record>(&log, &record)?;
         check_lifetime(&head, RECORD_LIFETIME)?;
         check_record(&statement)?;
-        if old.as_ref().is_some_and(|row| head.serial <= row.serial) {
+        // Serials are compared among those of one key: a thief of the one before may have gone as high as he liked.
+        let is_same_key = |row: &AgentRow| order_of(&row.facts) == order_of(&facts);
+        if old
+            .as_ref()
+            .is_some_and(|row| is_same_key(row) && head.serial <= row.serial)
+        {
             return Err(Refusal::stale(
                 "a record with this or a higher serial is known",
             ));
@@ -198,6 +203,29 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
         }
     }
 
+    /// Order is (generation, sequence); within a generation a log only grows, and a higher one follows the known one's anchor.
+    fn check_log_order(
+        &self,
+        old: &AgentRow,
+        facts: &LogFacts,
+        log: &[Vec<u8>],
+    ) -> Result<(), Refusal> {
+        if order_of(facts) < order_of(&old.facts) {
+            return Err(Refusal::stale("a longer identity log is known"));
+        }
+        let follows = if facts.generation == old.facts.generation {
+            log.starts_with(&old.log)
+        } else {
+            self.verify.follows(&old.log, log)
+        };
+        if follows {
+            return Ok(());
+        }
+        Err(Refusal::invalid(
+            "the identity log contradicts the one that is known: recover the identity",
+        ))
+    }
+
     fn may_index(&self, old: Option<&AgentRow>, facts: &LogFacts) -> Result<bool, Refusal> {
         if let Some(old) = old.filter(|old| old.facts.sign_key == facts.sign_key) {
             return Ok(old.is_key_indexed);
@@ -206,19 +234,9 @@ impl<S: Store, V: Verify> Asked<'_, S, V> {
     }
 }
 
-/// Order is (generation, sequence); within a generation a log only grows.
-fn check_log_order(old: &AgentRow, facts: &LogFacts, log: &[Vec<u8>]) -> Result<(), Refusal> {
-    let known = (old.facts.generation, old.facts.sequence);
-    let offered = (facts.generation, facts.sequence);
-    if offered < known {
-        return Err(Refusal::stale("a longer identity log is known"));
-    }
-    if facts.generation == old.facts.generation && !log.starts_with(&old.log) {
-        return Err(Refusal::invalid(
-            "the identity log contradicts the one that is known: recover the identity",
-        ));
-    }
-    Ok(())
+/// Keys of one agent are ordered by it.
+const fn order_of(facts: &LogFacts) -> (u32, u32) {
+    (facts.generation, facts.sequence)
 }
 
 fn check_record(record: &Record) -> Result<(), Refusal> {

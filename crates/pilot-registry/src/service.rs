@@ -104,6 +104,12 @@ impl<S: Store, V: Verify> Service<S, V> {
         self.presence.moved(agent, observed);
     }
 
+    /// The identity log that an agent registered with last; `None` also if the store fails.
+    pub fn log(&self, agent: &AgentId) -> Option<Vec<Vec<u8>>> {
+        let row = self.store.agent(agent).ok()??;
+        Some(row.log)
+    }
+
     /// Answers one request of the agent whose session it came in. What it acknowledges is stored.
     pub fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response {
         self.advance(now);

@@ -56,6 +56,10 @@ impl Verify for TestKeys {
         })
     }
 
+    fn follows(&self, _: &[Vec<u8>], _: &[Vec<u8>]) -> bool {
+        true
+    }
+
     fn signed(
         &self,
         log: &[Vec<u8>],

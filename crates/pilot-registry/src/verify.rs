@@ -73,6 +73,9 @@ pub trait Verify {
     /// Words for the agent that sent it.
     fn log(&self, entries: &[Vec<u8>]) -> Result<LogFacts, String>;
 
+    /// Whether a verified log goes on where a known one of the same agent ends, or is a recovery that ends it.
+    fn follows(&self, known: &[Vec<u8>], log: &[Vec<u8>]) -> bool;
+
     /// Verifies a statement of any type against the current key of an already verified log: signer, key, signature, times.
     ///
     /// The caller reads the body and holds its context string against the type that it expects.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use pilot_session::{Config, Endpoint, LocalKeys, PeerKeys, Rate, Received};
 use pilot_types::{AgentId, BootId, PacketNumber, PathId, Seed, StreamId, TransmitBuf};
-use pilot_wire::{Hello, HelloAnswer, TransportParams, VERSION};
+use pilot_wire::{Hello, HelloAnswer, KeyStanding, TransportParams, VERSION};
 
 const SIZES: [usize; 4] = [64, 1200, 1452, 8192];
 const PATH: PathId = PathId::Stream(StreamId::new(0));
@@ -65,6 +65,7 @@ fn answer() -> Vec<u8> {
         boot: BootId::new([2; 16]),
         params: PARAMS,
         versions: vec![VERSION],
+        standing: KeyStanding::CURRENT,
     };
     answer.encode()
 }

@@ -27,13 +27,20 @@ use crate::gate::Gate;
 use crate::index::IndexTable;
 use crate::initiator::Initiation;
 use crate::keys::LocalKeys;
-use crate::mac::MacKey;
+use crate::mac::{MAC, MacKey};
 use crate::noise::Noise;
 use crate::outbox::Outbox;
 use crate::received_cookies::ReceivedCookies;
 use crate::responder::{HalfOpen, Pending};
 use crate::schedule::{Schedule, Timer};
 use crate::session::Session;
+
+/// Keys that were replaced and still answer.
+struct Previous {
+    noise: Noise,
+    mac: MacKey,
+    until: Instant,
+}
 
 /// All sessions of one node: starts and answers handshakes, seals and opens data packets.
 ///
@@ -45,6 +52,8 @@ pub struct Endpoint {
     mac: MacKey,
     /// For cookies of this node.
     reply_key: ReplyKey,
+    /// The keys before these, while they still answer.
+    previous: Option<Previous>,
     gate: Gate,
     /// Cookies of others.
     cookies: ReceivedCookies,
@@ -74,6 +83,7 @@ impl Endpoint {
         Self {
             mac: MacKey::new(&noise.public()),
             reply_key: ReplyKey::new(&noise.public()),
+            previous: None,
             gate,
             cookies: ReceivedCookies::default(),
             stats: HandshakeStats::default(),
@@ -88,6 +98,50 @@ impl Endpoint {
             outbox: Outbox::new(now),
             epochs: EpochId::default(),
         }
+    }
+
+    /// Other keys of the same node from now on. Sessions go on under theirs; until `answers_until`, who dials by the public key that was
+    /// replaced is still answered with it. Handshakes under way that this end started are given up, because their answers would be sealed
+    /// for the old key: gives whom they were to, and on which paths.
+    ///
+    /// # Panics
+    /// If the keys are another agent's.
+    pub fn replace_keys(
+        &mut self,
+        local: LocalKeys,
+        answers_until: Option<Instant>,
+    ) -> Vec<(AgentId, Vec<PathId>)> {
+        assert_eq!(local.agent, self.noise.agent(), "keys of the same agent");
+        let noise = Noise::new(&local);
+        drop(local);
+        self.reply_key = ReplyKey::new(&noise.public());
+        let mac = std::mem::replace(&mut self.mac, MacKey::new(&noise.public()));
+        let noise = std::mem::replace(&mut self.noise, noise);
+        self.previous = answers_until.map(|until| Previous { noise, mac, until });
+        let dialled: Vec<_> = self
+            .initiations
+            .iter()
+            .map(|(peer, initiation)| (*peer, initiation.paths()))
+            .collect();
+        for (peer, _) in &dialled {
+            self.drop_initiation(peer);
+        }
+        dialled
+    }
+
+    /// The peer has another key, and its stamps count from the next one on: whoever had the key before may have said any number.
+    pub fn forget_freshness(&mut self, peer: &AgentId) {
+        if let Some(session) = self.sessions.get_mut(peer) {
+            session.forget_freshness();
+        }
+    }
+
+    /// The packet's `mac1` if it is for the keys before these, as long as they answer.
+    fn verify_by_previous(&mut self, now: Instant, packet: &[u8]) -> Option<[u8; MAC]> {
+        if self.previous.as_ref()?.until <= now {
+            self.previous = None;
+        }
+        self.previous.as_ref()?.mac.verify(packet)
     }
 
     /// Public half of this node's X25519 key.

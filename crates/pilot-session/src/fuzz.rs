@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pilot_types::{AgentId, BootId, FourTuple, PacketNumber, PathId, PeerAddr, Seed, TransmitBuf};
-use pilot_wire::{Hello, HelloAnswer, TransportParams, VERSION};
+use pilot_wire::{Hello, HelloAnswer, KeyStanding, TransportParams, VERSION};
 use zeroize::Zeroizing;
 
 use crate::mac::MacKey;
@@ -196,6 +196,7 @@ fn answer() -> HelloAnswer {
         boot: BootId::new([2; 16]),
         params: PARAMS,
         versions: vec![VERSION],
+        standing: KeyStanding::CURRENT,
     }
 }
 

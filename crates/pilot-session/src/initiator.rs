@@ -72,6 +72,11 @@ impl Initiation {
         }
     }
 
+    /// Where message 1 went.
+    pub(crate) fn paths(&self) -> Vec<PathId> {
+        self.paths.iter().map(|tried| tried.path).collect()
+    }
+
     /// Another path; message 1 goes out on it at once. `None` if it is tried already or there are too many.
     pub(crate) fn add_path(&mut self, path: PathId, cookie: Option<Cookie>) -> Option<Arc<[u8]>> {
         let is_known = self.paths.iter().any(|tried| tried.path == path);

@@ -137,6 +137,22 @@ impl HalfOpen {
         }
     }
 
+    /// Keeps the answer to a handshake that leads to nothing, for copies of its message 1; gives the paths to answer on.
+    pub(crate) fn declined(&mut self, entered: Entered, reply: Arc<[u8]>) -> Vec<PathId> {
+        self.by_mac.insert(entered.mac, entered.id);
+        let entry = Entry {
+            mac: entered.mac,
+            expires: entered.expires,
+            paths: vec![],
+            state: State::Answered {
+                reply,
+                pending: None,
+            },
+        };
+        self.entries.insert(entered.id, entry);
+        entered.paths
+    }
+
     /// Keeps an answered handshake in the place that [`Self::take_waiting`] took it from; gives the paths to answer on,
     /// and the epoch that lost its place to it, if one did.
     pub(crate) fn answered(

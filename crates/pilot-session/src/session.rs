@@ -55,6 +55,11 @@ impl Session {
         self.freshness
     }
 
+    /// The peer has another key: its stamps begin anew.
+    pub(crate) const fn forget_freshness(&mut self) {
+        self.freshness = None;
+    }
+
     /// Notes a hello that took effect.
     pub(crate) fn set_freshness(&mut self, freshness: u64) {
         self.freshness = self.freshness.max(Some(freshness));

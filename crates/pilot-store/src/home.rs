@@ -159,6 +159,15 @@ impl Home {
         identity_file::save_new(&self.identity_path(), identity)
     }
 
+    /// Writes other keys of the agent in the place of those of before: all of it or nothing, and only keys whose log follows theirs.
+    ///
+    /// # Errors
+    /// [`IdentityError::Exists`] if the home is another agent's or has later keys, [`IdentityError::Write`] if it could not be written: the file
+    /// then has the old keys, or the new ones if only their durability is in doubt.
+    pub fn replace_identity(&self, identity: &Identity) -> Result<(), IdentityError> {
+        identity_file::replace(&self.identity_path(), identity)
+    }
+
     /// Keys of the groups that this agent owns, of `HOME/groups/`.
     ///
     /// # Errors

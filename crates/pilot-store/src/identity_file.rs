@@ -90,6 +90,24 @@ pub(crate) fn save_new(path: &Path, identity: &Identity) -> Result<(), IdentityE
     })
 }
 
+/// Other keys of the same agent in place of those that are there: the old ones or the new ones, whatever happens meanwhile.
+pub(crate) fn replace(path: &Path, identity: &Identity) -> Result<(), IdentityError> {
+    let known = load(path)?;
+    let is_follower = known
+        .as_ref()
+        .is_none_or(|known| known.verified().is_followed_by(identity.verified()));
+    if !is_follower {
+        return Err(IdentityError::Exists {
+            path: path.to_owned(),
+        });
+    }
+    let text = Zeroizing::new(identity.to_json());
+    atomic::replace(path, text.as_bytes()).map_err(|source| IdentityError::Write {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
     let failed = |source| IdentityError::Read {
         path: path.to_owned(),

@@ -17,7 +17,7 @@ use crate::error::{DbError, OpenDbError};
 const TRUST: Table = TableDefinition::new("trust");
 /// By name: what only counts up.
 const COUNTERS: Table = TableDefinition::new("counters");
-/// By agent: the highest freshness stamp seen of it.
+/// By agent: the highest freshness stamp seen of its newest key.
 const FRESHNESS: Table = TableDefinition::new("peer_freshness");
 /// By `host:port`.
 const PINS: Table = TableDefinition::new("rendezvous_pins");
@@ -118,7 +118,7 @@ impl StateDb {
         })
     }
 
-    /// The highest freshness stamp seen of each trusted peer.
+    /// The highest freshness stamp seen of each trusted peer under its newest key.
     ///
     /// # Errors
     /// [`DbError`] if the file cannot be read.
@@ -133,15 +133,15 @@ impl StateDb {
         stamps.ok_or_else(|| self.db.damaged("a freshness stamp"))
     }
 
-    /// Keeps freshness stamps of peers; one lower than the stamp kept changes nothing.
+    /// Keeps freshness stamps of peers in place of those of before. They rise, but for the first under another key: a thief of the one before
+    /// may have said any number.
     ///
     /// # Errors
     /// [`DbError`] if they could not be written.
     pub fn put_peer_freshness(&self, stamps: &[(AgentId, u64)]) -> Result<(), DbError> {
         self.db.write(|txn| {
             for (agent, stamp) in stamps {
-                let known = txn.counter(FRESHNESS, agent.as_bytes())?;
-                txn.set_counter(FRESHNESS, agent.as_bytes(), known.max(*stamp))?;
+                txn.set_counter(FRESHNESS, agent.as_bytes(), *stamp)?;
             }
             Ok(())
         })

@@ -248,7 +248,8 @@ fn what_is_known_of_peers_is_kept_and_forgotten() {
         .unwrap();
     assert_eq!(
         state.peer_freshness().unwrap(),
-        [(agent(1), 9), (agent(2), 6)]
+        [(agent(1), 7), (agent(2), 6)],
+        "the newest word, also where it is lower: it is under another key"
     );
     state.put_peer(&agent(1), b"first").unwrap();
     state.put_peer(&agent(1), b"second").unwrap();

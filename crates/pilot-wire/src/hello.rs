@@ -4,7 +4,7 @@ use pilot_types::{AgentId, BootId};
 use serde::{Deserialize, Serialize};
 
 use crate::cursor::DecodeError;
-use crate::envelope::{decode_postcard, encode_postcard};
+use crate::envelope::{decode_postcard, encode_postcard, split_postcard};
 use crate::limits::{MAX_HELLO_ENTRIES, MAX_LOG_ENTRY};
 
 /// Limits that one end sets for the other, in force for a session.
@@ -64,6 +64,22 @@ pub struct HelloAnswer {
     pub params: TransportParams,
     /// The versions that message 1 offered, as received.
     pub versions: Vec<u8>,
+    /// What the responder makes of the initiator's key: one byte after all others, left out where it is 0 and nothing follows.
+    #[serde(skip)]
+    pub standing: KeyStanding,
+}
+
+/// What one end makes of the key that the other dials with. Anything but [`Self::CURRENT`] is a refusal: no session begins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct KeyStanding(pub u8);
+
+impl KeyStanding {
+    /// The newest one that is known.
+    pub const CURRENT: Self = Self(0);
+    /// It was replaced: a newer log of the same agent is known.
+    pub const SUPERSEDED: Self = Self(1);
+    /// Two entries at one place of the agent's log contradict each other: whoever has its key, it is refused until a recovery.
+    pub const FORKED: Self = Self(2);
 }
 
 impl Hello {
@@ -90,17 +106,23 @@ impl Hello {
 }
 
 impl HelloAnswer {
-    /// Postcard bytes.
+    /// Postcard bytes, and the standing where it is not 0.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode_postcard(self)
+        let mut bytes = encode_postcard(self);
+        if self.standing != KeyStanding::CURRENT {
+            bytes.push(self.standing.0);
+        }
+        bytes
     }
 
-    /// From decrypted bytes; trailing bytes are legal.
+    /// From decrypted bytes; bytes after the standing are legal.
     ///
     /// # Errors
     /// [`DecodeError`] if they do not decode.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        decode_postcard(bytes, "hello answer")
+        let (mut answer, rest): (Self, _) = split_postcard(bytes, "hello answer")?;
+        answer.standing = KeyStanding(rest.first().copied().unwrap_or_default());
+        Ok(answer)
     }
 }

@@ -63,7 +63,7 @@ pub use header::{
     DataHeader, HandshakeHeader, KeyAnswer, KeyQuery, PacketKind, VERSION, decode_data_header,
     decode_handshake_header,
 };
-pub use hello::{Hello, HelloAnswer, TransportParams};
+pub use hello::{Hello, HelloAnswer, KeyStanding, TransportParams};
 pub use identity::{
     Authority, EntrySignatures, Inception, LogEntry, LogKey, Rotation, SignedEntry,
 };

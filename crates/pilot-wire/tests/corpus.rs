@@ -7,8 +7,8 @@ use pilot_types::{AgentId, BootId, PacketNumber, Port, StreamId, UnixTime};
 use pilot_wire::{
     Authority, DataHeader, EcnCounts, ErrorCode, EventAnswer, EventFrame, EventRequest, FileAnswer,
     FileHead, FileId, FilePath, FileRefusal, FileRefusalReason, FileVerdict, Frame,
-    HandshakeHeader, Hello, HelloAnswer, Inception, KeyAnswer, KeyQuery, LogEntry, LogKey,
-    PacketKind, Rotation, SignedBytes, StreamFrame, StreamHeader, Topic, TopicFilter,
+    HandshakeHeader, Hello, HelloAnswer, Inception, KeyAnswer, KeyQuery, KeyStanding, LogEntry,
+    LogKey, PacketKind, Rotation, SignedBytes, StreamFrame, StreamHeader, Topic, TopicFilter,
     TransportParams, VERSION, encode_ack, encode_postcard, fuzz,
 };
 
@@ -114,7 +114,7 @@ const PARAMS: TransportParams = TransportParams {
     max_ack_delay_us: 25_000,
 };
 
-fn hellos() -> [Vec<u8>; 2] {
+fn hellos() -> [Vec<u8>; 3] {
     let hello = Hello {
         agent: AgentId::new([1; 32]),
         generation: 0,
@@ -134,8 +134,13 @@ fn hellos() -> [Vec<u8>; 2] {
         boot: BootId::new([4; 16]),
         params: PARAMS,
         versions: vec![VERSION],
+        standing: KeyStanding::CURRENT,
     };
-    [hello.encode(), answer.encode()]
+    let refusal = HelloAnswer {
+        standing: KeyStanding::SUPERSEDED,
+        ..answer.clone()
+    };
+    [hello.encode(), answer.encode(), refusal.encode()]
 }
 
 fn handshake(kind: PacketKind) -> Vec<u8> {

@@ -23,7 +23,7 @@ pub(crate) const RENDEZVOUS_PORT: u16 = 9000;
 pub(crate) const AGENT_PORT: u16 = 4000;
 
 /// What an agent keeps over restarts.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Disk {
     pub(crate) trust: BTreeMap<Vec<u8>, TrustItem>,
     trust_changes: u64,
@@ -36,6 +36,8 @@ pub(crate) struct Disk {
     written_prekeys: Vec<[u8; 32]>,
     /// Whether no prekey is said to be written.
     pub(crate) refuses_prekeys: bool,
+    /// The identity as the home has it, once it is another than at first.
+    pub(crate) identity: Option<String>,
     freshness: BTreeMap<AgentId, u64>,
     sessions: Vec<pilot_node::LastSession>,
     stamp: u64,
@@ -49,6 +51,17 @@ pub(crate) struct Crashed {
 }
 
 impl Crashed {
+    /// Other keys were written before it was told of them, or while nothing ran.
+    pub(crate) fn change_keys(&mut self, make: impl FnOnce(&Identity) -> Identity) {
+        let json = self
+            .disk
+            .identity
+            .as_ref()
+            .expect("a crashed agent has one");
+        let identity = Identity::from_json(json).expect("as it was written");
+        self.disk.identity = Some(make(&identity).to_json());
+    }
+
     /// It crashed before it wrote whom it was connected with.
     pub(crate) fn forget_sessions(&mut self) {
         self.disk.sessions.clear();
@@ -364,9 +377,39 @@ impl World {
         host
     }
 
+    /// Another agent with the home of one that runs, as a thief has it.
+    pub(crate) fn add_copy(&mut self, of: HostId, link: LinkConfig) -> HostId {
+        self.made += 1;
+        let ip = IpAddr::from([203, 0, 113, self.made]);
+        let host = self.sim.network.add_host();
+        let network = &mut self.sim.network;
+        network.add_interface(host, Place::Internet, ip);
+        network.set_link(host, link);
+        self.ips.insert(host, ip);
+        let original = &self.sim[of];
+        let disk = Disk {
+            identity: Some(original.node.identity().to_json()),
+            ..original.disk.clone()
+        };
+        self.boot(host, self.made, Profile::default(), disk);
+        host
+    }
+
+    /// Gives an agent other keys, as a shell does: on disk first.
+    pub(crate) fn change_keys(&mut self, host: HostId, make: impl FnOnce(&Identity) -> Identity) {
+        self.with(host, |agent, now| {
+            let identity = make(agent.node.identity());
+            agent.disk.identity = Some(identity.to_json());
+            agent.node.change_keys(now, identity).unwrap();
+        });
+    }
+
     fn boot(&mut self, host: HostId, number: u8, profile: Profile, mut disk: Disk) {
         let now = clocks(self.sim.network.now_at(host));
-        let identity = Identity::generate(seed(self.seed, number), 0);
+        let identity = match &disk.identity {
+            Some(json) => Identity::from_json(json).unwrap(),
+            None => Identity::generate(seed(self.seed, number), 0),
+        };
         disk.boots += 1;
         disk.stamp = disk.stamp.max(now.unix.as_millis() * 1_000_000) + 3_600_000_000_000;
         let restored = Restored {
@@ -416,9 +459,11 @@ impl World {
     /// Ends a process without a word.
     pub(crate) fn crash(&mut self, host: HostId) -> Crashed {
         let old = self.sim.remove(host).expect("the agent runs");
+        let mut disk = old.disk;
+        disk.identity = Some(old.node.identity().to_json());
         Crashed {
             profile: old.node.profile().clone(),
-            disk: old.disk,
+            disk,
         }
     }
 

@@ -31,6 +31,14 @@ const PAYLOAD_2_HEAD: usize = 8;
 /// Versions of a list that are told to the caller.
 const MAX_VERSIONS: usize = 16;
 
+/// Message 2 as this end wrote it, and what it agrees on.
+struct Answered {
+    reply: Arc<[u8]>,
+    keys: SplitKeys,
+    number: u32,
+    hello: Box<Hello>,
+}
+
 /// What message 2 says.
 struct Message2 {
     keys: SplitKeys,
@@ -40,6 +48,13 @@ struct Message2 {
 }
 
 impl Endpoint {
+    /// Longest encoded [`Hello`] that message 1 has room for.
+    pub const MAX_HELLO: usize = BASE_DATAGRAM
+        - HandshakeHeader::INITIATION_LEN
+        - MESSAGE_1_OVERHEAD
+        - PAYLOAD_1_HEAD
+        - MACS;
+
     /// Starts a handshake: at first contact, to rekey, or after a restart. `hello` is an encoded [`Hello`]; message 1 goes
     /// out on the first 16 of `paths` at once. Replaces a handshake under way to the same peer; a live session goes on
     /// until the new one is answered.
@@ -125,6 +140,39 @@ impl Endpoint {
         result
     }
 
+    /// Answers as [`Self::accept`] does, to tell the initiator why there is no session: the keys are forgotten at once, so that nothing
+    /// under them opens. Copies of the message 1 get the same answer.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub fn decline(
+        &mut self,
+        now: Instant,
+        token: HelloToken,
+        answer: &[u8],
+    ) -> Result<(), AcceptError> {
+        self.outbox.set_now(now);
+        let taken = self.half_open.take_waiting(token.into_id());
+        let (waiting, entered) = taken.ok_or(AcceptError::Expired)?;
+        let owner = Owner::HalfOpen(entered.id);
+        let index = self.indices.allocate(&mut self.entropy, owner);
+        let written = self
+            .check_answer(&waiting, answer)
+            .and_then(|()| self.message_2(waiting, index, answer));
+        self.indices.release(index);
+        let written = written.map(|answered| answered.reply);
+        match &written {
+            Ok(reply) => {
+                for path in self.half_open.declined(entered, Arc::clone(reply)) {
+                    self.outbox.send(path, Arc::clone(reply));
+                }
+            }
+            Err(_) => self.half_open.forget(&entered),
+        }
+        self.reschedule_half_open();
+        written.map(|_| ())
+    }
+
     /// Forgets the message 1 that [`Received::Hello`] handed out; a copy of it is taken for a new one.
     pub fn ignore(&mut self, token: HelloToken) {
         if let Some((_, entered)) = self.half_open.take_waiting(token.into_id()) {
@@ -176,7 +224,13 @@ impl Endpoint {
         packet: &[u8],
     ) -> Result<Received<'static>, DropReason> {
         let (header, body) = decode_handshake_header(packet).map_err(|_| DropReason::Malformed)?;
-        let mac = self.mac.verify(packet).ok_or(DropReason::BadMac)?;
+        let by_current = self.mac.verify(packet);
+        let mac = match by_current {
+            Some(mac) => mac,
+            None => self
+                .verify_by_previous(now, packet)
+                .ok_or(DropReason::BadMac)?,
+        };
         if header.version != VERSION {
             self.list_versions(now, path, &header, packet.len());
             return Err(DropReason::Version);
@@ -192,9 +246,9 @@ impl Endpoint {
         self.admit(now, path, &header, (packet, &mac))?;
         self.stats.opened += 1;
         let waiting = self.open_message_1(
+            by_current.is_some(),
             &header,
-            &packet[..HandshakeHeader::INITIATION_LEN],
-            body,
+            (&packet[..HandshakeHeader::INITIATION_LEN], body),
             packet.len(),
         )?;
         if !self.gate.admit_key(now, &path, &waiting.peer_static) {
@@ -213,13 +267,15 @@ impl Endpoint {
 
     fn open_message_1(
         &mut self,
+        is_for_current: bool,
         header: &HandshakeHeader,
-        clear: &[u8],
-        body: &[u8],
+        (clear, body): (&[u8], &[u8]),
         len: usize,
     ) -> Result<Waiting, DropReason> {
         let ephemeral = self.entropy.draw();
-        let message = self.noise.respond(ephemeral, clear, body);
+        let previous = self.previous.as_ref().filter(|_| !is_for_current);
+        let noise = previous.map_or(&self.noise, |previous| &previous.noise);
+        let message = noise.respond(ephemeral, clear, body);
         let message = message.map_err(|_| DropReason::BadHandshake)?;
         let mut reader = Reader::new(&message.payload);
         let proposed = reader.u32().map_err(|_| DropReason::BadHandshake)?;
@@ -296,6 +352,47 @@ impl Endpoint {
         index: u32,
         answer: &[u8],
     ) -> Result<(), AcceptError> {
+        let remote_index = waiting.sender;
+        let Answered {
+            reply,
+            keys,
+            number,
+            hello,
+        } = self
+            .message_2(waiting, index, answer)
+            .inspect_err(|_| self.half_open.forget(&entered))?;
+        let facts = EpochFacts {
+            id: self.next_epoch(),
+            order: Order {
+                number,
+                by_smaller: hello.agent < self.noise.agent(),
+            },
+            is_initiator: false,
+            local_index: index,
+            remote_index,
+        };
+        let keys = EpochKeys::derive(&keys, facts.is_initiator);
+        let pending = Pending {
+            epoch: Epoch::new(now, &self.config, &facts, keys),
+            hello,
+        };
+        self.stats.accepted += 1;
+        let (paths, evicted) = self
+            .half_open
+            .answered(entered, Arc::clone(&reply), pending);
+        self.wipe_pending(evicted);
+        for path in paths {
+            self.outbox.send(path, Arc::clone(&reply));
+        }
+        Ok(())
+    }
+
+    fn message_2(
+        &self,
+        waiting: Waiting,
+        index: u32,
+        answer: &[u8],
+    ) -> Result<Answered, AcceptError> {
         let peer = waiting.hello.agent;
         let number = waiting.proposed.max(next_number(self.newest_number(&peer)));
         let mut message = vec![];
@@ -307,36 +404,15 @@ impl Endpoint {
         };
         header.encode(&mut message);
         let payload = [&index.to_be_bytes()[..], &number.to_be_bytes(), answer].concat();
-        let Ok(keys) = waiting.responder.finish(&payload, &mut message) else {
-            self.half_open.forget(&entered);
-            return Err(AcceptError::WeakKey);
-        };
+        let keys = waiting.responder.finish(&payload, &mut message);
+        let keys = keys.map_err(|_| AcceptError::WeakKey)?;
         MacKey::new(&waiting.peer_static).append(&mut message);
-        let facts = EpochFacts {
-            id: self.next_epoch(),
-            order: Order {
-                number,
-                by_smaller: peer < self.noise.agent(),
-            },
-            is_initiator: false,
-            local_index: index,
-            remote_index: waiting.sender,
-        };
-        let keys = EpochKeys::derive(&keys, facts.is_initiator);
-        let pending = Pending {
-            epoch: Epoch::new(now, &self.config, &facts, keys),
+        Ok(Answered {
+            reply: message.into(),
+            keys,
+            number,
             hello: waiting.hello,
-        };
-        let reply: Arc<[u8]> = message.into();
-        self.stats.accepted += 1;
-        let (paths, evicted) = self
-            .half_open
-            .answered(entered, Arc::clone(&reply), pending);
-        self.wipe_pending(evicted);
-        for path in paths {
-            self.outbox.send(path, Arc::clone(&reply));
-        }
-        Ok(())
+        })
     }
 
     pub(super) fn receive_message_2(

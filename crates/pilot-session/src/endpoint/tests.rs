@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pilot_types::{FourTuple, PeerAddr};
-use pilot_wire::{Hello, HelloAnswer, TransportParams, VERSION};
+use pilot_wire::{Hello, HelloAnswer, KeyStanding, TransportParams, VERSION};
 use zeroize::Zeroizing;
 
 use super::*;
@@ -110,6 +110,7 @@ pub(super) fn answer(boot: BootId, versions: Vec<u8>) -> HelloAnswer {
         boot,
         params: params(),
         versions,
+        standing: KeyStanding::CURRENT,
     }
 }
 

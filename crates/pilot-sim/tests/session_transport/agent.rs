@@ -14,7 +14,7 @@ use pilot_types::{
     AgentId, BootId, Deadline, Ecn, FourTuple, Overhead, PacketNumber, PathId, PeerAddr, Seed,
     Transmit, TransmitBuf,
 };
-use pilot_wire::{Hello, HelloAnswer, TransportParams};
+use pilot_wire::{Hello, HelloAnswer, KeyStanding, TransportParams};
 
 use crate::flows::Flows;
 
@@ -203,6 +203,7 @@ impl Agent {
             boot: self.boot,
             params: self.params(),
             versions: hello.versions,
+            standing: KeyStanding::CURRENT,
         };
         let accepted = self.session.accept(now, token, &answer.encode());
         accepted.expect("the token is fresh and the answer short");

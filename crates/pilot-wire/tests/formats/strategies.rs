@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use pilot_types::{AgentId, BootId, Hostname, NetworkId, NodeId, Port, Tag, UnixTime};
 use pilot_wire::limits::{MAX_HELLO_ENTRIES, MAX_LOG_ENTRY, MAX_STREAM_METADATA};
 use pilot_wire::{
-    Authority, Capability, EnvelopeHead, Grant, Hello, HelloAnswer, Inception, Knock, KnockTarget,
-    LogEntry, LogKey, Message, MessageId, MessageType, PortRange, Prekey, Realm, Record, Rotation,
-    Scope, StreamHeader, TraceParent, TransportParams, Visibility,
+    Authority, Capability, EnvelopeHead, Grant, Hello, HelloAnswer, Inception, KeyStanding, Knock,
+    KnockTarget, LogEntry, LogKey, Message, MessageId, MessageType, PortRange, Prekey, Realm,
+    Record, Rotation, Scope, StreamHeader, TraceParent, TransportParams, Visibility,
 };
 use proptest::prelude::*;
 
@@ -75,15 +75,15 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
 
 pub(crate) fn answer() -> impl Strategy<Value = HelloAnswer> {
     let key = (any::<u32>(), any::<u32>(), any::<[u8; 32]>());
-    (key, any::<[u8; 16]>(), params(), bytes(5)).prop_map(|(key, boot, params, versions)| {
-        HelloAnswer {
-            generation: key.0,
-            sequence: key.1,
-            head: key.2,
-            boot: BootId::new(boot),
-            params,
-            versions,
-        }
+    let rest = (any::<[u8; 16]>(), params(), bytes(5), any::<u8>());
+    (key, rest).prop_map(|(key, (boot, params, versions, standing))| HelloAnswer {
+        generation: key.0,
+        sequence: key.1,
+        head: key.2,
+        boot: BootId::new(boot),
+        params,
+        versions,
+        standing: KeyStanding(standing),
     })
 }
 
