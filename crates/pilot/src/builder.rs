@@ -15,6 +15,7 @@ use crate::clock;
 use crate::driver::drive;
 use crate::error::StartError;
 use crate::interfaces::Surroundings;
+use crate::keys::Unwritten;
 use crate::names;
 use crate::node::{Facts, Node};
 use crate::persist::{Notice, Persister};
@@ -210,7 +211,6 @@ impl Builder {
 
         let facts = Facts {
             agent: opened.identity.agent(),
-            public_key: opened.identity.sign_public(),
             min_work_bits: self.min_work_bits,
         };
         let config = pilot_node::Config {
@@ -244,6 +244,7 @@ impl Builder {
             shared: Arc::clone(&shared),
             home: Arc::new(opened.home),
             facts: Arc::new(facts),
+            unwritten: Unwritten::default(),
         };
         tokio::spawn(run(shared, notices, opened.lock, mapper));
         Ok(node)

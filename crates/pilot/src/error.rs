@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use pilot_types::{AgentId, Hostname};
-use pilot_wire::ErrorCode;
+use pilot_wire::{ErrorCode, KeyStanding};
 use thiserror::Error;
 
 use crate::target::ParseTargetError;
@@ -90,9 +90,27 @@ pub enum RegisterError {
         /// Its words.
         message: String,
     },
+    /// The rendezvous knows other keys of this agent.
+    #[error("{}", key_words(*standing))]
+    KeyRefused {
+        /// Why.
+        standing: KeyStanding,
+    },
     /// The node was shut down.
     #[error("the node was shut down")]
     Shutdown,
+}
+
+/// What it means that our key is refused, in a sentence that begins with one word for it.
+pub(crate) const fn key_words(standing: KeyStanding) -> &'static str {
+    match standing {
+        KeyStanding::SUPERSEDED => {
+            "superseded: the key in this home was replaced by another one, and is this agent's no more"
+        }
+        _ => {
+            "frozen: two different keys were signed for this agent's next one, so that nobody believes either until it is recovered"
+        }
+    }
 }
 
 /// Why a dial or ping failed.
@@ -141,6 +159,12 @@ pub enum DialError {
     /// Too many dials at a time.
     #[error("too many dials at a time")]
     Busy,
+    /// The agent knows other keys of ours, or that ours contradict each other.
+    #[error("{}", key_words(*standing))]
+    KeyRefused {
+        /// Why.
+        standing: KeyStanding,
+    },
     /// The node was shut down.
     #[error("the node was shut down")]
     Shutdown,
@@ -159,6 +183,7 @@ impl From<pilot_node::DialError> for DialError {
             }
             pilot_node::DialError::Closed(code) => Self::Closed(code),
             pilot_node::DialError::NoRendezvous => Self::NoRendezvous,
+            pilot_node::DialError::KeyRefused { standing } => Self::KeyRefused { standing },
             pilot_node::DialError::Own => Self::Own,
             pilot_node::DialError::TooLarge { max } => Self::TooLarge { max },
             pilot_node::DialError::Busy | _ => Self::Busy,

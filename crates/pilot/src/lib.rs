@@ -32,6 +32,7 @@ mod error;
 mod explain;
 mod groups;
 mod interfaces;
+mod keys;
 mod listener;
 mod mailbox;
 mod names;
@@ -56,6 +57,7 @@ pub use error::{
 };
 pub use explain::{Explanation, NextStep, PathCandidate};
 pub use groups::{GroupInfo, GroupInvitation, GroupMember};
+pub use keys::{KeyStatus, KeysError};
 pub use listener::{Listener, Peer};
 pub use mailbox::{DepositError, Mail, Mailbox};
 pub use node::{DialOptions, Node};
@@ -68,12 +70,15 @@ pub use pilot_node::{PathState, RelayStats};
 pub use pilot_registry::SearchQuery;
 pub use pilot_registry::limits::{MAX_SEARCH_TEXT, MAX_SEARCH_WORDS};
 pub use pilot_trust::{
-    GroupError, GroupTerms, GroupToken, LearntBy, PendingKnock, Terms, TrustedPeer,
+    Anchor, GroupError, GroupTerms, GroupToken, KeyChangeError, LearntBy, PendingKnock,
+    RecoveryKey, Terms, TrustedPeer,
 };
 pub use pilot_types::{
     Address, AgentId, GroupId, Hostname, NetworkId, NodeId, Port, Tag, UnixTime,
 };
-pub use pilot_wire::{Capability, ErrorCode, JoinRule, Role, Scope, Speakers, TraceParent};
+pub use pilot_wire::{
+    Capability, ErrorCode, JoinRule, KeyStanding, Role, Scope, Speakers, TraceParent,
+};
 pub use port_mapping::{MappingProtocol, MappingState, PortMapping, PortMappingStatus};
 pub use rendezvous::{Rendezvous, RendezvousBuilder};
 pub use stream::Stream;

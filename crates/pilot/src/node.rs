@@ -15,6 +15,7 @@ use crate::clock;
 use crate::error::{
     DialError, ListenError, LookupError, ProfileError, RegisterError, TicketError, TrustError,
 };
+use crate::keys::Unwritten;
 use crate::listener::{Listener, Peer};
 use crate::notice::Notices;
 use crate::peers::{
@@ -46,12 +47,12 @@ pub struct Node {
     pub(crate) shared: Arc<Shared>,
     pub(crate) home: Arc<Home>,
     pub(crate) facts: Arc<Facts>,
+    pub(crate) unwritten: Unwritten,
 }
 
 /// What never changes while a node runs.
 pub(crate) struct Facts {
     pub(crate) agent: AgentId,
-    pub(crate) public_key: [u8; 32],
     pub(crate) min_work_bits: u8,
 }
 
@@ -77,7 +78,7 @@ impl Node {
     /// Our current signing key.
     #[must_use]
     pub fn public_key(&self) -> [u8; 32] {
-        self.facts.public_key
+        self.shared.lock().node.identity().sign_public()
     }
 
     /// The name that we claim.
@@ -431,6 +432,13 @@ impl Node {
     #[must_use]
     pub fn pending(&self) -> Vec<PendingKnock> {
         self.shared.lock().node.trust().pending().collect()
+    }
+
+    /// Agents that are frozen: two entries of their logs contradict each other, so that nothing holds between us until they recover.
+    #[must_use]
+    pub fn frozen(&self) -> Vec<TrustedPeer> {
+        let state = self.shared.lock();
+        state.node.trust().frozen(clock::unix()).collect()
     }
 
     /// Agents that trust was granted to or by.

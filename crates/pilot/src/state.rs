@@ -10,12 +10,12 @@ use pilot_node::{
 };
 use pilot_registry::RefusalCode;
 use pilot_types::{AgentId, PathId, Port, Transmit, TransmitBuf};
-use pilot_wire::ErrorCode;
+use pilot_wire::{ErrorCode, KeyStanding};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::datagrams::{self, IncomingDatagram};
-use crate::error::RegisterError;
+use crate::error::{RegisterError, key_words};
 use crate::listener::Incoming;
 use crate::notice::{self, Notice, Notices};
 use crate::persist::Persister;
@@ -316,6 +316,7 @@ impl State {
                     | Event::Knocked { .. }
                     | Event::Observed(_)
                     | Event::GroupChanged(_)
+                    | Event::KeysChanged(_)
             );
             if let (Some(notices), Some(notice)) = (&self.notices, Notice::of(&event)) {
                 // Nobody need listen.
@@ -397,6 +398,7 @@ impl State {
                 let message = "superseded: the same identity is in use elsewhere".to_owned();
                 self.failed_to_register(RegisterError::Refused { message });
             }
+            Event::KeyRefused { by, standing } => self.key_refused(by, standing),
             Event::Persist(item) => {
                 if let Some(persister) = &self.persister {
                     persister.write(item);
@@ -422,6 +424,7 @@ impl State {
                 tracing::info!(agent = %agent.address(), "no longer trusted");
             }
             Event::Knocked { agent, .. } => tracing::info!(agent = %agent.address(), "knocked"),
+            Event::KeysChanged(agent) => tracing::info!(agent = %agent.address(), "other keys"),
             Event::GroupChanged(group) => tracing::debug!(%group, "group changed"),
             _ => {}
         }
@@ -476,7 +479,7 @@ impl State {
         for waiter in self.waiters.profile.drain(..) {
             let _ = waiter.send(result.clone());
         }
-        let is_done = matches!(*self.registration.borrow(), Registration::Done);
+        let is_done = self.is_registered();
         match result {
             Ok(()) => {
                 self.registration.send_replace(Registration::Done);
@@ -488,6 +491,17 @@ impl State {
                 }
             }
         }
+    }
+
+    fn key_refused(&self, by: AgentId, standing: KeyStanding) {
+        tracing::error!(%by, "{}", key_words(standing));
+        if self.node.is_rendezvous(&by) && !self.is_registered() {
+            self.failed_to_register(RegisterError::KeyRefused { standing });
+        }
+    }
+
+    fn is_registered(&self) -> bool {
+        matches!(*self.registration.borrow(), Registration::Done)
     }
 
     fn failed_to_register(&self, error: RegisterError) {
