@@ -208,19 +208,42 @@ async fn commands_about_groups_answer_with_the_contracts_fields() {
 }
 
 #[tokio::test]
+async fn commands_about_keys_answer_with_the_contracts_fields() {
+    let running = Running::start();
+    for (line, data) in [
+        (
+            "rotate-key",
+            json!({"node_id": OWN, "address": "0:A91F.0000.7C2E", "hostname": "worker", "public_key": "bc".repeat(32),
+                "fingerprint": "bcbc-bcbc", "generation": 0, "seq": 1}),
+        ),
+        (
+            "recovery show",
+            json!({"node_id": OWN, "address": "0:A91F.0000.7C2E", "hostname": "worker", "agent_id": "ab".repeat(32),
+                "public_key": "ab".repeat(32), "generation": 0, "seq": 1, "state": "current", "refused_by": null,
+                "recoverable": true, "commitment": "ef".repeat(32), "set_in_generation": 0, "set_in_seq": 1,
+                "set_at": "2026-01-01T00:00:00Z"}),
+        ),
+    ] {
+        let (answer, code) = asked(&running, line).await;
+        assert_eq!(answer, json!({"status": "ok", "data": data}), "{line}");
+        assert_eq!(code, 0, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn every_command_answers_with_the_contracts_fields() {
     let running = Running::start();
     let key = "cd".repeat(32);
     let found = json!({"public": true, "public_key": key, "tags": ["gpu"]});
     let looked = json!({"public": true, "public_key": key, "tags": [], "capabilities": ["translate@1.0.0"],
         "capability_details": [{"name": "translate", "version": "1.0.0", "description": "translates", "input": {"type": "string"}}],
-        "networks": [0], "last_seen_unix": 1_767_225_600});
+        "networks": [0], "last_seen_unix": 1_767_225_600, "frozen": false});
     let live = json!({"path": "direct", "relay": null, "rtt_ms": 0.42, "encrypted": true, "authenticated": true});
     let knock = json!({"justification": "let us plan\u{1b}[31m", "fingerprint": "cdcd-cdcd", "received_at": "2026-01-01T00:00:00Z"});
     let approved = |scope: &str| {
         peer_with(json!({"status": "approved", "fingerprint": "cdcd-cdcd", "scope": scope}))
     };
-    let trusted = json!({"fingerprint": "cdcd-cdcd", "learnt_by": "name", "mutual": true, "network": 0,
+    let trusted = json!({"fingerprint": "cdcd-cdcd", "learnt_by": "name", "mutual": true, "frozen": false, "network": 0,
         "scope": "7,1000-1002", "approved_at": "2026-01-01T00:00:00Z", "expires_at": null});
     let datagram = json!({"src_addr": PEER_ADDRESS, "src_port": 50_000, "src_node_id": PEER,
         "src_hostname": "planner", "port": 5000, "data": "tick\u{1b}[31m", "bytes": 9});

@@ -18,16 +18,17 @@ use crate::types::{
     GroupJoined, GroupLeft, GroupMembers, GroupMembersRequest, GroupPolicy, GroupPolicyRequest,
     Groups, GroupsRequest, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest,
     Info, InfoRequest, InstallAppRequest, Invitations, InvitationsRequest, InviteRequest,
-    JoinGroupRequest, KickRequest, Knocked, LeaveGroupRequest, LookedUp, LookupRequest,
-    MemberChanged, MessageSent, Notice, Peers, PeersRequest, Pending, PendingRequest, PingRequest,
-    Pong, ProxyRequest, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest,
-    RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest, RouteRequest, Routed,
-    SearchFound, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
+    JoinGroupRequest, KeysChanged, KickRequest, Knocked, LeaveGroupRequest, LookedUp,
+    LookupRequest, MemberChanged, MessageSent, NewRecoveryRequest, Notice, Peers, PeersRequest,
+    Pending, PendingRequest, PingRequest, Pong, ProxyRequest, PublishRequest,
+    ReceiveDatagramsRequest, Received, ReceivedRequest, RecoveryRequest, RecoveryShown,
+    RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest, RotateKeyRequest, RouteRequest,
+    Routed, SearchFound, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
     ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest, SetTagsRequest,
     SetVisibilityRequest, SetWebhookRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest,
     Subscribed, TagsSet, TcpOpened, TestWebhookRequest, TicketIssued, TicketRequest, TrustRequest,
-    Trusted, UninstallAppRequest, UntrustRequest, Untrusted, ViewAppRequest, VisibilitySet,
-    WatchRequest, Webhook, WebhookRequest, WebhookSet, WebhookTested,
+    Trusted, UninstallAppRequest, UntrustRequest, Untrusted, UseRecoveryRequest, ViewAppRequest,
+    VisibilitySet, WatchRequest, Webhook, WebhookRequest, WebhookSet, WebhookTested,
 };
 
 /// The two directions of a stream in one object.
@@ -58,6 +59,14 @@ macro_rules! calls {
             set_capabilities: SetCapabilitiesRequest => CapabilitiesSet;
             /// Shows the record to everybody, or to trusted agents only.
             set_visibility: SetVisibilityRequest => VisibilitySet;
+            /// New keys for this agent.
+            rotate_key: RotateKeyRequest => KeysChanged;
+            /// Whether there is a recovery key.
+            recovery: RecoveryRequest => RecoveryShown;
+            /// Lets a key recover this agent.
+            new_recovery: NewRecoveryRequest => KeysChanged;
+            /// New keys by right of the recovery key.
+            use_recovery: UseRecoveryRequest => KeysChanged;
             /// Issues a ticket.
             ticket: TicketRequest => TicketIssued;
             /// An agent by its name.

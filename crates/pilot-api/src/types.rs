@@ -13,6 +13,7 @@ mod explain;
 mod field;
 mod file;
 mod group;
+mod keys;
 mod message;
 mod notice;
 mod schema;
@@ -62,6 +63,10 @@ pub use group::{
     GroupsRequest, Invitation, Invitations, InvitationsRequest, InviteRequest, JoinGroupRequest,
     JoinRule, KickRequest, LeaveGroupRequest, MemberChanged, RouteAttempt, RouteOutcome,
     RouteRequest, Routed, SetRoleRequest, Speakers,
+};
+pub use keys::{
+    KeyState, KeysChanged, NewRecoveryRequest, RecoveryRequest, RecoveryShown, RotateKeyRequest,
+    UseRecoveryRequest,
 };
 pub use message::{
     Inbox, InboxMessage, InboxReadRequest, InboxRequest, MessageKind, MessageReply, MessageSent,
@@ -130,6 +135,10 @@ calls! {
     Post "/v1/tags" SetTagsRequest => TagsSet;
     Post "/v1/capabilities" SetCapabilitiesRequest => CapabilitiesSet;
     Post "/v1/visibility" SetVisibilityRequest => VisibilitySet;
+    Post "/v1/keys/rotate" RotateKeyRequest => KeysChanged;
+    Get "/v1/recovery" RecoveryRequest => RecoveryShown;
+    Post "/v1/recovery/new" NewRecoveryRequest => KeysChanged;
+    Post "/v1/recovery/use" UseRecoveryRequest => KeysChanged;
     Post "/v1/ticket" TicketRequest => TicketIssued;
     Post "/v1/deregister" DeregisterRequest => Deregistered;
     Post "/v1/peers" PeersRequest => Peers;

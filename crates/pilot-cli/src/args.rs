@@ -108,6 +108,11 @@ pub(crate) enum Command {
     SetPublic,
     /// Show this agent to trusted agents only
     SetPrivate,
+    /// New keys for this agent; address, trust and sessions stay
+    RotateKey,
+    /// The key that brings this agent back when its own is stolen or lost
+    #[command(subcommand)]
+    Recovery(RecoveryCommand),
     /// Find an agent by its name
     Find {
         /// The name
@@ -257,6 +262,34 @@ pub(crate) enum DaemonCommand {
         /// Print nothing: exit code 0 if it runs, 4 if not
         #[arg(long)]
         check: bool,
+    },
+}
+
+/// What to do with the recovery key.
+#[derive(Subcommand, Debug)]
+pub(crate) enum RecoveryCommand {
+    /// Make one, and write it to a file that is to leave this machine
+    #[command(
+        after_help = "Example: pilotctl recovery new /media/stick/worker.recovery\n\
+                      Whoever has the file can take the agent over; without it nobody can bring it back. There is one at a time."
+    )]
+    New {
+        /// Where: a file that is not there yet and not in the home, or - for standard output
+        file: PathBuf,
+        /// The recovery key of before, which alone sets another one
+        #[arg(long, value_name = "OLD_FILE")]
+        with: Option<PathBuf>,
+    },
+    /// Whether there is one, since when, and what others make of this agent's own key
+    Show,
+    /// Take the agent back: new keys, and every key since the recovery key was set is void
+    #[command(
+        after_help = "Example: pilotctl recovery use /media/stick/worker.recovery\n\
+                      With the daemon running or not; without an identity in the home, the agent moves into it."
+    )]
+    Use {
+        /// The file that `recovery new` wrote, or - for standard input
+        file: PathBuf,
     },
 }
 

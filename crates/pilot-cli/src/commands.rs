@@ -11,6 +11,7 @@ mod files;
 mod group;
 mod health;
 mod inbox;
+mod keys;
 mod message;
 mod ping;
 mod profile;
@@ -50,6 +51,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Search(args) => search::search(context, args).await,
         Command::SetPublic => profile::set_visibility(context, true).await,
         Command::SetPrivate => profile::set_visibility(context, false).await,
+        Command::RotateKey => keys::rotate(context).await,
+        Command::Recovery(command) => keys::recovery(context, command).await,
         Command::Ticket { expires } => profile::ticket(context, expires).await,
         Command::Find { name } => discovery::find(context, name).await,
         Command::Lookup { peer } => discovery::lookup(context, peer).await,

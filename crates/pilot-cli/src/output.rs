@@ -178,6 +178,11 @@ impl Output {
         }
     }
 
+    /// Whether standard output has one JSON document.
+    pub(crate) const fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Whether somebody sees how far a long work is.
     pub(crate) const fn has_progress(&self) -> bool {
         self.is_watched && !self.quiet && !self.json

@@ -7,6 +7,7 @@ mod events;
 mod explain;
 mod files;
 mod groups;
+mod keys;
 mod messages;
 mod notices;
 mod profile;

@@ -90,6 +90,7 @@ pub(crate) fn dial(error: &DialError, peer: &PeerRef, port: Port) -> ApiError {
         DialError::Refused => refused(&name, port),
         DialError::Closed(code) => stream_code(*code, &name, port),
         DialError::NoRendezvous => no_rendezvous(),
+        DialError::KeyRefused { .. } => key_refused(&format!("{name} refused the key: {error}")),
         DialError::Own => ApiError::invalid(format!("{name} is this agent itself")),
         DialError::Ticket(_) | DialError::TooLarge { .. } => ApiError::invalid(error.to_string()),
         DialError::Busy => {
@@ -271,6 +272,13 @@ fn hostname_taken(name: &str) -> ApiError {
     .with_hint("choose another name")
 }
 
+/// This agent's key is not believed.
+pub(crate) fn key_refused(words: &str) -> ApiError {
+    ApiError::new(ErrorCode::PermissionDenied, words).with_hint(
+        "if you did not change the key yourself, somebody else has it: pilotctl recovery use FILE",
+    )
+}
+
 pub(crate) fn register(error: &RegisterError) -> ApiError {
     match error {
         RegisterError::HostnameTaken { name } => hostname_taken(name),
@@ -281,6 +289,7 @@ pub(crate) fn register(error: &RegisterError) -> ApiError {
             format!("rendezvous {url} has key {found}, but {expected} is expected: it is another one, or somebody stands in between"),
         )
         .with_hint("if its operator confirms the new key, name it: --rendezvous pilot://KEY@host:port"),
+        RegisterError::KeyRefused { .. } => key_refused(&error.to_string()),
         RegisterError::Shutdown => shut_down(),
         RegisterError::Refused { .. } | _ => ApiError::new(ErrorCode::ConnectionFailed, error.to_string()),
     }

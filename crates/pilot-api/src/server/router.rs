@@ -29,13 +29,14 @@ use crate::types::{
     FilesSendingRequest, FindRequest, ForwardRequest, GroupMembersRequest, GroupPolicyRequest,
     GroupsRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
     InstallAppRequest, InvitationsRequest, InviteRequest, JoinGroupRequest, KickRequest,
-    LeaveGroupRequest, LookupRequest, PeersRequest, PendingRequest, PingRequest, ProxyRequest,
-    PublishRequest, ReceiveDatagramsRequest, ReceivedRequest, RejectRequest, RestartAppRequest,
-    RollBackAppRequest, RouteRequest, SearchRequest, SendDatagramRequest, SendFileRequest,
-    SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest,
-    SetTagsRequest, SetVisibilityRequest, SetWebhookRequest, StatusRequest, StopRequest,
-    StreamOutcomeRequest, SubscribeRequest, TcpFault, TestWebhookRequest, TicketRequest,
-    TrustRequest, UninstallAppRequest, UntrustRequest, Verb, ViewAppRequest, WatchRequest,
+    LeaveGroupRequest, LookupRequest, NewRecoveryRequest, PeersRequest, PendingRequest,
+    PingRequest, ProxyRequest, PublishRequest, ReceiveDatagramsRequest, ReceivedRequest,
+    RecoveryRequest, RejectRequest, RestartAppRequest, RollBackAppRequest, RotateKeyRequest,
+    RouteRequest, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
+    ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest, SetTagsRequest,
+    SetVisibilityRequest, SetWebhookRequest, StatusRequest, StopRequest, StreamOutcomeRequest,
+    SubscribeRequest, TcpFault, TestWebhookRequest, TicketRequest, TrustRequest,
+    UninstallAppRequest, UntrustRequest, UseRecoveryRequest, Verb, ViewAppRequest, WatchRequest,
     WebhookRequest,
 };
 
@@ -103,6 +104,10 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         set_tags: SetTagsRequest;
         set_capabilities: SetCapabilitiesRequest;
         set_visibility: SetVisibilityRequest;
+        rotate_key: RotateKeyRequest;
+        recovery: RecoveryRequest;
+        new_recovery: NewRecoveryRequest;
+        use_recovery: UseRecoveryRequest;
         ticket: TicketRequest;
         find: FindRequest;
         lookup: LookupRequest;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentSummary, PublicKey};
+use super::keys::KeyState;
 
 /// `GET /v1/status`: whether the daemon answers, and for whom.
 #[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
@@ -84,6 +85,9 @@ pub struct Info {
     pub agent: AgentSummary,
     /// Its signing key.
     pub public_key: PublicKey,
+    /// What others make of that key.
+    #[serde(default)]
+    pub key_state: KeyState,
     /// The daemon's version.
     pub version: String,
     /// Since it started.

@@ -59,6 +59,9 @@ pub struct LookedUp {
     pub networks: Vec<NetworkId>,
     /// When the rendezvous last heard of it.
     pub last_seen_unix: Option<u64>,
+    /// Whether two keys claim to be its: nothing holds between it and us until it recovers.
+    #[serde(default)]
+    pub frozen: bool,
 }
 
 /// `POST /v1/peers`: agents with a live session.

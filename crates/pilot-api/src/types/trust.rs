@@ -172,6 +172,9 @@ pub struct TrustedAgent {
     pub learnt_by: String,
     /// Whether both granted.
     pub mutual: bool,
+    /// Whether two keys claim to be the agent's: nothing holds between it and us until it recovers.
+    #[serde(default)]
+    pub frozen: bool,
     /// The network in which trust was granted.
     pub network: NetworkId,
     /// What it may do here: ports as `7,1000-1002`, `all`, `reply-only` or `none`.

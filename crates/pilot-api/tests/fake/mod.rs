@@ -80,6 +80,17 @@ fn own() -> AgentSummary {
     summary(OWN, "worker")
 }
 
+fn keys_changed(generation: u32, seq: u32) -> KeysChanged {
+    KeysChanged {
+        agent: own(),
+        public_key: PublicKey([0xBC; 32]),
+        fingerprint: "bcbc-bcbc".into(),
+        generation,
+        seq,
+        log: vec!["00".into()],
+    }
+}
+
 /// `planner` is known; `stranger` is not trusted, `flood` is limited, `away` cannot be reached, `slow` never answers.
 async fn resolve(target: &PeerRef) -> Result<AgentSummary, ApiError> {
     let name = match target {
@@ -142,6 +153,7 @@ impl DaemonApi for Fake {
         Ok(Info {
             agent: own(),
             public_key: PublicKey([0xAB; 32]),
+            key_state: KeyState::Current,
             version: "0.1.0".into(),
             uptime_secs: 61,
             public: false,
@@ -217,6 +229,41 @@ impl DaemonApi for Fake {
         })
     }
 
+    async fn rotate_key(&self, _: RotateKeyRequest) -> Result<KeysChanged, ApiError> {
+        Ok(keys_changed(0, 1))
+    }
+
+    async fn recovery(&self, _: RecoveryRequest) -> Result<RecoveryShown, ApiError> {
+        Ok(RecoveryShown {
+            agent: own(),
+            agent_id: "ab".repeat(32),
+            public_key: PublicKey([0xAB; 32]),
+            generation: 0,
+            seq: 1,
+            state: KeyState::Current,
+            refused_by: None,
+            recoverable: true,
+            commitment: Some("ef".repeat(32)),
+            set_in_generation: Some(0),
+            set_in_seq: Some(1),
+            set_at: Some(THEN),
+        })
+    }
+
+    async fn new_recovery(&self, request: NewRecoveryRequest) -> Result<KeysChanged, ApiError> {
+        match request.commitment.len() {
+            64 => Ok(keys_changed(0, 2)),
+            _ => Err(ApiError::invalid("commitment: expected 64 hex digits")),
+        }
+    }
+
+    async fn use_recovery(&self, request: UseRecoveryRequest) -> Result<KeysChanged, ApiError> {
+        match request.key.contains("pilot-recovery-1") {
+            true => Ok(keys_changed(1, 0)),
+            false => Err(ApiError::invalid("key: not a recovery file")),
+        }
+    }
+
     async fn ticket(&self, request: TicketRequest) -> Result<TicketIssued, ApiError> {
         let lifetime = request.expires_ms.unwrap_or(0);
         Ok(TicketIssued {
@@ -251,6 +298,7 @@ impl DaemonApi for Fake {
             }],
             networks: vec![NetworkId::BACKBONE],
             last_seen_unix: Some(THEN.as_secs()),
+            frozen: false,
         })
     }
 
@@ -418,6 +466,7 @@ impl DaemonApi for Fake {
                 fingerprint: "cdcd-cdcd".into(),
                 learnt_by: "name".into(),
                 mutual: true,
+                frozen: false,
                 network: NetworkId::BACKBONE,
                 scope: "7,1000-1002".into(),
                 approved_at: THEN,

@@ -64,6 +64,11 @@ pub(crate) async fn lookup(context: &Context, peer: PeerRef) -> Result<Reply, Fa
             style::or_dash(looked.last_seen_unix.map(UnixTime::from_secs)),
         ),
     ]);
+    if looked.frozen {
+        let words =
+            "frozen: two keys claim to be its, and nothing holds until its owner recovers it";
+        facts.push(("keys", words.to_owned()));
+    }
     Reply::new(&looked, context.output.style.facts(&facts))
 }
 

@@ -4,7 +4,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::time::Duration;
 
-use pilot_api::types::{Info, InfoRequest, PathKind, Peers, PeersRequest, PortMappingInfo};
+use pilot_api::types::{
+    Info, InfoRequest, KeyState, PathKind, Peers, PeersRequest, PortMappingInfo,
+};
 use pilot_api::{ApiError, ErrorCode};
 use pilot_types::UnixTime;
 use rustix::fs::Access;
@@ -88,6 +90,7 @@ pub(crate) async fn doctor(context: &Context) -> Result<Reply, Failure> {
         Ok(info) => {
             let words = format!("it runs as {}", shown(&info.agent));
             checks.push(Check::ok("daemon", words));
+            checks.push(check_key(&info));
             checks.push(check_rendezvous(&info));
             checks.push(check_udp(&info));
             checks.push(check_port_mapping(&info.port_mapping));
@@ -195,6 +198,17 @@ fn check_socket(socket: &Path) -> Option<Check> {
         let words = format!("{shown} is no socket, or open to others (mode {mode:04o})");
         Check::warn("socket", words, cure).fail(ErrorCode::PermissionDenied)
     })
+}
+
+fn check_key(info: &Info) -> Check {
+    let words = super::profile::key_words(info.key_state);
+    match info.key_state {
+        KeyState::Current => Check::ok("key", words),
+        KeyState::Superseded | KeyState::Frozen => {
+            let cure = "pilotctl recovery use FILE; if you changed the key on another machine, pilotctl daemon stop here";
+            Check::warn("key", words, cure).fail(ErrorCode::PermissionDenied)
+        }
+    }
 }
 
 fn check_rendezvous(info: &Info) -> Check {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pilot_api::types::{
-    DeregisterRequest, Info, InfoRequest, NatInfo, PortMappingInfo, RelayInfo, RelayLink,
+    DeregisterRequest, Info, InfoRequest, KeyState, NatInfo, PortMappingInfo, RelayInfo, RelayLink,
     RendezvousInfo, SetHostnameRequest, SetTagsRequest, SetVisibilityRequest, TicketRequest,
 };
 use pilot_types::{Hostname, Tag};
@@ -26,6 +26,7 @@ fn info_words(info: &Info, style: Style) -> String {
         ("hostname", style::or_dash(info.agent.hostname.as_ref())),
         ("node id", info.agent.node_id.to_u64().to_string()),
         ("public key", info.public_key.to_string()),
+        ("key state", key_words(info.key_state).to_owned()),
         ("version", style::clean(&info.version)),
         ("uptime", style::uptime(info.uptime_secs)),
         ("visible to", visibility_words(info.public).to_owned()),
@@ -51,6 +52,19 @@ fn info_words(info: &Info, style: Style) -> String {
         facts.push(("dropped", dropped_words(&info.drops)));
     }
     style.facts(&facts)
+}
+
+/// What others make of this agent's key.
+pub(super) const fn key_words(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Current => "current",
+        KeyState::Superseded => {
+            "superseded: it was replaced by another one, and is this agent's no more"
+        }
+        KeyState::Frozen => {
+            "frozen: two keys claim to be this agent's, and nobody believes either until a recovery"
+        }
+    }
 }
 
 /// What a NAT does, as the words of RFC 4787 say it.

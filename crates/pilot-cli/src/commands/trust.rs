@@ -110,10 +110,13 @@ pub(crate) async fn untrust(context: &Context, peer: PeerRef) -> Result<Reply, F
 
 pub(crate) async fn trust(context: &Context, search: Option<String>) -> Result<Reply, Failure> {
     let trusted = context.client()?.call(&TrustRequest { search }).await?;
-    Reply::new(
-        &trusted,
-        trust_words(&trusted.trusted, context.output.style),
-    )
+    let mut words = trust_words(&trusted.trusted, context.output.style);
+    if trusted.trusted.iter().any(|agent| agent.frozen) {
+        words.push_str(
+            "\nfrozen: two keys claim to be the agent's. Nothing holds until its owner recovers it (`pilotctl recovery use FILE` there).",
+        );
+    }
+    Reply::new(&trusted, words)
 }
 
 fn trust_words(trusted: &[TrustedAgent], style: Style) -> String {
@@ -128,7 +131,12 @@ fn trust_words(trusted: &[TrustedAgent], style: Style) -> String {
                 agent.agent.address.to_string(),
                 style::clean(&agent.fingerprint),
                 style::clean(&agent.learnt_by),
-                if agent.mutual { "both" } else { "one way" }.to_owned(),
+                match (agent.frozen, agent.mutual) {
+                    (true, _) => "frozen",
+                    (false, true) => "both",
+                    (false, false) => "one way",
+                }
+                .to_owned(),
                 style::clean(&agent.scope),
                 agent
                     .expires_at

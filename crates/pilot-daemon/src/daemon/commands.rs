@@ -63,6 +63,7 @@ impl DaemonApi for Daemon {
         Ok(Info {
             agent: self.own_summary(),
             public_key: PublicKey(self.node.public_key()),
+            key_state: self.key_state(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_secs: status.uptime.as_secs(),
             public: status.public,
@@ -107,6 +108,28 @@ impl DaemonApi for Daemon {
             node_id: self.node.agent().node(),
             hostname,
         })
+    }
+
+    async fn rotate_key(&self, _: types::RotateKeyRequest) -> Result<types::KeysChanged, ApiError> {
+        self.rotate_keys().await
+    }
+
+    async fn recovery(&self, _: types::RecoveryRequest) -> Result<types::RecoveryShown, ApiError> {
+        Ok(self.recovery_shown())
+    }
+
+    async fn new_recovery(
+        &self,
+        request: types::NewRecoveryRequest,
+    ) -> Result<types::KeysChanged, ApiError> {
+        self.set_recovery(request).await
+    }
+
+    async fn use_recovery(
+        &self,
+        request: types::UseRecoveryRequest,
+    ) -> Result<types::KeysChanged, ApiError> {
+        self.recover(request).await
     }
 
     async fn set_tags(&self, request: SetTagsRequest) -> Result<TagsSet, ApiError> {
@@ -175,6 +198,7 @@ impl DaemonApi for Daemon {
                 .collect(),
             networks: vec![NetworkId::BACKBONE],
             last_seen_unix: found.last_seen.map(UnixTime::as_secs),
+            frozen: self.node.frozen().iter().any(|it| it.agent == found.agent),
         })
     }
 
@@ -368,7 +392,9 @@ impl DaemonApi for Daemon {
 
     async fn trust(&self, request: TrustRequest) -> Result<Trusted, ApiError> {
         let search = request.search.as_deref();
+        let frozen = self.node.frozen().into_iter().map(view::frozen);
         let mut trusted: Vec<_> = self.node.trusted().into_iter().map(view::trusted).collect();
+        trusted.extend(frozen);
         trusted.retain(|peer| view::matches(&peer.agent, search));
         trusted.sort_by_cached_key(|peer| view::order(&peer.agent));
         Ok(Trusted { trusted })

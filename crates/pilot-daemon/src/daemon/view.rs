@@ -190,9 +190,18 @@ pub(super) fn trusted(peer: TrustedPeer) -> TrustedAgent {
         fingerprint: peer.fingerprint,
         learnt_by: learnt_by(peer.learnt_by).to_owned(),
         mutual: peer.mutual,
+        frozen: false,
         network: NetworkId::BACKBONE,
         approved_at: peer.approved_at,
         expires_at: end(peer.expires_at),
+    }
+}
+
+/// One of which nothing holds until it recovers.
+pub(super) fn frozen(peer: TrustedPeer) -> TrustedAgent {
+    TrustedAgent {
+        frozen: true,
+        ..trusted(peer)
     }
 }
 
