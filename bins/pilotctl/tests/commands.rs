@@ -73,7 +73,7 @@ async fn commands_about_apps_answer_with_the_contracts_fields() {
     let app = json!({"id": "org.example.aegis", "version": "1.0.0", "state": "running",
         "methods": ["aegis.check", "aegis.help"], "reason": null});
     let installed = json!({"id": "org.example.aegis", "version": "1.0.0", "previous": null,
-        "publisher": "ab".repeat(32), "grants": ["data"]});
+        "publisher": "ab".repeat(32), "grants": ["data"], "problem": null});
     for (line, data) in [
         ("appstore list", json!({ "apps": [app] })),
         (
@@ -167,11 +167,11 @@ async fn commands_about_groups_answer_with_the_contracts_fields() {
         ),
         (
             "group policy --set join=open --set broadcast=owner --set ports=all",
-            json!({"network_id": 7, "name": "trading", "join_rule": "open", "auto_trust": true, "ports": "all", "broadcast": "owner"}),
+            json!({"network_id": 7, "name": "trading", "join_rule": "open", "auto_trust": true, "ports": "all", "broadcast": "owner", "mailbox": true}),
         ),
         (
             "broadcast trading hello",
-            json!({"network_id": 7, "sent": 2, "delivered": 1}),
+            json!({"network_id": 7, "sent": 2, "delivered": 1, "deposited": 1}),
         ),
         (
             "group route trading --capability translate --data hi --wait 5s",
@@ -344,7 +344,7 @@ async fn every_command_answers_with_the_contracts_fields() {
                 {"id": 7, "at": "2026-01-01T00:00:00Z", "kind": "knock", "agent": peer()},
                 {"id": 8, "at": "2026-01-01T00:00:00Z", "kind": "message", "message": {"id": NOTICE_MESSAGE, "from": PEER,
                     "from_address": PEER_ADDRESS, "from_hostname": "planner", "type": "text", "data": "rain\u{1b}[31m\nat six",
-                    "bytes": 17, "received_at": "2026-01-01T00:00:00Z", "reply_to": null, "trust": "trusted"}},
+                    "bytes": 17, "received_at": "2026-01-01T00:00:00Z", "reply_to": null, "trust": "trusted", "via": "direct"}},
             ], "timeout": false}),
         ),
         (
@@ -594,8 +594,13 @@ async fn messages_and_the_inbox_answer_with_the_contracts_fields() {
     assert_eq!(answer["data"]["reply"]["data"], "pong");
     let (answer, _) = asked(&running, "inbox").await;
     let first = json!({"id": "01".repeat(16), "from": PEER, "from_address": PEER_ADDRESS, "from_hostname": "planner",
-        "type": "text", "data": "hello", "bytes": 5, "received_at": "2026-01-01T00:00:00Z", "reply_to": null, "trust": "trusted"});
+        "type": "text", "data": "hello", "bytes": 5, "received_at": "2026-01-01T00:00:00Z", "reply_to": null, "trust": "trusted", "via": "direct"});
     assert_eq!(answer["data"]["messages"][0], first);
+    assert_eq!(answer["data"]["messages"][1]["via"], "mailbox");
+    assert_eq!(
+        answer["data"]["messages"][1]["sent_at"],
+        "2026-01-01T00:00:00Z"
+    );
     assert_eq!(answer["data"]["messages"][1]["data_b64"], "//4=");
     assert_eq!(answer["data"]["messages"][1]["reply_to"], "01".repeat(16));
     assert_eq!(answer["data"]["total"], 2);

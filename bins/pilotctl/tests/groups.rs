@@ -139,7 +139,7 @@ fn a_group_from_its_creation_to_a_kick() {
     let sent = agents.data("bob", "broadcast trading hello");
     assert_eq!(
         sent,
-        json!({"network_id": network, "sent": 1, "delivered": 1})
+        json!({"network_id": network, "sent": 1, "delivered": 1, "deposited": 0})
     );
     let inbox = agents.data("alice", "inbox");
     let message = &inbox["messages"][0];

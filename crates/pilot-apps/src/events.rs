@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, split};
 use tokio::time::timeout;
 
-pub use broker::{Broker, MAX_REPLAY, PublishError, Published, SubscribeError, Subscription};
+pub use broker::{Broker, PublishError, Published, SubscribeError, Subscription};
 
 use crate::data_exchange::{ReadMessageError, encode_prefixed, read_value};
 use crate::ending::end;

@@ -26,6 +26,10 @@ use crate::links::{QueryUse, read_done};
 use crate::node::Node;
 use crate::now::Now;
 
+/// Why letters that open are refused all the same, in words for the log.
+const OLD_KEY: &str = "signed by a key that its sender has no more";
+const NO_LEAVE: &str = "from an agent that may not write to us";
+
 type Answered = Result<Response, RequestError>;
 
 /// Rest after a rendezvous gave nothing, or the shell could store nothing.
@@ -361,7 +365,7 @@ impl Node {
         })?;
         self.trust
             .update_log(opened.log.clone())
-            .map_err(|_| "signed by a key that its sender has no more")?;
+            .map_err(|_| OLD_KEY)?;
         let is_wanted = match &opened.group {
             Some(group) => self.trust.may_broadcast(now.unix, group, &from),
             None => {
@@ -370,11 +374,7 @@ impl Node {
                 may_answer || self.trust.admits(now.unix, &from, Port::DATA_EXCHANGE)
             }
         };
-        if is_wanted {
-            Ok(opened)
-        } else {
-            Err("from an agent that may not write to us")
-        }
+        if is_wanted { Ok(opened) } else { Err(NO_LEAVE) }
     }
 
     /// Whether letters are asked for, or in the shell's hands.

@@ -72,6 +72,9 @@ impl Notice {
             | Event::Persist(_)
             | Event::FreshnessLow
             | Event::Observed(_)
+            | Event::KeyRefused { .. }
+            | Event::KeysChanged(_)
+            | Event::Letter(_)
             | _ => None,
         }
     }

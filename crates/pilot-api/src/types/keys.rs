@@ -87,6 +87,7 @@ pub struct RecoveryShown {
 #[serde(deny_unknown_fields)]
 pub struct NewRecoveryRequest {
     /// What the recovery key is hashed to: SHA-256 of its context and Ed25519 key (`docs/trust.md`), 64 hex digits.
+    #[schemars(with = "schema::CommitmentText")]
     pub commitment: String,
 }
 
@@ -98,6 +99,7 @@ pub struct UseRecoveryRequest {
     pub key: String,
     /// What another recovery key is hashed to, which takes this one's place; none to keep it.
     #[serde(default)]
+    #[schemars(with = "Option<schema::CommitmentText>")]
     pub commitment: Option<String>,
 }
 

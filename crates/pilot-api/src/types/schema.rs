@@ -46,6 +46,13 @@ texts! {
         "pattern": "^[0-9A-Fa-f]{32}$",
         "examples": ["01010101010101010101010101010101"]
     }
+    /// What a recovery key is hashed to.
+    CommitmentText "Commitment" => {
+        "description": "A SHA-256 in hex.",
+        "type": "string",
+        "pattern": "^[0-9A-Fa-f]{64}$",
+        "examples": ["efefefefefefefefefefefefefefefefefefefefefefefefefefefefefefefef"]
+    }
     /// A [`pilot_wire::TraceParent`] by `field::text_option`.
     TraceParentText "TraceParent" => {
         "description": "The application's trace as W3C Trace Context §3.2 has it.",

@@ -60,6 +60,13 @@ impl Running {
     }
 }
 
+fn check_commitment(text: &str) -> Result<(), ApiError> {
+    if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Ok(());
+    }
+    Err(ApiError::invalid("commitment: expected 64 hex digits"))
+}
+
 fn node(id: u64) -> NodeId {
     NodeId::new(id).unwrap()
 }
@@ -251,17 +258,18 @@ impl DaemonApi for Fake {
     }
 
     async fn new_recovery(&self, request: NewRecoveryRequest) -> Result<KeysChanged, ApiError> {
-        match request.commitment.len() {
-            64 => Ok(keys_changed(0, 2)),
-            _ => Err(ApiError::invalid("commitment: expected 64 hex digits")),
-        }
+        check_commitment(&request.commitment)?;
+        Ok(keys_changed(0, 2))
     }
 
     async fn use_recovery(&self, request: UseRecoveryRequest) -> Result<KeysChanged, ApiError> {
-        match request.key.contains("pilot-recovery-1") {
-            true => Ok(keys_changed(1, 0)),
-            false => Err(ApiError::invalid("key: not a recovery file")),
+        if request.key.is_empty() {
+            return Err(ApiError::invalid("key: not a recovery file"));
         }
+        if let Some(commitment) = &request.commitment {
+            check_commitment(commitment)?;
+        }
+        Ok(keys_changed(1, 0))
     }
 
     async fn ticket(&self, request: TicketRequest) -> Result<TicketIssued, ApiError> {

@@ -28,6 +28,8 @@ pub(super) fn watch(request: &WatchRequest) -> Result<mpsc::Receiver<Notice>, Ap
         reply_to: None,
         trust: "trusted".into(),
         network_id: None,
+        via: "direct".into(),
+        sent_at: None,
     };
     let missed = request
         .after

@@ -19,7 +19,7 @@ const MAX_QUEUED: usize = 256;
 const MAX_QUEUED_BYTES: usize = 512 * 1024;
 
 /// Events that are kept for those who subscribe later.
-pub const MAX_REPLAY: usize = 256;
+const MAX_REPLAY: usize = 256;
 /// Bytes of their bodies.
 const MAX_KEPT_BYTES: usize = 1024 * 1024;
 
@@ -161,7 +161,7 @@ impl Broker {
         self.subscribe_after(agent, filter, 0)
     }
 
-    /// The same, and before it at most `last` of the last events that are kept, [`MAX_REPLAY`] in all.
+    /// The same, and before it at most `last` of the last events that are kept, 256 in all.
     ///
     /// # Errors
     /// [`SubscribeError`].

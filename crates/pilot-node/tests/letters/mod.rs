@@ -87,6 +87,9 @@ impl RegistryHost for Kept {
     fn admit(&mut self, now: UnixTime, from: AgentId, kind: RequestKind) -> Result<(), Response> {
         self.service.lock().unwrap().admit(now, from, kind)
     }
+    fn log(&mut self, agent: &AgentId) -> Option<Vec<Vec<u8>>> {
+        RegistryHost::log(&mut *self.service.lock().unwrap(), agent)
+    }
     fn handle_request(&mut self, now: UnixTime, from: AgentId, request: Request) -> Response {
         let lie = *self.lie.lock().unwrap();
         let from = match (&request, lie) {

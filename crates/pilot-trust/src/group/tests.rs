@@ -378,12 +378,12 @@ fn an_admin_with_other_keys_signs_anew_what_it_said() {
 
     let bob = bob.rotated(Seed::new([77; 32]), NOW).unwrap();
     at_bob.sign_again(NOW, &bob);
-    let told = drain(&mut at_bob)
-        .into_iter()
-        .find_map(|event| match event {
-            TrustEvent::GroupChanged { fresh, .. } => Some(fresh),
-            _ => None,
-        });
+    let told = drain(&mut at_bob).into_iter().find_map(|event| {
+        if let TrustEvent::GroupChanged { fresh, .. } = event {
+            return Some(fresh);
+        }
+        None
+    });
     assert_eq!(told.unwrap().len(), 2, "a certificate and a removal");
     let (bundle, _) = set(&at_bob, id).part(None);
     let fresh = GroupSet::verify(NOW, &bundle).unwrap();
