@@ -228,7 +228,7 @@ pub(crate) enum Command {
     Appstore(AppCommand),
     /// Look for what commonly goes wrong, and name the cure
     Doctor,
-    /// Whether the daemon answers and a rendezvous has this agent's record: exit code 0, 4 or 6
+    /// Whether the daemon answers and is connected to a rendezvous: exit code 0, 4 or 6
     Health,
     /// Every command with the JSON Schema of its arguments, for programs that choose one
     Context,

@@ -145,7 +145,7 @@ mod tests {
             at: UnixTime::from_millis(0),
             what: What::Rendezvous {
                 url: "two\nlines".to_owned(),
-                state: "registered".to_owned(),
+                state: "connected".to_owned(),
             },
         };
         let text = event(&notice).unwrap();

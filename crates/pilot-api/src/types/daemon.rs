@@ -152,7 +152,7 @@ pub struct ApiLoad {
 pub struct RendezvousInfo {
     /// `pilot://KEY@host:port`.
     pub url: String,
-    /// `connecting`, `connected`, `registered` or `refused`.
+    /// `connecting`, `connected` or `refused`.
     pub state: String,
     /// Whether it is the embedded one.
     pub embedded: bool,

@@ -161,7 +161,7 @@ pub enum What {
     Rendezvous {
         /// Which.
         url: String,
-        /// `connecting`, `connected`, `registered` or `refused`.
+        /// `connecting`, `connected` (with this agent's record) or `refused`.
         state: String,
     },
     /// `webhook test` asked for it.

@@ -8,12 +8,12 @@ use super::profile::rendezvous_words;
 use crate::context::Context;
 use crate::output::{Failure, Reply, to_json};
 
-/// The state of a rendezvous that has our record.
-const REGISTERED: &str = "registered";
+/// The state of a rendezvous that serves us.
+const CONNECTED: &str = "connected";
 
 #[derive(Serialize)]
 struct Health {
-    /// Whether the daemon answers and a rendezvous has this agent's record.
+    /// Whether the daemon answers and is connected to a rendezvous.
     healthy: bool,
     #[serde(flatten)]
     agent: AgentSummary,
@@ -27,7 +27,7 @@ struct Health {
 pub(crate) async fn health(context: &Context) -> Result<Reply, Failure> {
     let info = context.client()?.call(&InfoRequest {}).await?;
     let health = Health {
-        healthy: info.rendezvous.iter().any(|it| it.state == REGISTERED),
+        healthy: info.rendezvous.iter().any(|it| it.state == CONNECTED),
         agent: info.agent,
         uptime_secs: info.uptime_secs,
         peers: info.peers,
@@ -36,16 +36,13 @@ pub(crate) async fn health(context: &Context) -> Result<Reply, Failure> {
     };
     if health.healthy {
         let words = format!(
-            "{} is registered, {} peers",
+            "{} is connected, {} peers",
             health.agent.address, health.peers
         );
         return Reply::new(&health, context.output.style.done(&words));
     }
     let states: Vec<String> = health.rendezvous.iter().map(rendezvous_words).collect();
-    let words = format!(
-        "no rendezvous has this agent's record: {}",
-        states.join(", ")
-    );
+    let words = format!("connected to no rendezvous: {}", states.join(", "));
     Err(Failure {
         error: ApiError::new(ErrorCode::ConnectionFailed, words).with_hint("pilotctl doctor"),
         data: Some(to_json(&health)?),

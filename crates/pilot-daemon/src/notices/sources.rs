@@ -45,9 +45,16 @@ fn what(node: &Node, notice: Notice) -> Option<What> {
                 name: info.map(|info| info.policy.name.clone()),
             }
         }
+        // A session is no news before the record is there.
+        Notice::Rendezvous { state, .. } if state == "connected" => return None,
         Notice::Rendezvous { url, state } => What::Rendezvous {
             url,
-            state: state.to_owned(),
+            state: if state == "registered" {
+                "connected"
+            } else {
+                state
+            }
+            .to_owned(),
         },
         Notice::Missed(count) => What::Missed { count: Some(count) },
         _ => return None,
