@@ -46,16 +46,17 @@ fn what(node: &Node, notice: Notice) -> Option<What> {
             }
         }
         // A session is no news before the record is there.
-        Notice::Rendezvous { state, .. } if state == "connected" => return None,
-        Notice::Rendezvous { url, state } => What::Rendezvous {
-            url,
-            state: if state == "registered" {
-                "connected"
-            } else {
-                state
+        Notice::Rendezvous {
+            state: "connected", ..
+        } => return None,
+        Notice::Rendezvous { url, state } => {
+            let is_served = state == "registered";
+            let state = if is_served { "connected" } else { state };
+            What::Rendezvous {
+                url,
+                state: state.to_owned(),
             }
-            .to_owned(),
-        },
+        }
         Notice::Missed(count) => What::Missed { count: Some(count) },
         _ => return None,
     })
