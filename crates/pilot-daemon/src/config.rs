@@ -15,7 +15,7 @@ use crate::files::FilePolicy;
 use crate::log::LogFormat;
 use crate::webhook::WebhookSettings;
 
-/// WebhookSettings of a daemon. What is given here goes before `HOME/config.json`.
+/// Settings of a daemon. What is given here goes before `HOME/config.json`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The agent's directory.

@@ -33,6 +33,7 @@ use crate::services::Services;
 use crate::webhook::Webhooks;
 
 pub(crate) use self::events::event;
+pub(crate) use self::view::{millis, summary};
 
 /// How long a daemon that is to end waits for acknowledgements.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);

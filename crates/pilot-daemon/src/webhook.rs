@@ -12,7 +12,6 @@ mod settings;
 mod tries;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use pilot::Node;
 use pilot_api::ApiError;
@@ -23,8 +22,8 @@ use tokio::time::{Instant, sleep};
 
 use self::post::{PostError, Poster};
 pub use self::settings::WebhookSettings;
-pub(crate) use self::settings::new_secret;
 use self::tries::{Next, Tries};
+use crate::daemon::{millis, summary};
 use crate::error;
 use crate::inbox::now;
 use crate::notices::{Board, Reader};
@@ -239,11 +238,7 @@ impl Webhooks {
     }
 
     fn summary(&self) -> AgentSummary {
-        AgentSummary {
-            node_id: self.node.agent().node(),
-            address: self.node.address(),
-            hostname: self.node.hostname(),
-        }
+        summary(self.node.agent(), self.node.hostname())
     }
 }
 
@@ -261,10 +256,6 @@ fn failed(url: &str, failure: &PostError) -> ApiError {
     };
     ApiError::new(code, words)
         .with_hint("its receiver has to answer a POST with a status of 200 to 299")
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -105,12 +105,6 @@ async fn next(
     lines: &mut Lines<BufReader<ApiStream>>,
     until: Option<Instant>,
 ) -> Result<Next, ApiError> {
-    let deadline = async {
-        match until {
-            Some(until) => tokio::time::sleep_until(until.into()).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
         // How a broken stream ended is told by its outcome.
         line = lines.next_line() => match line.ok().flatten() {
@@ -119,11 +113,19 @@ async fn next(
             }),
             None => Ok(Next::End),
         },
-        () = deadline => Ok(Next::Deadline),
+        () = passed(until) => Ok(Next::Deadline),
     }
 }
 
-fn print_line(text: &str) -> Result<(), ApiError> {
+/// Until a deadline, if there is one.
+pub(super) async fn passed(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) fn print_line(text: &str) -> Result<(), ApiError> {
     let failed = |error| ApiError::internal(format!("cannot write to standard output: {error}"));
     print(text).map_err(failed)
 }

@@ -1,6 +1,5 @@
 //! What happens, as it happens: watched, or posted by a webhook.
 
-use std::future::pending;
 use std::time::Instant;
 
 use pilot_api::types::{
@@ -10,11 +9,11 @@ use pilot_api::types::{
 use pilot_api::{ApiError, Client};
 use serde::Serialize;
 
-use super::events::event_words;
+use super::events::{event_words, passed, print_line};
 use super::message::body_words;
 use crate::args::{WatchArgs, WebhookCommand};
 use crate::context::Context;
-use crate::output::{Failure, Reply, print, to_json};
+use crate::output::{Failure, Reply, to_json};
 use crate::style;
 
 #[derive(Serialize)]
@@ -71,21 +70,9 @@ pub(crate) async fn watch(context: &Context, args: WatchArgs) -> Result<Reply, F
     }
 }
 
-async fn passed(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until.into()).await,
-        None => pending().await,
-    }
-}
-
 fn words_of(kinds: &[NoticeKind]) -> Option<String> {
     let words: Vec<&str> = kinds.iter().map(|kind| kind.word()).collect();
     (!words.is_empty()).then(|| words.join(","))
-}
-
-fn print_line(text: &str) -> Result<(), ApiError> {
-    let failed = |error| ApiError::internal(format!("cannot write to standard output: {error}"));
-    print(text).map_err(failed)
 }
 
 fn notice_words(notice: &Notice) -> String {

@@ -10,7 +10,7 @@ use pilot_wire::Message;
 use tokio::task::JoinSet;
 
 use super::Daemon;
-use super::messages::{random_id, wire_kind};
+use super::messages::new_head;
 use crate::error;
 
 /// Members that are sent to at a time: each is a dial and a stream.
@@ -40,13 +40,7 @@ impl Daemon {
             .filter(|member| (member.is_online || leaves) && member.agent != us)
             .map(|member| (member.agent, member.is_online));
         let body: Arc<[u8]> = request.body.into_bytes().into();
-        let head = Message {
-            id: random_id(),
-            kind: wire_kind(request.kind),
-            len: body.len() as u64,
-            reply_to: None,
-            trace: None,
-        };
+        let head = new_head(request.kind, &body);
         let (mut sending, mut sent, mut reached) = (JoinSet::new(), 0, Reached::default());
         let mut start = |sending: &mut JoinSet<Outcome>| {
             let (member, is_online) = waiting.next()?;

@@ -60,11 +60,9 @@ impl Daemon {
             to: target(&request.peer)?,
             peer: request.peer,
             head: Message {
-                id: random_id(),
-                kind: wire_kind(request.kind),
-                len: body.len() as u64,
                 reply_to: request.reply_to,
                 trace: request.traceparent,
+                ..new_head(request.kind, &body)
             },
             body,
         };
@@ -114,18 +112,7 @@ impl Daemon {
         let stream = self.dial_exchange(message).await?;
         let to = stream.peer().agent;
         let exchange = self.services.exchange();
-        let answer = if is_awaited {
-            Some(
-                exchange
-                    .wait_for_answer(to, head.id)
-                    .map_err(error::answers)?,
-            )
-        } else {
-            exchange
-                .expect_answer(to, head.id)
-                .map_err(error::answers)?;
-            None
-        };
+        let answer = self.expect(to, head.id, is_awaited)?;
         let sent = if self.node.admits(&to, Port::DATA_EXCHANGE) {
             send_message(stream, head, body).await
         } else {
@@ -145,6 +132,22 @@ impl Daemon {
             ack: Ack::Inbox(ack),
             answer,
         })
+    }
+
+    /// Notes that an agent may answer a message; gives what resolves with the answer where that is waited for.
+    fn expect(
+        &self,
+        to: AgentId,
+        id: MessageId,
+        is_awaited: bool,
+    ) -> Result<Option<oneshot::Receiver<Delivery>>, ApiError> {
+        let exchange = self.services.exchange();
+        let expected = if is_awaited {
+            exchange.wait_for_answer(to, id).map(Some)
+        } else {
+            exchange.expect_answer(to, id).map(|()| None)
+        };
+        expected.map_err(error::answers)
     }
 
     /// Straight to its receiver; into its mailbox, if that is an agent that is known here and away.
@@ -195,14 +198,7 @@ impl Daemon {
             peer, head, body, ..
         } = message;
         let exchange = self.services.exchange();
-        let answer = if is_awaited {
-            let answer = exchange.wait_for_answer(to, head.id);
-            Some(answer.map_err(error::answers)?)
-        } else {
-            let expected = exchange.expect_answer(to, head.id);
-            expected.map_err(error::answers)?;
-            None
-        };
+        let answer = self.expect(to, head.id, is_awaited)?;
         let left = self.node.deposit(to, head.clone(), body.to_vec(), None);
         match left.await {
             Ok(until) => Ok(Sent {
@@ -343,7 +339,7 @@ pub(super) fn shown_reply(delivery: Delivery) -> MessageReply {
     }
 }
 
-pub(super) const fn wire_kind(kind: MessageKind) -> MessageType {
+const fn wire_kind(kind: MessageKind) -> MessageType {
     match kind {
         MessageKind::Text => MessageType::Text,
         MessageKind::Json => MessageType::Json,
@@ -375,7 +371,18 @@ const fn is_away(error: &ApiError) -> bool {
     matches!(error.code, ErrorCode::ConnectionFailed | ErrorCode::Timeout)
 }
 
-pub(super) fn random_id() -> MessageId {
+/// The head of a message that answers none.
+pub(super) fn new_head(kind: MessageKind, body: &[u8]) -> Message {
+    Message {
+        id: random_id(),
+        kind: wire_kind(kind),
+        len: body.len() as u64,
+        reply_to: None,
+        trace: None,
+    }
+}
+
+fn random_id() -> MessageId {
     MessageId::new(random_bytes())
 }
 

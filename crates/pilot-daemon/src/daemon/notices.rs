@@ -7,11 +7,13 @@ use pilot_api::ErrorCode;
 use pilot_api::types::{
     Notice, NoticeKind, SetWebhookRequest, WatchRequest, Webhook, WebhookSet, WebhookTested,
 };
+use pilot_types::encode_hex;
 use tokio::sync::mpsc;
 
 use super::Daemon;
+use super::messages::random_bytes;
 use crate::notices::{Reader, tell_of_node};
-use crate::webhook::{WebhookSettings, new_secret};
+use crate::webhook::WebhookSettings;
 
 /// Notices between the board and a client that does not read: what waits beyond them waits at the board.
 const QUEUE: usize = 16;
@@ -81,7 +83,7 @@ impl Daemon {
                 kinds: vec![],
             });
         };
-        let made = secret.is_none().then(new_secret);
+        let made = secret.is_none().then(|| encode_hex(&random_bytes::<32>()));
         let used = secret.or_else(|| made.clone()).unwrap_or_default();
         let settings = WebhookSettings::new(url.clone(), used, kinds)?;
         let kept = settings.clone();

@@ -12,7 +12,7 @@ use pilot_wire::Message;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::messages::{random_id, shown_reply, wire_kind};
+use super::messages::{new_head, shown_reply};
 use super::{Daemon, view};
 use crate::error;
 use crate::inbox::StoredInbox;
@@ -39,13 +39,7 @@ impl Daemon {
         }
         let until = Instant::now() + patience(request.wait_ms, request.timeout_ms);
         let body: Arc<[u8]> = request.body.into_bytes().into();
-        let head = Message {
-            id: random_id(),
-            kind: wire_kind(request.kind),
-            len: body.len() as u64,
-            reply_to: None,
-            trace: None,
-        };
+        let head = new_head(request.kind, &body);
         let id = head.id;
         let asker = Asker {
             node: self.node.clone(),

@@ -30,7 +30,7 @@ pub(super) fn load(load: &Load) -> ApiLoad {
 
 impl Daemon {
     /// An agent by the name that it is known by here.
-    pub(super) fn summary(&self, agent: AgentId) -> AgentSummary {
+    pub(crate) fn summary(&self, agent: AgentId) -> AgentSummary {
         summary(agent, self.node.hostname_of(&agent))
     }
 
@@ -118,7 +118,7 @@ impl Links {
     }
 }
 
-pub(super) fn summary(agent: AgentId, hostname: Option<Hostname>) -> AgentSummary {
+pub(crate) fn summary(agent: AgentId, hostname: Option<Hostname>) -> AgentSummary {
     AgentSummary {
         node_id: agent.node(),
         address: agent.address(),
@@ -142,7 +142,7 @@ pub(super) const fn path(path: PathKind) -> types::PathKind {
     }
 }
 
-pub(super) fn millis(duration: std::time::Duration) -> f64 {
+pub(crate) fn millis(duration: std::time::Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use pilot::{AgentId, Node, Notice};
-use pilot_api::types::{AgentSummary, What};
+use pilot_api::types::What;
 
 use super::Board;
+use crate::daemon::summary;
 use crate::inbox::now;
 
 /// Puts what happens at the node on the board, until the node ends.
@@ -19,17 +20,10 @@ pub(crate) async fn tell_of_node(node: Node, board: Arc<Board>) {
 }
 
 fn what(node: &Node, notice: Notice) -> Option<What> {
-    let known = |agent: AgentId| AgentSummary {
-        node_id: agent.node(),
-        address: agent.address(),
-        hostname: node.hostname_of(&agent),
-    };
+    let known = |agent: AgentId| summary(agent, node.hostname_of(&agent));
     Some(match notice {
         Notice::Knocked { agent, hostname } => What::Knock {
-            agent: AgentSummary {
-                hostname,
-                ..known(agent)
-            },
+            agent: summary(agent, hostname),
         },
         Notice::Trusted(agent) => What::Trusted {
             agent: known(agent),

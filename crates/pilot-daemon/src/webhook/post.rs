@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use pilot_types::encode_hex;
 use ring::hmac;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -185,8 +186,7 @@ impl Poster {
         let mut signing = hmac::Context::with_key(&self.key);
         signing.update(format!("{unix}.").as_bytes());
         signing.update(body);
-        let tag = signing.sign();
-        let hex: String = tag.as_ref().iter().map(|it| format!("{it:02x}")).collect();
+        let hex = encode_hex(signing.sign().as_ref());
         let user_agent = concat!("pilot/", env!("CARGO_PKG_VERSION"));
         let request = Request::post(&self.destination.path)
             .header(header::HOST, &self.destination.authority)
