@@ -556,6 +556,38 @@ async fn the_network_is_drawn_as_this_agent_sees_it() {
 }
 
 #[tokio::test]
+async fn work_is_shown_once_where_nobody_watches() {
+    let running = Running::start();
+    let (answer, code) = asked(&running, "top --interval 1ms").await;
+    let data = &answer["data"];
+    assert_eq!((code, &data["address"]), (0, &json!(ALICE_ADDRESS)));
+    assert_eq!(data["bytes_per_second"], json!({"sent": 0, "received": 0}));
+    assert_eq!(data["inbox_total"], 2);
+    assert_eq!(data["peers"][0]["hostname"], "planner");
+    assert_eq!(data["peers"][0]["streams"], 1);
+    assert_eq!(data["connections"][0]["id"], 3);
+    let text = words(&running, "top --interval 1ms").await;
+    assert!(text.contains("planner") && text.contains("0 B/s"), "{text}");
+}
+
+#[tokio::test]
+async fn the_manual_is_made_from_the_commands() {
+    let running = Running::start();
+    let page = words(&running, "man send-message").await;
+    assert!(page.contains(".TH") && page.contains("reply"), "{page}");
+    let (answer, code) = asked(&running, "man nothing").await;
+    assert_eq!((&answer["code"], code), (&json!("invalid_argument"), 2));
+    let dir = running.directory.path().join("man");
+    let (answer, _) = asked(&running, &format!("man --dir {}", dir.display())).await;
+    let pages = answer["data"]["pages"].as_array().unwrap();
+    assert!(
+        pages.contains(&json!("pilotctl-group-create.1")),
+        "{answer}"
+    );
+    assert!(dir.join("pilotctl.1").exists());
+}
+
+#[tokio::test]
 async fn watchdogs_get_an_exit_code_and_programs_learn_every_command() {
     let running = Running::start();
     let (answer, code) = asked(&running, "health").await;

@@ -32,7 +32,7 @@ pub(crate) use tcp::{ExposeArgs, ForwardArgs, ProxyArgs, ServeArgs};
 pub(crate) use traffic::{
     BenchArgs, DgramArgs, ListenArgs, PublishArgs, SendFileArgs, SubscribeArgs,
 };
-pub(crate) use watch::{Drawing, TopologyArgs, WatchArgs, WebhookCommand};
+pub(crate) use watch::{Drawing, TopArgs, TopologyArgs, WatchArgs, WebhookCommand};
 
 use crate::duration::{Deadline, Span};
 
@@ -192,6 +192,8 @@ pub(crate) enum Command {
     Subscribe(SubscribeArgs),
     /// What this agent sees of its network, drawn
     Topology(TopologyArgs),
+    /// This agent at work: traffic, peers and streams, drawn again every second
+    Top(TopArgs),
     /// Tell what happens as it happens: messages, knocks, trust, files, events, groups
     Watch(WatchArgs),
     /// Post what happens to a URL
@@ -238,6 +240,15 @@ pub(crate) enum Command {
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
+    },
+    /// The manual: one page, or all of them as files
+    #[command(after_help = "Example: pilotctl man send-message | man -l -")]
+    Man {
+        /// Of which command [default: of pilotctl itself]
+        command: Vec<String>,
+        /// Write every page into this directory
+        #[arg(long, value_name = "DIR", conflicts_with = "command")]
+        dir: Option<PathBuf>,
     },
     /// Two agents find, trust and talk to each other, on this machine
     Demo {

@@ -12,6 +12,7 @@ mod group;
 mod health;
 mod inbox;
 mod keys;
+mod manual;
 mod message;
 mod ping;
 mod profile;
@@ -22,6 +23,7 @@ mod rendezvous;
 mod search;
 mod stream;
 mod tcp;
+mod top;
 mod topology;
 mod traffic;
 mod trust;
@@ -66,6 +68,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Publish(args) => events::publish(context, args).await,
         Command::Subscribe(args) => events::subscribe(context, args).await,
         Command::Topology(args) => topology::topology(context, args).await,
+        Command::Top(args) => top::top(context, args).await,
         Command::Watch(args) => watch::watch(context, args).await,
         Command::Webhook(command) => watch::webhook(context, command).await,
         Command::Dgram(args) => traffic::dgram(context, args).await,
@@ -95,6 +98,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Reply, Fa
         Command::Doctor => doctor::doctor(context).await,
         Command::Health => health::health(context).await,
         Command::Context => reference::context(context),
+        Command::Man { command, dir } => manual::man(&command, dir.as_deref()),
         Command::Version => profile::version(),
         Command::Demo { keep } => demo::run(context, keep).await,
     }

@@ -1,7 +1,9 @@
-//! Options of what shows the network as it is and as it changes: `topology`, `watch`, `webhook`.
+//! Options of what shows the network as it is and as it changes: `topology`, `top`, `watch`, `webhook`.
 
 use clap::{Args, Subcommand, ValueEnum};
 use pilot_api::types::NoticeKind;
+
+use crate::duration::Span;
 
 /// `topology`.
 #[derive(Args, Debug)]
@@ -23,6 +25,18 @@ pub(crate) enum Drawing {
     Svg,
     /// Nodes and edges, as with --json but without the envelope
     Json,
+}
+
+/// `top`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example: pilotctl top --once")]
+pub(crate) struct TopArgs {
+    /// How often to look
+    #[arg(long, value_name = "DUR", default_value = "1s")]
+    pub(crate) interval: Span,
+    /// Look once, and print it; so it is where standard output is no terminal, and with --json
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 /// `watch`.
