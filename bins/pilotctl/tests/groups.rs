@@ -173,6 +173,59 @@ fn a_group_from_its_creation_to_a_kick() {
 }
 
 #[test]
+fn events_for_a_group_reach_every_member() {
+    let agents = Agents::start(&["alice", "bob", "stranger"]);
+    let created = agents.data("alice", "group create TRADING --join token --auto-trust");
+    let token = created["token"].as_str().unwrap();
+    agents.data("bob", &format!("group join trading --token {token}"));
+    for agent in ["alice", "bob"] {
+        agents.until(agent, "group members", |data| {
+            let online = data["members"].as_array().into_iter().flatten();
+            online.filter(|it| it["online"] == true).count() == 2
+        });
+    }
+    for agent in ["alice", "bob"] {
+        let line = format!("publish TRADING prices/oil --data {agent}");
+        let published = agents.data(agent, &line);
+        assert_eq!(
+            (&published["sent"], &published["delivered"]),
+            (&json!(1), &json!(1)),
+            "{published}"
+        );
+        let all = published["target"].as_str().unwrap();
+        assert!(all.ends_with(":FFFF.FFFF.FFFF"), "{published}");
+    }
+    for agent in ["alice", "bob"] {
+        let line = "subscribe trading prices/* --replay 5 --count 2";
+        let events = agents.data(agent, line)["events"].clone();
+        let said =
+            [&events[0], &events[1]].map(|it| (it["from_hostname"].clone(), it["data"].clone()));
+        let both = ["alice", "bob"].map(|name| (json!(name), json!(name)));
+        assert_eq!(said, both, "{agent}");
+    }
+    // What is for all is not at an agent's own broker, and not for others.
+    agents.error(
+        "bob",
+        "subscribe alice # --replay 5 --count 1 --timeout 1s",
+        "timeout",
+    );
+    agents.error(
+        "stranger",
+        "publish trading prices/oil --data x",
+        "not_found",
+    );
+    agents.data("alice", "group policy --set broadcast=owner");
+    agents.until("bob", "group policy", |data| data["broadcast"] == "owner");
+    agents.error(
+        "bob",
+        "publish trading prices/oil --data x",
+        "permission_denied",
+    );
+    agents.data("bob", "group leave trading");
+    agents.error("bob", "subscribe trading # --count 1", "not_found");
+}
+
+#[test]
 fn invitations_roles_policies_and_a_start_that_joins() {
     let agents = Agents::start(&["alice", "bob"]);
     let policy = agents.data("alice", "group create desk");

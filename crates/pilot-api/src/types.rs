@@ -50,7 +50,9 @@ pub use discovery::{
     FindRequest, Found, LookedUp, LookupRequest, PeerSummary, Peers, PeersRequest, PingRequest,
     Pong,
 };
-pub use event::{Event, EventLine, EventPublished, PublishRequest, SubscribeRequest, Subscribed};
+pub use event::{
+    Event, EventLine, EventPublished, MembersReached, PublishRequest, SubscribeRequest, Subscribed,
+};
 pub use explain::{ExplainRequest, Explained, PathCandidate};
 pub use file::{
     FileSending, FileSent, FilesSending, FilesSendingRequest, Received, ReceivedFile,

@@ -51,16 +51,9 @@ pub async fn serve_events<S: AsyncRead + AsyncWrite>(
     from: AgentId,
 ) -> Result<(), EventError> {
     let (mut reader, mut writer) = split(stream);
-    let request = read_value(&mut reader, MAX_EVENT_FRAME, "event request");
-    let request = timeout(PATIENCE, request)
-        .await
-        .map_err(|_| ReadMessageError::Truncated)??;
-    match request {
+    match read_request(&mut reader).await? {
         EventRequest::Publish { topic, body } => {
-            let answer = match broker.publish(from, topic, body) {
-                Ok(subscribers) => EventAnswer::Accepted { subscribers },
-                Err(error) => EventAnswer::Refused(error.to_string()),
-            };
+            let answer = published(broker, from, topic, body);
             writer.write_all(&encode_prefixed(&answer)).await?;
             Ok(end(&mut writer).await?)
         }
@@ -74,6 +67,46 @@ pub async fn serve_events<S: AsyncRead + AsyncWrite>(
             feed_or_refuse(&mut reader, &mut writer, subscribed).await
         }
         EventRequest::Unknown => refuse(&mut writer, "a request of another version").await,
+    }
+}
+
+/// The same for a broker whose subscribers are all on this machine: a stream may publish to it, and no more.
+///
+/// # Errors
+/// [`EventError`]; the other end was told where it can act on it.
+pub async fn serve_publisher<S: AsyncRead + AsyncWrite>(
+    stream: S,
+    broker: &Broker,
+    from: AgentId,
+) -> Result<(), EventError> {
+    let (mut reader, mut writer) = split(stream);
+    match read_request(&mut reader).await? {
+        EventRequest::Publish { topic, body } => {
+            let answer = published(broker, from, topic, body);
+            writer.write_all(&encode_prefixed(&answer)).await?;
+            Ok(end(&mut writer).await?)
+        }
+        EventRequest::Subscribe { .. } | EventRequest::Replay { .. } => {
+            refuse(
+                &mut writer,
+                "members of a group subscribe at their own agent",
+            )
+            .await
+        }
+        EventRequest::Unknown => refuse(&mut writer, "a request of another version").await,
+    }
+}
+
+async fn read_request<R: AsyncRead + Unpin>(reader: &mut R) -> Result<EventRequest, EventError> {
+    let request = read_value(reader, MAX_EVENT_FRAME, "event request");
+    let request = timeout(PATIENCE, request).await;
+    Ok(request.map_err(|_| ReadMessageError::Truncated)??)
+}
+
+fn published(broker: &Broker, from: AgentId, topic: Topic, body: Vec<u8>) -> EventAnswer {
+    match broker.publish(from, topic, body) {
+        Ok(subscribers) => EventAnswer::Accepted { subscribers },
+        Err(error) => EventAnswer::Refused(error.to_string()),
     }
 }
 

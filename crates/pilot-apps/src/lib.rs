@@ -10,7 +10,7 @@
 //! port 1001   send_message ──▶ head, body ──▶ DataExchange::serve ──▶ Inbox (durable) ──▶ ack
 //! port 1001   send_message ──▶ answer_one ──▶ answer_directory, at a rendezvous: the agent `list-agents`
 //! port 1001   send_file ──▶ head, bytes, hash ──▶ receive_file ──▶ FileSink (durable) ──▶ verdict  (by metadata)
-//! port 1002   publish_event, RemoteSubscription ──▶ serve_events ──▶ Broker
+//! port 1002   publish_event, RemoteSubscription ──▶ serve_events, serve_publisher ──▶ Broker
 //! ```
 
 mod bench;
@@ -34,7 +34,7 @@ pub use directory::{
 pub use echo::serve_echo;
 pub use events::{
     Broker, EventError, PublishError, Published, RemoteSubscription, SubscribeError, Subscription,
-    publish_event, serve_events,
+    publish_event, serve_events, serve_publisher,
 };
 pub use files::{
     FileSent, FileSink, ReceiveFileError, SendFileError, SendProgress, read_file_head,

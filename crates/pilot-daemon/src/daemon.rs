@@ -3,6 +3,7 @@
 mod apps;
 mod broadcast;
 mod commands;
+mod each;
 mod events;
 mod explain;
 mod files;

@@ -12,7 +12,7 @@ use pilot_apps::{AnswersError, ReadMessageError, SendFileError, SendMessageError
 pub(crate) use pilot_rendezvous::error::describe;
 use pilot_rendezvous::error::{home_code, identity_code, io_code, start_code};
 use pilot_store::{ConfigError, DbError, HomeError, IdentityError, OpenDbError, ReceivedError};
-use pilot_types::Port;
+use pilot_types::{Hostname, Port};
 use pilot_wire::{FileRefusal, FileRefusalReason, Scope};
 use thiserror::Error;
 
@@ -495,6 +495,14 @@ pub(crate) fn send_message(error: &SendMessageError, peer: &PeerRef) -> ApiError
             ApiError::new(ErrorCode::ConnectionFailed, describe(error))
         }
     }
+}
+
+/// A member asked to speak to all of a group whose policy does not let it.
+pub(crate) fn may_not_broadcast(group: &Hostname) -> ApiError {
+    let words = format!("the policy of {group} does not let you broadcast");
+    ApiError::new(ErrorCode::PermissionDenied, words).with_hint(format!(
+        "its owner changes that: pilotctl group policy {group} --set broadcast=members"
+    ))
 }
 
 #[cfg(test)]

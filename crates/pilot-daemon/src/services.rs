@@ -9,7 +9,7 @@ use pilot::{AgentId, ErrorCode, GroupId, ListenError, Listener, Node, Peer, Port
 use pilot_api::ApiError;
 use pilot_apps::{
     BenchRequest, Bounds, Broker, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_bench,
-    serve_echo, serve_events,
+    serve_echo, serve_events, serve_publisher,
 };
 use pilot_store::HomeError;
 use pilot_wire::{FILE_STREAM, FILE_STREAM_1};
@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::datagrams::Datagrams;
 use crate::error;
 use crate::files::{Files, refuse_earlier_version};
+use crate::group_brokers::GroupBrokers;
 use crate::inbox::StoredInbox;
 use crate::mail;
 
@@ -56,6 +57,7 @@ pub(crate) struct Services {
     datagrams: Arc<Datagrams>,
     files: Arc<Files>,
     broker: Arc<Broker>,
+    group_brokers: Arc<GroupBrokers>,
 }
 
 impl Services {
@@ -71,6 +73,7 @@ impl Services {
             datagrams: Arc::new(Datagrams::new(node.clone())),
             files: Arc::new(files),
             broker: Arc::default(),
+            group_brokers: Arc::default(),
             node,
         };
         let echo = services.node.listen(Port::ECHO).await?;
@@ -90,9 +93,13 @@ impl Services {
             exchange.clone().receive(stream, peer)
         }));
         let events = services.node.listen(Port::EVENT_STREAM).await?;
-        let broker = Arc::clone(&services.broker);
+        let brokers = Brokers {
+            node: services.node.clone(),
+            own: Arc::clone(&services.broker),
+            of_groups: Arc::clone(&services.group_brokers),
+        };
         tokio::spawn(serve(events, move |stream, peer| {
-            pass_events(Arc::clone(&broker), stream, peer)
+            brokers.clone().pass_events(stream, peer)
         }));
         services.keep_waiting(services.node.listen(Port::STDIO).await?);
         services.keep_waiting(services.node.listen_any().await?);
@@ -122,6 +129,11 @@ impl Services {
     /// Where events are published at this agent.
     pub(crate) fn broker(&self) -> &Broker {
         &self.broker
+    }
+
+    /// Where events are published for a group; `None` if this agent is not in it.
+    pub(crate) fn broker_of(&self, group: GroupId) -> Option<Arc<Broker>> {
+        self.group_brokers.of(&self.node, group)
     }
 
     /// Files that come.
@@ -218,9 +230,29 @@ async fn echo_or_measure(measured: Arc<Measured>, stream: Stream, peer: Peer) {
     measured.end(peer.agent);
 }
 
-async fn pass_events(broker: Arc<Broker>, stream: Stream, peer: Peer) {
-    if let Err(error) = serve_events(stream, &broker, peer.agent).await {
-        tracing::debug!(from = %peer.agent.address(), error = error::describe(&error), "events");
+/// What port 1002 needs.
+#[derive(Clone)]
+struct Brokers {
+    node: Node,
+    own: Arc<Broker>,
+    of_groups: Arc<GroupBrokers>,
+}
+
+impl Brokers {
+    /// To and from the broker that the stream is meant for. What is said to all of a group goes to the group's, and from there to this agent
+    /// alone: members subscribe at their own.
+    async fn pass_events(self, stream: Stream, peer: Peer) {
+        let served = match peer.group {
+            None => serve_events(stream, &self.own, peer.agent).await,
+            Some(group) => match self.of_groups.of(&self.node, group) {
+                Some(broker) => serve_publisher(stream, &broker, peer.agent).await,
+                // It was left between the stream's admission and now.
+                None => return stream.reset(ErrorCode::NOT_TRUSTED),
+            },
+        };
+        if let Err(error) = served {
+            tracing::debug!(from = %peer.agent.address(), error = error::describe(&error), "events");
+        }
     }
 }
 

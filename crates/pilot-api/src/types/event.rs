@@ -12,7 +12,7 @@ use crate::peer_ref::PeerRef;
 /// `POST /v1/events/publish`: hand an event to the broker of an agent, or to one's own.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct PublishRequest {
-    /// Whose broker.
+    /// Whose broker; the name of a group that this agent is in stands for those of all its members.
     pub peer: PeerRef,
     /// What it is about.
     #[schemars(with = "schema::TopicText")]
@@ -39,6 +39,18 @@ pub struct EventPublished {
     pub bytes: u64,
     /// Subscribers that it was queued for.
     pub subscribers: u64,
+    /// Of an event for a group: the other members that are online. Then `target` stands for all of the group.
+    #[serde(default, flatten, skip_serializing_if = "Option::is_none")]
+    pub members: Option<MembersReached>,
+}
+
+/// Members that an event was sent to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct MembersReached {
+    /// Those that are online.
+    pub sent: u64,
+    /// Those whose agents have it.
+    pub delivered: u64,
 }
 
 /// `POST /v1/events/subscribe`: events as they are published at the broker of an agent, or at one's own.
@@ -47,7 +59,7 @@ pub struct EventPublished {
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SubscribeRequest {
-    /// Whose broker.
+    /// Whose broker; with the name of a group that this agent is in, what any member publishes for all.
     pub peer: PeerRef,
     /// Which topics; `*` is one level, `#` the rest.
     #[schemars(with = "schema::TopicFilterText")]

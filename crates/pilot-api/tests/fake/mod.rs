@@ -594,6 +594,7 @@ impl DaemonApi for Fake {
 
     /// Three lines: an event, a gap, another event.
     async fn subscribe(
+            members: None,
         &self,
         request: SubscribeRequest,
     ) -> Result<(Subscribed, BoxStream), ApiError> {

@@ -55,7 +55,8 @@ pub(crate) struct BenchArgs {
 /// `publish`.
 #[derive(Args, Debug)]
 pub(crate) struct PublishArgs {
-    /// The agent whose subscribers get it
+    /// The agent whose subscribers get it, or a group all of whose members do
+    #[arg(value_name = "PEER|GROUP", value_parser = peer_or_group)]
     pub(crate) peer: PeerRef,
     /// What it is about: levels of letters, digits, - and _, separated by / or .
     pub(crate) topic: Topic,
@@ -67,7 +68,8 @@ pub(crate) struct PublishArgs {
 /// `subscribe`.
 #[derive(Args, Debug)]
 pub(crate) struct SubscribeArgs {
-    /// The agent at which events are published
+    /// The agent at which events are published, or a group
+    #[arg(value_name = "PEER|GROUP", value_parser = peer_or_group)]
     pub(crate) peer: PeerRef,
     /// Which topics: * stands for one level, # for the rest
     pub(crate) topic: TopicFilter,
@@ -77,4 +79,11 @@ pub(crate) struct SubscribeArgs {
     /// End after so many [default: go on until stopped, or until --timeout]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) count: Option<u32>,
+}
+
+/// An agent, or a group's name, whose letters may be capital ones.
+fn peer_or_group(text: &str) -> Result<PeerRef, String> {
+    let parsed = text.parse::<PeerRef>();
+    let parsed = parsed.or_else(|error| text.to_ascii_lowercase().parse().map_err(|_| error));
+    parsed.map_err(|error| error.to_string())
 }

@@ -20,9 +20,13 @@ pub(crate) async fn publish(context: &Context, args: PublishArgs) -> Result<Repl
         timeout_ms: context.timeout_ms(),
     };
     let published = context.client()?.call(&request).await?;
+    let whom = match published.members {
+        Some(members) => format!("{} of {} members online", members.delivered, members.sent),
+        None => published.target.to_string(),
+    };
     let words = format!(
-        "{} to {}: {} subscribed",
-        published.topic, published.target, published.subscribers
+        "{} to {whom}: {} subscribed",
+        published.topic, published.subscribers
     );
     Reply::new(&published, context.output.style.done(&words))
 }

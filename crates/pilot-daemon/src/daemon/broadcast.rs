@@ -3,18 +3,15 @@
 use std::sync::Arc;
 
 use pilot::{AgentId, DialOptions, GroupId, Port, Target};
+use pilot_api::ApiError;
 use pilot_api::types::{BroadcastRequest, BroadcastSent};
-use pilot_api::{ApiError, ErrorCode};
 use pilot_apps::send_message;
 use pilot_wire::Message;
-use tokio::task::JoinSet;
 
 use super::Daemon;
+use super::each::each;
 use super::messages::new_head;
 use crate::error;
-
-/// Members that are sent to at a time: each is a dial and a stream.
-const AT_A_TIME: usize = 64;
 
 impl Daemon {
     pub(super) async fn broadcast_to(
@@ -24,47 +21,34 @@ impl Daemon {
         let info = self.group(Some(&request.group))?;
         let name = info.policy.name.clone();
         if !self.node.may_broadcast(&info.group, &self.node.agent()) {
-            let words = format!("the policy of {name} does not let you broadcast");
-            return Err(
-                ApiError::new(ErrorCode::PermissionDenied, words).with_hint(format!(
-                    "its owner changes that: pilotctl group policy {name} --set broadcast=members"
-                )),
-            );
+            return Err(error::may_not_broadcast(&name));
         }
         let members = self.node.group_members(info.group).await;
         let members = members.map_err(|error| error::group(&error, name.as_str()))?;
         let us = self.node.agent();
         let leaves = info.policy.mailbox;
-        let mut waiting = members
-            .into_iter()
-            .filter(|member| (member.is_online || leaves) && member.agent != us)
-            .map(|member| (member.agent, member.is_online));
         let body: Arc<[u8]> = request.body.into_bytes().into();
         let head = new_head(request.kind, &body);
-        let (mut sending, mut sent, mut reached) = (JoinSet::new(), 0, Reached::default());
-        let mut start = |sending: &mut JoinSet<Outcome>| {
-            let (member, is_online) = waiting.next()?;
+        let wanted: Vec<_> = (members.into_iter())
+            .filter(|member| (member.is_online || leaves) && member.agent != us)
+            .collect();
+        let sent = wanted.iter().filter(|member| member.is_online).count();
+        let outcomes = each(wanted.into_iter().map(|member| {
             let word = (info.group, head.clone(), Arc::clone(&body));
             let member = Member {
-                agent: member,
-                is_online,
+                agent: member.agent,
+                is_online: member.is_online,
                 leaves,
             };
-            sending.spawn(reach(self.node.clone(), member, word));
-            Some(u64::from(is_online))
-        };
-        while sending.len() < AT_A_TIME
-            && let Some(straight) = start(&mut sending)
-        {
-            sent += straight;
-        }
-        while let Some(ended) = sending.join_next().await {
-            reached.count(ended.unwrap_or(Outcome::Missed));
-            sent += start(&mut sending).unwrap_or(0);
+            reach(self.node.clone(), member, word)
+        }));
+        let mut reached = Reached::default();
+        for outcome in outcomes.await {
+            reached.count(outcome);
         }
         Ok(BroadcastSent {
             network_id: info.network,
-            sent,
+            sent: sent as u64,
             delivered: reached.inboxes,
             deposited: reached.mailboxes,
         })

@@ -267,7 +267,7 @@ impl Daemon {
     }
 
     /// The agent behind a target, as far as it is trusted here or has a session.
-    fn known_agent(&self, to: &Target) -> Option<AgentId> {
+    pub(super) fn known_agent(&self, to: &Target) -> Option<AgentId> {
         let trusted = || self.node.trusted().into_iter();
         match to {
             Target::Agent(agent) => Some(*agent),
