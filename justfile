@@ -46,6 +46,11 @@ lab filter="":
     cargo build --release
     PILOTCTL="$PWD/target/release/pilotctl" cargo test --release -p pilot-lab -p pilotctl --tests -- --ignored --nocapture --test-threads 1 {{filter}}
 
+# How many messages a second go between two daemons, and 100,000 of 20 senders to one that is killed in between.
+messages senders="20" each="5000":
+    cargo test --release -p pilotctl --test messages -- --ignored --nocapture message_rates
+    PILOT_SENDERS={{senders}} PILOT_MESSAGES={{each}} cargo test --release -p pilotctl --test messages -- --nocapture messages_of
+
 # Agents behind every pair of the kernel's NATs, and on the move, at the sizes and times of a release (root).
 nat-lab megabytes="200" seconds="60":
     cargo build --release

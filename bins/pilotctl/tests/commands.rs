@@ -639,7 +639,13 @@ async fn messages_and_the_inbox_answer_with_the_contracts_fields() {
     assert_eq!(answer["data"], json!({"messages": [first], "total": 1}));
     let (answer, code) = asked(&running, &format!("inbox read {}", "09".repeat(16))).await;
     assert_eq!((&answer["code"], code), (&json!("not_found"), 3));
+    let named = format!("send-message planner --data hi --id {}", "0a".repeat(16));
+    let (answer, _) = asked(&running, &named).await;
+    assert_eq!(answer["data"]["id"], "0a".repeat(16));
+    let (answer, code) = asked(&running, "send-message planner --data hi --id 12").await;
+    assert_eq!((&answer["code"], code), (&json!("invalid_argument"), 2));
     for line in [
+        "inbox --search hell --from planner",
         "inbox --limit 1",
         "inbox --since 2h --limit 1",
         "inbox --since 2026-01-01T00:00:00Z --limit 1 --clear",

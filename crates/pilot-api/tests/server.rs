@@ -231,6 +231,7 @@ async fn a_large_message_is_carried_and_one_beyond_the_bound_refused() {
         peer: "planner".parse().unwrap(),
         body: Payload::new(vec![0xFF; bytes]),
         kind: MessageKind::Binary,
+        id: None,
         reply_to: None,
         wait_ms: None,
         timeout_ms: None,

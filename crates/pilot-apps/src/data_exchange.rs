@@ -2,6 +2,7 @@
 
 mod answers;
 mod codec;
+mod commit;
 mod delivery;
 mod open_requests;
 mod respond;

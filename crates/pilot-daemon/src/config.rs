@@ -46,6 +46,8 @@ pub struct Config {
     pub capabilities: Vec<pilot_wire::Capability>,
     /// What is taken of files that others send.
     pub files: FilePolicy,
+    /// Days after which a message in the inbox is removed; by default none is.
+    pub inbox_keep_days: Option<u32>,
     /// Where notices are posted.
     pub webhook: Option<WebhookSettings>,
     /// A group to join, unless the agent is in it.
@@ -85,6 +87,7 @@ impl Config {
             tags: vec![],
             capabilities: vec![],
             files: FilePolicy::default(),
+            inbox_keep_days: None,
             webhook: None,
             group: None,
             group_token: None,
@@ -141,6 +144,12 @@ impl Config {
         self.relay_for = self.relay_for.or(file.relay_for);
         if self.files == FilePolicy::default() {
             self.files = FilePolicy::new(file);
+        }
+        self.inbox_keep_days = self.inbox_keep_days.or(file.inbox_keep_days);
+        if self.inbox_keep_days == Some(0) {
+            return Err(ApiError::invalid(
+                "config.json: field inbox_keep_days: expected 1 or more days",
+            ));
         }
         self.webhook = WebhookSettings::of_file(file)?;
         if let Some(text) = &file.listen {

@@ -1,6 +1,9 @@
 //! The inbox on disk, as the data exchange fills it and the API reads it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod retention;
+mod wanted;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pilot_api::ApiError;
@@ -8,9 +11,12 @@ use pilot_api::types::{
     Inbox as InboxAnswer, InboxMessage as ApiMessage, InboxRequest, MessageKind, What,
 };
 use pilot_apps::{Delivery, Inbox, Outcome, PutError};
-use pilot_store::{DbError, InboxHead, InboxMessage, Mailed, Put};
+use pilot_store::{DbError, InboxHead, InboxMessage, Mailed, NoRoom, Put};
 use pilot_types::UnixTime;
 use pilot_wire::{MessageId, MessageType};
+
+pub(crate) use self::retention::keep_for;
+pub(crate) use self::wanted::Wanted;
 
 use crate::error;
 use crate::notices::{Board, MAX_BODY};
@@ -39,14 +45,24 @@ impl StoredInbox {
         }
     }
 
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the request asks for, the newest last; cleared if it says so.
-    pub(crate) fn list(&self, request: &InboxRequest) -> Result<InboxAnswer, ApiError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn list(
+        &self,
+        request: &InboxRequest,
+        wanted: &Wanted,
+    ) -> Result<InboxAnswer, ApiError> {
+        // A search may take a while, in which messages come.
+        let _changing = request.clear.then(|| self.changing());
         let failed = |error| error::db(&error);
         let limit = request.limit.map_or(DEFAULT_LIMIT, |limit| {
             usize::try_from(limit).unwrap_or(usize::MAX)
         });
-        let heads = self.store.list(limit, request.since).map_err(failed)?;
+        let is_wanted = |head: &InboxHead| wanted.is(head, &self.store);
+        let heads = self.store.list(limit, is_wanted).map_err(failed)?;
         let total = self.store.total().map_err(failed)?;
         if request.clear && (heads.len() as u64) < total {
             let words = format!(
@@ -82,6 +98,30 @@ impl StoredInbox {
         })
     }
 
+    /// What the exchange is told of a message, and whoever watches of one that came.
+    fn settled(
+        &self,
+        put: Result<Put, NoRoom>,
+        message: InboxMessage,
+    ) -> Result<Outcome, PutError> {
+        match put {
+            Ok(Put::Stored) => {
+                self.tell(message);
+                Ok(Outcome::Stored)
+            }
+            Ok(Put::Duplicate) => Ok(Outcome::Duplicate),
+            Err(NoRoom::Share { used, share }) => {
+                let from = message.head.from_address;
+                tracing::warn!(%from, used, share, "a sender's share of the inbox is full");
+                Err(PutError::ShareFull)
+            }
+            Err(no_room) => {
+                tracing::warn!(%no_room, "the inbox is full");
+                Err(PutError::Full)
+            }
+        }
+    }
+
     /// Tells of a message that came.
     fn tell(&self, message: InboxMessage) {
         let InboxMessage { head, body } = message;
@@ -110,27 +150,24 @@ impl StoredInbox {
 }
 
 impl Inbox for StoredInbox {
-    fn put(&self, delivery: &Delivery) -> Result<Outcome, PutError> {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let message = kept(delivery);
-        match self.store.put(&message) {
-            Ok(Put::Stored) => {
-                self.tell(message);
-                Ok(Outcome::Stored)
-            }
-            Ok(Put::Duplicate) => Ok(Outcome::Duplicate),
-            Err(pilot_store::PutError::Full { used, quota }) => {
-                tracing::warn!(used, quota, "the inbox is full");
-                Err(PutError::Full)
-            }
-            Err(pilot_store::PutError::Db(error @ DbError::NoSpace { .. })) => {
-                tracing::error!(%error, "a message could not be stored");
-                Err(PutError::NoSpace)
+    fn put(&self, deliveries: &[Delivery]) -> Vec<Result<Outcome, PutError>> {
+        let _changing = self.changing();
+        let messages: Vec<InboxMessage> = deliveries.iter().map(kept).collect();
+        match self.store.put_all(&messages) {
+            Ok(put) => {
+                let each = put.into_iter().zip(messages);
+                each.map(|(put, message)| self.settled(put, message))
+                    .collect()
             }
             Err(error) => {
                 let words = pilot_rendezvous::error::describe(&error);
-                tracing::error!(error = words, "a message could not be stored");
-                Err(PutError::Storage(words))
+                tracing::error!(error = words, "messages could not be stored");
+                let is_no_space = matches!(error, DbError::NoSpace { .. });
+                let failed = || match is_no_space {
+                    true => PutError::NoSpace,
+                    false => PutError::Storage(words.clone()),
+                };
+                deliveries.iter().map(|_| Err(failed())).collect()
             }
         }
     }
@@ -249,20 +286,29 @@ mod tests {
         }
     }
 
+    fn put(inbox: &StoredInbox, delivery: Delivery) -> Result<Outcome, PutError> {
+        inbox.put(&[delivery]).remove(0)
+    }
+
     #[test]
     fn what_came_is_listed_read_and_cleared() {
         let (_dir, inbox) = inbox(QUOTA);
         let cursor = inbox.board.newest();
-        assert_eq!(inbox.put(&delivery(1, b"one")).unwrap(), Outcome::Stored);
+        assert_eq!(put(&inbox, delivery(1, b"one")).unwrap(), Outcome::Stored);
         assert_eq!(inbox.board.waiting(cursor), 1, "whoever watches is told");
-        let again = inbox.put(&delivery(1, b"one")).unwrap();
+        let again = put(&inbox, delivery(1, b"one")).unwrap();
         assert_eq!(
             (again, inbox.board.waiting(cursor)),
             (Outcome::Duplicate, 1)
         );
-        assert_eq!(inbox.put(&delivery(1, b"one")).unwrap(), Outcome::Duplicate);
-        assert_eq!(inbox.put(&delivery(2, b"two")).unwrap(), Outcome::Stored);
-        let all = inbox.list(&InboxRequest::default()).unwrap();
+        assert_eq!(
+            put(&inbox, delivery(1, b"one")).unwrap(),
+            Outcome::Duplicate
+        );
+        assert_eq!(put(&inbox, delivery(2, b"two")).unwrap(), Outcome::Stored);
+        let all = inbox
+            .list(&InboxRequest::default(), &Wanted::default())
+            .unwrap();
         assert_eq!(all.total, 2);
         let bodies: Vec<_> = all
             .messages
@@ -275,40 +321,87 @@ mod tests {
         assert_eq!(one.messages[0], all.messages[0]);
         assert!(inbox.read(MessageId::new([9; 16])).is_err());
         let cleared = inbox
-            .list(&InboxRequest {
-                clear: true,
-                ..InboxRequest::default()
-            })
+            .list(
+                &InboxRequest {
+                    clear: true,
+                    ..InboxRequest::default()
+                },
+                &Wanted::default(),
+            )
             .unwrap();
         assert_eq!(cleared.messages.len(), 2);
-        assert_eq!(inbox.list(&InboxRequest::default()).unwrap().total, 0);
+        assert_eq!(
+            inbox
+                .list(&InboxRequest::default(), &Wanted::default())
+                .unwrap()
+                .total,
+            0
+        );
+    }
+
+    #[test]
+    fn messages_are_found_by_sender_and_by_words() {
+        let (_dir, inbox) = inbox(QUOTA);
+        for (id, text) in (1..).zip(["The report", "a REPORT again", "nothing"]) {
+            put(&inbox, delivery(id, text.as_bytes())).unwrap();
+        }
+        let other = Delivery {
+            sender: Sender {
+                agent: AgentId::new([2; 32]),
+                hostname: None,
+            },
+            ..delivery(4, b"report of another")
+        };
+        put(&inbox, other).unwrap();
+        let found = |from: Option<&str>, search: Option<&str>| -> Vec<u8> {
+            let request = InboxRequest {
+                from: from.map(|from| from.parse().unwrap()),
+                search: search.map(ToOwned::to_owned),
+                ..InboxRequest::default()
+            };
+            let wanted = Wanted::new(&request, |_| None).unwrap();
+            let found = inbox.list(&request, &wanted).unwrap();
+            let messages = found.messages.iter();
+            messages.map(|it| it.id.as_bytes()[0]).collect()
+        };
+        assert_eq!(found(None, Some("Report")), [1, 2, 4]);
+        assert_eq!(found(Some("planner"), Some("report")), [1, 2]);
+        assert_eq!(found(Some("planner"), None), [1, 2, 3]);
+        assert_eq!(found(Some("0:0202.0202.0202"), None), [4]);
+        assert!(found(None, Some("%")).is_empty());
     }
 
     #[test]
     fn clearing_removes_nothing_that_was_not_shown() {
         let (_dir, inbox) = inbox(QUOTA);
         for id in 0..3 {
-            inbox.put(&delivery(id, b"x")).unwrap();
+            put(&inbox, delivery(id, b"x")).unwrap();
         }
         let request = InboxRequest {
             limit: Some(2),
             clear: true,
             ..InboxRequest::default()
         };
-        let refused = inbox.list(&request).unwrap_err();
+        let refused = inbox.list(&request, &Wanted::default()).unwrap_err();
         assert_eq!(
             refused.hint.as_deref(),
             Some("pilotctl inbox --clear --limit 3")
         );
-        assert_eq!(inbox.list(&InboxRequest::default()).unwrap().total, 3);
+        assert_eq!(
+            inbox
+                .list(&InboxRequest::default(), &Wanted::default())
+                .unwrap()
+                .total,
+            3
+        );
     }
 
     #[test]
     fn a_full_inbox_is_said_to_be_full() {
         let (_dir, inbox) = inbox(3000);
-        inbox.put(&delivery(1, b"x")).unwrap();
+        put(&inbox, delivery(1, b"x")).unwrap();
         assert!(matches!(
-            inbox.put(&delivery(2, &[0; 2000])),
+            put(&inbox, delivery(2, &[0; 2000])),
             Err(PutError::Full)
         ));
     }

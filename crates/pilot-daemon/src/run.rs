@@ -21,7 +21,7 @@ use crate::daemon::{Daemon, Links};
 use crate::embedded::Keeper;
 use crate::error::{self, RunError};
 use crate::files::Files;
-use crate::inbox::{QUOTA, StoredInbox, now};
+use crate::inbox::{QUOTA, StoredInbox, keep_for, now};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notices::Board;
@@ -198,6 +198,9 @@ async fn serve(
     let files = Files::new(files, config.files.clone(), Arc::clone(&board));
     let services = Services::start(node.clone(), inbox, files).await;
     let services = services.map_err(|error| ApiError::internal(error.to_string()))?;
+    if let Some(days) = config.inbox_keep_days {
+        tokio::spawn(keep_for(Arc::clone(services.exchange().inbox()), days));
+    }
     let opened = services.open_mailbox().await;
     opened.map_err(|error| error::home(&error))?;
     let command = config.app_command.clone().unwrap_or_default();

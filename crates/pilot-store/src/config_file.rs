@@ -74,6 +74,8 @@ pub struct FileConfig {
     pub files_quota: Option<u64>,
     /// `files_names`: patterns of names that are taken, with `*` and `?`; if empty, all.
     pub files_names: Vec<String>,
+    /// `inbox_keep_days`: days after which a message is removed; if unset, none is.
+    pub inbox_keep_days: Option<u32>,
     /// `webhook_url`: where notices are posted.
     pub webhook_url: Option<String>,
     /// `webhook_secret`: what signs them.
@@ -223,6 +225,7 @@ impl FileConfig {
             files_max_size: take(&mut fields, "files_max_size", "a number of bytes")?,
             files_quota: take(&mut fields, "files_quota", "a number of bytes")?,
             files_names: take(&mut fields, "files_names", "a list of patterns")?,
+            inbox_keep_days: take(&mut fields, "inbox_keep_days", "a number of days")?,
             webhook_url: take(&mut fields, "webhook_url", "a URL or null")?,
             webhook_secret: take(&mut fields, "webhook_secret", "a string or null")?,
             webhook_kinds: take(&mut fields, "webhook_kinds", "a list of kinds")?,
@@ -274,6 +277,7 @@ impl FileConfig {
         );
         put("files_max_size", self.files_max_size.map(Value::from));
         put("files_quota", self.files_quota.map(Value::from));
+        put("inbox_keep_days", self.inbox_keep_days.map(Value::from));
         let names = self.files_names.iter().map(String::as_str).collect();
         put("files_names", strings(names));
         put("metrics", self.metrics.as_deref().map(Value::from));

@@ -1,16 +1,19 @@
 //! Messages that came, in one redb file, until the owner clears them.
 
+mod message;
+
 use std::path::Path;
 use std::time::Duration;
 
-use pilot_types::{Address, AgentId, Hostname, NetworkId, UnixTime};
-use pilot_wire::{MessageId, MessageType, TraceParent};
+use pilot_types::{AgentId, UnixTime};
+use pilot_wire::MessageId;
 use redb::TableDefinition;
-use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::db::{Db, Layout, Table, Txn, key, u64_from};
 use crate::error::{DbError, OpenDbError};
+
+pub use self::message::{InboxHead, InboxMessage, Mailed};
 
 /// By number of arrival: the head.
 const HEADS: Table = TableDefinition::new("heads");
@@ -25,6 +28,8 @@ const COUNTERS: Table = TableDefinition::new("counters");
 const LETTERS: Table = TableDefinition::new("letters");
 /// By that time, then message id and sender: message id and sender, to forget those whose time is over.
 const LETTERS_BY_END: Table = TableDefinition::new("letters_by_end");
+/// By sender: bytes of its messages. Files of earlier versions count from when they were first opened by this one.
+const SENDERS: Table = TableDefinition::new("senders");
 
 pub(crate) const LAYOUT: Layout = Layout {
     tables: &[
@@ -35,6 +40,7 @@ pub(crate) const LAYOUT: Layout = Layout {
         COUNTERS,
         LETTERS,
         LETTERS_BY_END,
+        SENDERS,
     ],
     format: 1,
     cache: 2 * 1024 * 1024,
@@ -62,6 +68,18 @@ const MAX_LETTERS: u64 = 262_144;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum PutError {
+    /// There is no room for it.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// The database failed.
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Why there is no room for a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum NoRoom {
     /// The inbox is full.
     #[error("the inbox is full ({used} of {quota} bytes): clear it with `pilotctl inbox --clear`")]
     Full {
@@ -70,9 +88,14 @@ pub enum PutError {
         /// Bytes that it may hold.
         quota: u64,
     },
-    /// The database failed.
-    #[error(transparent)]
-    Db(#[from] DbError),
+    /// Its sender has filled the half that one sender may fill.
+    #[error("one sender has filled {used} of {share} bytes, its share of the inbox")]
+    Share {
+        /// Bytes of the sender's messages.
+        used: u64,
+        /// Bytes that they may take.
+        share: u64,
+    },
 }
 
 /// What became of a message.
@@ -82,62 +105,6 @@ pub enum Put {
     Stored,
     /// It was stored before.
     Duplicate,
-}
-
-/// A message without its body.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct InboxHead {
-    /// Its name, unique with its sender.
-    pub id: MessageId,
-    /// Its sender.
-    pub from: AgentId,
-    /// The sender's address.
-    pub from_address: Address,
-    /// The sender's name when it came.
-    pub from_hostname: Option<Hostname>,
-    /// How the body is to be read.
-    pub kind: MessageType,
-    /// Bytes of the body.
-    pub len: u64,
-    /// When it came.
-    pub received_at: UnixTime,
-    /// The message that it answers.
-    pub reply_to: Option<MessageId>,
-    /// The application's trace.
-    pub trace: Option<TraceParent>,
-    /// How the sender was trusted when it came, in words.
-    pub trust: String,
-    /// The network to all of which it was said. Messages of earlier versions end before it.
-    #[serde(deserialize_with = "trailing")]
-    pub network: Option<NetworkId>,
-    /// That it came by a mailbox. Messages of earlier versions end before it.
-    #[serde(deserialize_with = "trailing")]
-    pub mailed: Option<Mailed>,
-}
-
-/// What is said of a message that came by a mailbox.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Mailed {
-    /// When it was left there, by its sender's clock and signature.
-    pub sent_at: UnixTime,
-    /// Until when it might have been delivered: so long it is known when it comes again.
-    pub not_after: UnixTime,
-}
-
-/// A last field, where there is one.
-fn trailing<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    Ok(Option::deserialize(deserializer).unwrap_or_default())
-}
-
-/// A message with its body.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct InboxMessage {
-    /// All but the body.
-    pub head: InboxHead,
-    /// The body.
-    pub body: Vec<u8>,
 }
 
 /// `inbox.redb`. Calls block on the disk; what returns `Ok` is durable.
@@ -162,45 +129,42 @@ impl Inbox {
     /// Stores a message; one with the same id and sender as a message before changes nothing.
     ///
     /// # Errors
-    /// [`PutError::Full`] beyond the quota, [`PutError::Db`] if it could not be written: it must not be acknowledged then.
+    /// [`PutError::NoRoom`] beyond the quota, [`PutError::Db`] if it could not be written: it must not be acknowledged then.
     pub fn put(&self, message: &InboxMessage) -> Result<Put, PutError> {
-        let cost = message.body.len() as u64 + OVERHEAD;
-        let id = id_key(&message.head);
-        let put = self.db.write(|txn| {
-            if txn.get(IDS, &id)?.is_some() || txn.get(LETTERS, &id)?.is_some() {
-                return Ok(Ok(Put::Duplicate));
-            }
-            let used = txn.counter(COUNTERS, BYTES)?;
-            if used.saturating_add(cost) > self.quota {
-                return Ok(Err(used));
-            }
-            txn.set_counter(COUNTERS, BYTES, used + cost)?;
-            insert(txn, &id, message)?;
-            if let Some(mailed) = message.head.mailed {
-                remember_letter(txn, &id, message.head.received_at, mailed.not_after)?;
-            }
-            Ok(Ok(Put::Stored))
-        })?;
-        put.map_err(|used| PutError::Full {
-            used,
-            quota: self.quota,
+        let put = self.put_all(std::slice::from_ref(message))?;
+        let [put] = put.try_into().expect("one for each message");
+        Ok(put?)
+    }
+
+    /// Stores messages in their order, with one write to the disk for all of them.
+    ///
+    /// # Errors
+    /// [`DbError`] if they could not be written: none of them must be acknowledged then.
+    pub fn put_all(&self, messages: &[InboxMessage]) -> Result<Vec<Result<Put, NoRoom>>, DbError> {
+        self.db.write(|txn| {
+            let put = |message| put(txn, message, self.quota);
+            messages.iter().map(put).collect()
         })
     }
 
-    /// Heads of the newest messages that came at `since` or later, at most `limit`, newest last.
+    /// Heads of the newest messages that are wanted, at most `limit`, newest last. `is_wanted` is asked of the newest first, and may read the
+    /// inbox.
     ///
     /// # Errors
-    /// [`DbError`] if the file cannot be read or a head does not decode.
-    pub fn list(&self, limit: usize, since: Option<UnixTime>) -> Result<Vec<InboxHead>, DbError> {
+    /// [`DbError`] if the file cannot be read, a head does not decode, or `is_wanted` says so.
+    pub fn list(
+        &self,
+        limit: usize,
+        mut is_wanted: impl FnMut(&InboxHead) -> Result<bool, DbError>,
+    ) -> Result<Vec<InboxHead>, DbError> {
         let mut heads = vec![];
         if limit > 0 {
             self.db.scan_back(HEADS, b"", |_, value| {
                 let head = self.db.decode::<InboxHead>(value, "a message's head");
-                let is_wanted = |head: &InboxHead| since.is_none_or(|at| at <= head.received_at);
-                if head.as_ref().map_or(true, is_wanted) {
-                    heads.push(head);
-                }
-                heads.len() < limit
+                let wanted = head.and_then(|head| Ok(is_wanted(&head)?.then_some(head)));
+                heads.extend(wanted.transpose());
+                let is_whole = heads.last().is_none_or(Result::is_ok);
+                is_whole && heads.len() < limit
             })?;
         }
         heads.into_iter().rev().collect()
@@ -261,8 +225,40 @@ impl Inbox {
             let count = txn.counter(COUNTERS, COUNT)?;
             txn.delete_prefix(HEADS, b"")?;
             txn.delete_prefix(BODIES, b"")?;
+            txn.delete_prefix(SENDERS, b"")?;
             txn.set_counter(COUNTERS, COUNT, 0)?;
             txn.set_counter(COUNTERS, BYTES, 0)?;
+            forget_oldest_ids(txn)?;
+            Ok(count)
+        })
+    }
+
+    /// Removes messages that came before `end`, the oldest first, at most `limit`, and says how many there were. Ids stay known as with
+    /// [`Self::clear`].
+    ///
+    /// # Errors
+    /// [`DbError`] if it could not be written; nothing is removed then.
+    pub fn remove_before(&self, end: UnixTime, limit: usize) -> Result<usize, DbError> {
+        let mut old: Vec<(Vec<u8>, InboxHead)> = vec![];
+        let mut damaged = None;
+        self.db.scan(HEADS, b"", |number, value| {
+            match self.db.decode::<InboxHead>(value, "a message's head") {
+                // Clocks may have been set back: the first that is young does not say that all after it are.
+                Ok(head) if head.received_at < end => old.push((number.to_vec(), head)),
+                Ok(_) => {}
+                Err(error) => damaged = Some(error),
+            }
+            old.len() < limit && damaged.is_none()
+        })?;
+        if let Some(error) = damaged {
+            return Err(error);
+        }
+        if old.is_empty() {
+            return Ok(0);
+        }
+        self.db.write(|txn| {
+            let removed = old.iter().map(|(number, head)| remove(txn, number, head));
+            let count = removed.sum::<Result<usize, _>>()?;
             forget_oldest_ids(txn)?;
             Ok(count)
         })
@@ -286,6 +282,41 @@ impl Inbox {
     }
 }
 
+fn put(
+    txn: &mut Txn,
+    message: &InboxMessage,
+    quota: u64,
+) -> Result<Result<Put, NoRoom>, redb::Error> {
+    let id = id_key(&message.head);
+    if txn.get(IDS, &id)?.is_some() || txn.get(LETTERS, &id)?.is_some() {
+        return Ok(Ok(Put::Duplicate));
+    }
+    let (cost, sender) = (cost(message.body.len() as u64), message.head.from);
+    let used = txn.counter(COUNTERS, BYTES)?;
+    let used_by_sender = txn.counter(SENDERS, sender.as_bytes())?;
+    if used.saturating_add(cost) > quota {
+        return Ok(Err(NoRoom::Full { used, quota }));
+    }
+    let share = quota / 2;
+    // Its first message may be as large as any.
+    if used_by_sender > 0 && used_by_sender.saturating_add(cost) > share {
+        let used = used_by_sender;
+        return Ok(Err(NoRoom::Share { used, share }));
+    }
+    txn.set_counter(COUNTERS, BYTES, used + cost)?;
+    txn.set_counter(SENDERS, sender.as_bytes(), used_by_sender + cost)?;
+    insert(txn, &id, message)?;
+    if let Some(mailed) = message.head.mailed {
+        remember_letter(txn, &id, message.head.received_at, mailed.not_after)?;
+    }
+    Ok(Ok(Put::Stored))
+}
+
+/// What a message with a body of this length takes of the quota.
+const fn cost(len: u64) -> u64 {
+    len.saturating_add(OVERHEAD)
+}
+
 fn insert(txn: &mut Txn, id: &[u8], message: &InboxMessage) -> Result<(), redb::Error> {
     let number = txn.counter(COUNTERS, LAST_NUMBER)? + 1;
     let count = txn.counter(COUNTERS, COUNT)? + 1;
@@ -302,6 +333,23 @@ fn insert(txn: &mut Txn, id: &[u8], message: &InboxMessage) -> Result<(), redb::
     }
     txn.put(IDS, id, &number)?;
     txn.put(IDS_BY_NUMBER, &number, id)
+}
+
+/// Removes a message, and says how many that were: it may have been cleared meanwhile.
+fn remove(txn: &mut Txn, number: &[u8], head: &InboxHead) -> Result<usize, redb::Error> {
+    if txn.get(HEADS, number)?.is_none() {
+        return Ok(0);
+    }
+    txn.delete(HEADS, number)?;
+    txn.delete_prefix(BODIES, number)?;
+    let mut lower = |table, name: &[u8], by| {
+        let before = txn.counter(table, name)?;
+        txn.set_counter(table, name, before.saturating_sub(by))
+    };
+    lower(COUNTERS, COUNT, 1)?;
+    lower(COUNTERS, BYTES, cost(head.len))?;
+    lower(SENDERS, head.from.as_bytes(), cost(head.len))?;
+    Ok(1)
 }
 
 /// Keeps the id of a message that came by a mailbox for as long as it may come again, and a day for clocks that differ.
@@ -330,10 +378,14 @@ fn remember_letter(
     txn.set_counter(COUNTERS, LETTER_COUNT, count + 1)
 }
 
-/// After a clearance: keeps the newest [`MAX_CLEARED_IDS`].
+/// Keeps the newest [`MAX_CLEARED_IDS`], and those of messages that are there.
 fn forget_oldest_ids(txn: &mut Txn) -> Result<(), redb::Error> {
     let last = txn.counter(COUNTERS, LAST_NUMBER)?;
-    let first_kept = last.saturating_sub(MAX_CLEARED_IDS).to_be_bytes();
+    let newest = last.saturating_sub(MAX_CLEARED_IDS).to_be_bytes().to_vec();
+    let first_kept = match txn.first(HEADS)? {
+        Some((oldest, _)) => oldest.min(newest),
+        None => newest,
+    };
     for id in txn.take_below(IDS_BY_NUMBER, &first_kept)? {
         txn.delete(IDS, &id)?;
     }
@@ -342,59 +394,4 @@ fn forget_oldest_ids(txn: &mut Txn) -> Result<(), redb::Error> {
 
 fn id_key(head: &InboxHead) -> Vec<u8> {
     key(&[head.id.as_bytes(), head.from.as_bytes()])
-}
-
-#[cfg(test)]
-mod tests {
-    use pilot_wire::{decode_postcard, encode_postcard};
-
-    use super::*;
-
-    #[test]
-    fn a_head_of_an_earlier_version_ends_before_the_network() {
-        let from = AgentId::new([1; 32]);
-        let head = InboxHead {
-            id: MessageId::new([2; 16]),
-            from,
-            from_address: from.address(),
-            from_hostname: None,
-            kind: MessageType::Text,
-            len: 3,
-            received_at: UnixTime::from_secs(4),
-            reply_to: None,
-            trace: None,
-            trust: "trusted".to_owned(),
-            network: None,
-            mailed: None,
-        };
-        let mut bytes = encode_postcard(&head);
-        assert_eq!(
-            decode_postcard::<InboxHead>(&bytes, "head"),
-            Ok(head.clone())
-        );
-        assert_eq!(bytes.pop(), Some(0));
-        assert_eq!(
-            decode_postcard::<InboxHead>(&bytes, "head"),
-            Ok(head.clone())
-        );
-        assert_eq!(bytes.pop(), Some(0));
-        assert_eq!(
-            decode_postcard::<InboxHead>(&bytes, "head"),
-            Ok(head.clone())
-        );
-        let network = NetworkId::new(7);
-        let mailed = Some(Mailed {
-            sent_at: UnixTime::from_secs(5),
-            not_after: UnixTime::from_secs(6),
-        });
-        let head = InboxHead {
-            network,
-            mailed,
-            ..head
-        };
-        assert_eq!(
-            decode_postcard::<InboxHead>(&encode_postcard(&head), "head"),
-            Ok(head)
-        );
-    }
 }

@@ -7,8 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use pilot_store::{
-    Home, Inbox, InboxHead, InboxMessage, LastSession, OpenDbError, Put, PutError, RegistryDb,
-    RendezvousPin, StateDb,
+    Home, Inbox, InboxHead, InboxMessage, LastSession, NoRoom, OpenDbError, Put, PutError,
+    RegistryDb, RendezvousPin, StateDb,
 };
 use pilot_trust::{Config, Identity, Trust};
 use pilot_types::{AgentId, Seed, UnixTime};
@@ -137,7 +137,7 @@ fn a_damaged_row_is_named() {
     txn.commit().unwrap();
     drop(database);
     let inbox = Inbox::open(&path, 1 << 20).unwrap();
-    let words = inbox.list(10, None).unwrap_err().to_string();
+    let words = inbox.list(10, |_| Ok(true)).unwrap_err().to_string();
     assert!(words.contains("a message's head"), "{words}");
 }
 
@@ -371,7 +371,7 @@ fn a_message_is_stored_once() {
     );
     assert_eq!(inbox.read(&first.head.id).unwrap(), None);
     assert_eq!(
-        (inbox.total().unwrap(), inbox.list(9, None).unwrap()),
+        (inbox.total().unwrap(), inbox.list(9, |_| Ok(true)).unwrap()),
         (0, vec![])
     );
 }
@@ -389,10 +389,11 @@ fn the_newest_messages_are_listed_last() {
             .map(|head| head.id.as_bytes()[0])
             .collect::<Vec<_>>()
     };
-    assert_eq!(ids(inbox.list(3, None).unwrap()), [7, 8, 9]);
-    assert!(inbox.list(0, None).unwrap().is_empty());
-    let since = Some(UnixTime::from_secs(1008));
-    assert_eq!(ids(inbox.list(100, since).unwrap()), [8, 9]);
+    assert_eq!(ids(inbox.list(3, |_| Ok(true)).unwrap()), [7, 8, 9]);
+    assert!(inbox.list(0, |_| Ok(true)).unwrap().is_empty());
+    let since = UnixTime::from_secs(1008);
+    let young = inbox.list(100, |head| Ok(since <= head.received_at));
+    assert_eq!(ids(young.unwrap()), [8, 9]);
 }
 
 #[test]
@@ -400,14 +401,14 @@ fn the_quota_counts_bodies_and_heads() {
     let (_dir, path) = db();
     let inbox = Inbox::open(&path, 10_000).unwrap();
     assert_eq!(inbox.put(&message(1, 1, &[7; 6000])).unwrap(), Put::Stored);
-    let full = inbox.put(&message(1, 2, &[7; 6000])).unwrap_err();
+    let full = inbox.put(&message(2, 2, &[7; 6000])).unwrap_err();
     assert!(
         matches!(
             full,
-            PutError::Full {
+            PutError::NoRoom(NoRoom::Full {
                 used: 7024,
                 quota: 10_000
-            }
+            })
         ),
         "{full:?}"
     );
@@ -417,7 +418,7 @@ fn the_quota_counts_bodies_and_heads() {
         Put::Duplicate,
         "known is no question of room"
     );
-    assert_eq!(inbox.put(&message(1, 3, b"small")).unwrap(), Put::Stored);
+    assert_eq!(inbox.put(&message(2, 3, b"small")).unwrap(), Put::Stored);
     inbox.clear().unwrap();
     assert_eq!(inbox.put(&message(1, 2, &[7; 6000])).unwrap(), Put::Stored);
     let empty = (100..).map(|id| inbox.put(&message(2, id, b"")));
@@ -425,6 +426,44 @@ fn the_quota_counts_bodies_and_heads() {
         empty.take(10).any(|put| put.is_err()),
         "empty messages are bounded too"
     );
+}
+
+#[test]
+fn one_sender_fills_half_of_the_inbox_and_leaves_the_rest_to_others() {
+    let (_dir, path) = db();
+    let inbox = Inbox::open(&path, 20_000).unwrap();
+    let flood: Vec<_> = (0..20).map(|id| message(1, id, &[7; 1000])).collect();
+    let put = inbox.put_all(&flood).unwrap();
+    let stored = put.iter().filter(|put| **put == Ok(Put::Stored)).count();
+    assert_eq!(stored, 4, "{put:?}");
+    let share = NoRoom::Share {
+        used: 4 * 2024,
+        share: 10_000,
+    };
+    assert_eq!(put.last(), Some(&Err(share)));
+    assert_eq!(inbox.put(&message(2, 1, &[7; 8000])).unwrap(), Put::Stored);
+    let end = UnixTime::from_secs(1002);
+    let removed = inbox.remove_before(end, 9).unwrap();
+    assert_eq!(removed, 3, "two of the one and one of the other");
+    assert_eq!(inbox.put(&flood[19]).unwrap(), Put::Stored, "room again");
+}
+
+#[test]
+fn old_messages_go_the_oldest_first_and_are_still_known() {
+    let (_dir, path) = db();
+    let inbox = Inbox::open(&path, 1 << 20).unwrap();
+    let messages: Vec<_> = (0..10).map(|id| message(1, id, b"x")).collect();
+    inbox.put_all(&messages).unwrap();
+    let end = UnixTime::from_secs(1006);
+    assert_eq!(inbox.remove_before(end, 4).unwrap(), 4);
+    assert_eq!(inbox.remove_before(end, 4).unwrap(), 2);
+    assert_eq!(inbox.remove_before(end, 4).unwrap(), 0);
+    assert_eq!(inbox.total().unwrap(), 4);
+    let kept = inbox.list(9, |_| Ok(true)).unwrap();
+    assert_eq!(kept[0].id, messages[6].head.id);
+    assert_eq!(inbox.put(&messages[0]).unwrap(), Put::Duplicate);
+    assert_eq!(inbox.read(&messages[0].head.id).unwrap(), None);
+    assert!(inbox.read(&messages[9].head.id).unwrap().is_some());
 }
 
 #[test]

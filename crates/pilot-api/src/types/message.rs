@@ -47,6 +47,14 @@ pub struct SendMessageRequest {
     /// How it is to be read.
     #[serde(default, rename = "type")]
     pub kind: MessageKind,
+    /// Its name: none for a new one. The same name twice is one message, so that what is not known to have arrived may be sent again.
+    #[serde(
+        default,
+        with = "field::text_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "Option<schema::MessageIdText>")]
+    pub id: Option<MessageId>,
     /// The message that this one answers.
     #[serde(
         default,
@@ -134,6 +142,12 @@ pub struct InboxRequest {
     #[serde(default, with = "field::rfc3339_option")]
     #[schemars(with = "Option<schema::TimeText>")]
     pub since: Option<UnixTime>,
+    /// Only those of this sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PeerRef>,
+    /// Only those whose text has these words, in small or capital letters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<String>,
     /// Delete those that are returned.
     #[serde(default)]
     pub clear: bool,

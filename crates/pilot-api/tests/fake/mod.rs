@@ -528,7 +528,7 @@ impl DaemonApi for Fake {
             node_id: peer.node_id,
             kind: request.kind,
             bytes: request.body.as_bytes().len() as u64,
-            id: MessageId::new([1; 16]),
+            id: request.id.unwrap_or(MessageId::new([1; 16])),
             ack: "stored".into(),
             kept_until: None,
             reply,
@@ -543,6 +543,11 @@ impl DaemonApi for Fake {
             .map(|(body, number)| inbox_message(number, body));
         Ok(Inbox {
             messages: messages
+                .filter(|it| {
+                    let body = it.body.as_ref().unwrap().as_bytes();
+                    let words = request.search.as_deref().unwrap_or_default();
+                    String::from_utf8_lossy(body).contains(words)
+                })
                 .take(usize::try_from(request.limit.unwrap_or(100)).unwrap())
                 .collect(),
             total: 2,
@@ -589,12 +594,12 @@ impl DaemonApi for Fake {
             topic: request.topic,
             bytes: request.body.as_bytes().len() as u64,
             subscribers: 2,
+            members: None,
         })
     }
 
     /// Three lines: an event, a gap, another event.
     async fn subscribe(
-            members: None,
         &self,
         request: SubscribeRequest,
     ) -> Result<(Subscribed, BoxStream), ApiError> {

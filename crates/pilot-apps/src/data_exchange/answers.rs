@@ -1,6 +1,6 @@
 //! Messages that we sent and that may be answered, by receiver and id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use pilot_types::AgentId;
@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::delivery::Delivery;
 
-/// Messages that may be answered at once. An entry is under 128 bytes, so that all of them are under 512 KiB.
+/// Messages that may be answered at once. An entry is under 256 bytes with its place by age, so that all of them are under 1 MiB.
 const MAX_OUTSTANDING: usize = 4096;
 /// How long an answer may take: as long as a reply-only grant lives (`docs/trust.md`).
 pub(crate) const ANSWER_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -28,8 +28,12 @@ pub enum AnswersError {
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
     /// Keyed by our own ids, never by what a peer chooses; bounded by [`MAX_OUTSTANDING`] all the same.
-    outstanding: BTreeMap<(AgentId, MessageId), Expected>,
+    outstanding: BTreeMap<Key, Expected>,
+    /// The same by age, the oldest first.
+    by_age: BTreeSet<(Instant, Key)>,
 }
+
+type Key = (AgentId, MessageId);
 
 #[derive(Debug)]
 struct Expected {
@@ -69,7 +73,7 @@ impl Answers {
 
     /// Takes the answer: the first one ends the wait.
     pub(crate) fn resolve(&mut self, id: MessageId, answer: &Delivery) {
-        let Some(expected) = self.outstanding.remove(&(answer.sender.agent, id)) else {
+        let Some(expected) = self.remove((answer.sender.agent, id)) else {
             return;
         };
         if let Some(waiter) = expected.waiter {
@@ -80,7 +84,13 @@ impl Answers {
 
     /// Forgets a message that was not sent.
     pub(crate) fn forget(&mut self, to: AgentId, id: MessageId) {
-        self.outstanding.remove(&(to, id));
+        self.remove((to, id));
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Expected> {
+        let expected = self.outstanding.remove(&key)?;
+        self.by_age.remove(&(expected.since, key));
+        Some(expected)
     }
 
     fn insert(
@@ -90,28 +100,26 @@ impl Answers {
         id: MessageId,
         waiter: Option<oneshot::Sender<Delivery>>,
     ) -> Result<(), AnswersError> {
+        // Sent again under the same name, it is a new wait.
+        self.remove((to, id));
         if self.outstanding.len() >= MAX_OUTSTANDING {
             self.make_room(now)?;
         }
         let expected = Expected { since: now, waiter };
+        self.by_age.insert((now, (to, id)));
         self.outstanding.insert((to, id), expected);
         Ok(())
     }
 
+    /// The oldest that is over or that nobody waits for goes.
     fn make_room(&mut self, now: Instant) -> Result<(), AnswersError> {
-        self.outstanding
-            .retain(|_, expected| !expected.is_over(now));
-        if self.outstanding.len() < MAX_OUTSTANDING {
-            return Ok(());
-        }
-        let oldest = self
-            .outstanding
-            .iter()
-            .filter(|(_, expected)| !expected.is_awaited())
-            .min_by_key(|(_, expected)| expected.since)
-            .map(|(key, _)| *key)
-            .ok_or(AnswersError::Full)?;
-        self.outstanding.remove(&oldest);
+        let can_go = |key: &Key| {
+            let expected = self.outstanding.get(key);
+            expected.is_none_or(|expected| expected.is_over(now) || !expected.is_awaited())
+        };
+        let mut keys = self.by_age.iter().map(|(_, key)| *key);
+        let oldest = keys.find(can_go).ok_or(AnswersError::Full)?;
+        self.remove(oldest);
         Ok(())
     }
 }
@@ -169,6 +177,7 @@ mod tests {
         assert!(waiting.try_recv().is_err(), "another agent answered");
         assert!(answers.is_expected(now, PEER, id(1)));
         answers.resolve(id(1), &answer(PEER));
+        assert!(answers.by_age.is_empty());
         assert_eq!(&*waiting.try_recv().unwrap().body, b"ok");
         assert!(!answers.is_expected(now, PEER, id(1)));
     }
@@ -190,6 +199,7 @@ mod tests {
             answers.expect(at, PEER, id(number)).unwrap();
         }
         assert_eq!(answers.outstanding.len(), MAX_OUTSTANDING);
+        assert_eq!(answers.by_age.len(), MAX_OUTSTANDING);
         assert!(
             answers.is_expected(now, PEER, id(0)),
             "somebody waits for it"

@@ -106,6 +106,9 @@ pub enum PutError {
     /// Its quota is used up.
     #[error("the inbox is full")]
     Full,
+    /// The sender's share of its quota is used up.
+    #[error("your share of the inbox is full")]
+    ShareFull,
     /// The disk is full.
     #[error("no space is left for the inbox")]
     NoSpace,
@@ -114,13 +117,11 @@ pub enum PutError {
     Storage(String),
 }
 
-/// Where messages are kept. `put` blocks until the message is durable.
+/// Where messages are kept. `put` blocks until messages are durable.
 pub trait Inbox: Send + Sync + 'static {
-    /// Stores a message, once for each sender and id.
-    ///
-    /// # Errors
-    /// [`PutError`]: nothing was stored, and nothing may be acknowledged.
-    fn put(&self, delivery: &Delivery) -> Result<Outcome, PutError>;
+    /// Stores messages in their order, each once for its sender and id, and says what became of each: one answer a message. Where it is an
+    /// error, nothing was stored of it, and nothing may be acknowledged.
+    fn put(&self, deliveries: &[Delivery]) -> Vec<Result<Outcome, PutError>>;
 }
 
 /// Why a message did not get into the inbox.
@@ -163,7 +164,9 @@ impl ServeError {
                 Some(self.to_string())
             }
             Self::Inbox(PutError::Full) => Some("the inbox is full".to_owned()),
-            Self::Inbox(error @ PutError::NoSpace) => Some(error.to_string()),
+            Self::Inbox(error @ (PutError::NoSpace | PutError::ShareFull)) => {
+                Some(error.to_string())
+            }
             Self::Inbox(PutError::Storage(_)) => {
                 Some("the inbox cannot store it now, try again later".to_owned())
             }

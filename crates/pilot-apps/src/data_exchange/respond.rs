@@ -92,9 +92,9 @@ mod tests {
     struct Kept(Mutex<Vec<Delivery>>);
 
     impl Inbox for Kept {
-        fn put(&self, delivery: &Delivery) -> Result<Outcome, PutError> {
-            self.0.lock().unwrap().push(delivery.clone());
-            Ok(Outcome::Stored)
+        fn put(&self, deliveries: &[Delivery]) -> Vec<Result<Outcome, PutError>> {
+            self.0.lock().unwrap().extend_from_slice(deliveries);
+            deliveries.iter().map(|_| Ok(Outcome::Stored)).collect()
         }
     }
 

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use pilot_types::AgentId;
 
-/// Messages a minute where a grant names no rate: 100 a second, far above what an agent reads.
-const DEFAULT_PER_MINUTE: u32 = 6000;
+/// Messages a minute where a grant names no rate: 10,000 a second, what an inbox writes. How much of the inbox one sender fills is bounded by
+/// its share.
+const DEFAULT_PER_MINUTE: u32 = 600_000;
 /// Senders that are told apart, the least recently seen forgotten first. Only trusted agents reach the port; an entry is
 /// under 64 bytes, so that all of them are under 256 KiB.
 const MAX_SENDERS: usize = 4096;

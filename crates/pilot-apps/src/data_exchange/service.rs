@@ -7,12 +7,12 @@ use pilot_types::AgentId;
 use pilot_wire::{Message, MessageAck, MessageId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::answers::{ANSWER_LIFETIME, Answers, AnswersError};
 use super::codec::{encode_ack, read_body, read_head};
-use super::delivery::{Delivery, Inbox, Limits, Outcome, PutError, Sender, ServeError, Terms};
+use super::commit::GroupCommit;
+use super::delivery::{Delivery, Inbox, Limits, Outcome, Sender, ServeError, Terms};
 use super::open_requests::{Answer, OpenRequests};
 use super::send::{Direction, SendMessageError, exchange, send_message};
 use super::sender_rate::SenderRate;
@@ -26,7 +26,7 @@ const MAX_REQUESTS: usize = 256;
 /// The service on port 1001, and the sender's side of messages that are answered.
 #[derive(Debug)]
 pub struct DataExchange<I> {
-    inbox: Arc<I>,
+    commit: Arc<GroupCommit<I>>,
     limits: Limits,
     budget: Semaphore,
     requests: Arc<Semaphore>,
@@ -41,7 +41,7 @@ impl<I: Inbox> DataExchange<I> {
     pub fn new(inbox: Arc<I>, limits: Limits) -> Self {
         let budget = units(limits.in_flight.max(limits.message));
         Self {
-            inbox,
+            commit: Arc::new(GroupCommit::new(inbox)),
             limits,
             budget: Semaphore::new(usize::try_from(budget).unwrap_or(Semaphore::MAX_PERMITS)),
             requests: Arc::new(Semaphore::new(MAX_REQUESTS)),
@@ -53,8 +53,8 @@ impl<I: Inbox> DataExchange<I> {
 
     /// The inbox.
     #[must_use]
-    pub const fn inbox(&self) -> &Arc<I> {
-        &self.inbox
+    pub fn inbox(&self) -> &Arc<I> {
+        self.commit.inbox()
     }
 
     /// Notes before sending that `to` may answer `id`.
@@ -253,7 +253,7 @@ impl<I: Inbox> DataExchange<I> {
 
     /// Stores a message, and wakes who waits for it.
     async fn keep(&self, delivery: Delivery) -> Result<Outcome, ServeError> {
-        let outcome = self.store(delivery.clone()).await?;
+        let outcome = self.commit.store(delivery.clone()).await?;
         if let (Outcome::Stored, Some(id)) = (outcome, delivery.head.reply_to) {
             lock(&self.answers).resolve(id, &delivery);
         }
@@ -288,13 +288,6 @@ impl<I: Inbox> DataExchange<I> {
             return Err(ServeError::ReplyOnly);
         }
         Ok(())
-    }
-
-    async fn store(&self, delivery: Delivery) -> Result<Outcome, PutError> {
-        let inbox = Arc::clone(&self.inbox);
-        spawn_blocking(move || inbox.put(&delivery))
-            .await
-            .unwrap_or_else(|error| Err(PutError::Storage(error.to_string())))
     }
 }
 

@@ -69,6 +69,9 @@ pub(crate) struct SendMessageArgs {
     /// The message that this one answers
     #[arg(long, value_name = "ID")]
     pub(crate) reply_to: Option<MessageId>,
+    /// Its name, 32 hex digits: sent again under the same name, it is one message [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<MessageId>,
 }
 
 /// How a message's body is to be read.
@@ -94,6 +97,12 @@ pub(crate) struct InboxArgs {
     /// Only those since then: a duration, or a time as 2026-01-31T23:59:59Z
     #[arg(long, value_name = "DUR")]
     pub(crate) since: Option<Since>,
+    /// Only those of this agent
+    #[arg(long, value_name = "PEER")]
+    pub(crate) from: Option<PeerRef>,
+    /// Only those whose text has these words
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
     /// Delete those that are shown
     #[arg(long)]
     pub(crate) clear: bool,

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::output::{Failure, Reply};
 use crate::style::{self, Style};
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "rendezvous",
     "hostname",
     "tags",
@@ -27,6 +27,7 @@ const KEYS: [&str; 14] = [
     "files_max_size",
     "files_quota",
     "files_names",
+    "inbox_keep_days",
 ];
 
 pub(crate) fn init(context: &Context, args: InitArgs) -> Result<Reply, Failure> {
@@ -132,6 +133,12 @@ fn value(key: &str, text: &str) -> Result<Value, ApiError> {
         "files_max_size" | "files_quota" => size(text)
             .map(Value::from)
             .ok_or_else(|| expected("a size, as 500MB or 2GiB")),
+        "inbox_keep_days" => text
+            .parse::<u32>()
+            .ok()
+            .filter(|days| *days > 0)
+            .map(Value::from)
+            .ok_or_else(|| expected("a number of days")),
         "listen" => text
             .parse::<std::net::SocketAddr>()
             .map(|address| Value::from(address.to_string()))
@@ -179,6 +186,7 @@ fn shown(context: &Context, home: &Path, config: &FileConfig) -> Result<Reply, F
         "files_max_size": null,
         "files_quota": null,
         "files_names": [],
+        "inbox_keep_days": null,
     });
     if let (Some(data), Value::Object(set)) = (data.as_object_mut(), config.to_value()) {
         data.extend(set);

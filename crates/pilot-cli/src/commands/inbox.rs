@@ -22,6 +22,8 @@ pub(crate) async fn inbox(context: &Context, args: InboxArgs) -> Result<Reply, F
     let request = InboxRequest {
         limit: args.limit,
         since: args.since.map(moment),
+        from: args.from,
+        search: args.search,
         clear: args.clear,
     };
     let inbox = context.client()?.call(&request).await?;

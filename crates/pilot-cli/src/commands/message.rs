@@ -22,6 +22,7 @@ pub(crate) async fn send_message(
         peer: args.peer,
         kind: kind(args.kind, &body)?,
         body,
+        id: args.id,
         reply_to: args.reply_to,
         wait_ms: args.wait.map(Deadline::as_millis),
         timeout_ms: Some(context.settings.deadline_with(args.wait).as_millis()),

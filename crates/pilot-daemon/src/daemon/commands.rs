@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use super::{Daemon, target, view};
 use crate::error;
-use crate::inbox::now;
+use crate::inbox::{Wanted, now};
 use crate::peer_stream::PeerStream;
 
 impl DaemonApi for Daemon {
@@ -428,7 +428,8 @@ impl DaemonApi for Daemon {
 
     async fn inbox(&self, request: InboxRequest) -> Result<Inbox, ApiError> {
         let inbox = self.services.exchange().inbox().clone();
-        blocking(move || inbox.list(&request)).await
+        let wanted = Wanted::new(&request, |target| self.known_agent(target))?;
+        blocking(move || inbox.list(&request, &wanted)).await
     }
 
     async fn inbox_read(&self, request: InboxReadRequest) -> Result<Inbox, ApiError> {

@@ -60,6 +60,7 @@ impl Daemon {
             to: target(&request.peer)?,
             peer: request.peer,
             head: Message {
+                id: request.id.unwrap_or_else(random_id),
                 reply_to: request.reply_to,
                 trace: request.traceparent,
                 ..new_head(request.kind, &body)

@@ -60,6 +60,7 @@ fn question(peer: &str, data: &str) -> SendMessageRequest {
         peer: peer.parse().unwrap(),
         body: Payload::new(data.as_bytes().to_vec()),
         kind: MessageKind::Text,
+        id: None,
         reply_to: None,
         wait_ms: Some(15_000),
         timeout_ms: None,

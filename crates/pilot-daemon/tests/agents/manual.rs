@@ -112,6 +112,7 @@ fn message(peer: &Agent) -> SendMessageRequest {
         peer: peer.peer(),
         body: Payload::new(b"hi".to_vec()),
         kind: MessageKind::Text,
+        id: None,
         reply_to: None,
         wait_ms: None,
         timeout_ms: None,

@@ -15,6 +15,7 @@ fn message(peer: PeerRef, body: &[u8]) -> SendMessageRequest {
         peer,
         body: Payload::new(body.to_vec()),
         kind: MessageKind::Text,
+        id: None,
         reply_to: None,
         wait_ms: None,
         timeout_ms: None,

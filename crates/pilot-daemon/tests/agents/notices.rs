@@ -31,6 +31,7 @@ fn message(to: &Agent, text: &str) -> SendMessageRequest {
         peer: to.name(),
         body: Payload::new(text.as_bytes().to_vec()),
         kind: MessageKind::Text,
+        id: None,
         reply_to: None,
         wait_ms: None,
         timeout_ms: None,

@@ -10,7 +10,7 @@ use pilot_types::{AgentId, Seed, UnixTime};
 use pilot_wire::{KnockTarget, MessageId, MessageType, SignedBytes};
 
 use crate::db::{Db, Layout};
-use crate::inbox::{self, Inbox, InboxHead, InboxMessage, Mailed, PutError};
+use crate::inbox::{self, Inbox, InboxHead, InboxMessage, Mailed};
 use crate::registry_db::{self, RegistryDb};
 use crate::state_db::{self, LastSession, RendezvousPin, StateDb};
 
@@ -111,18 +111,25 @@ impl Subject for Inbox {
 
     fn act(&mut self, mut rng: SimRng) -> Result<(), String> {
         let rng = &mut rng;
-        if rng.below(8) == 0 {
-            return self.clear().map(drop).map_err(|error| error.to_string());
+        match rng.below(12) {
+            0 => return self.clear().map(drop).map_err(|error| error.to_string()),
+            1 => {
+                let end = UnixTime::from_secs(rng.below(100));
+                let removed = self.remove_before(end, 3);
+                return removed.map(drop).map_err(|error| error.to_string());
+            }
+            _ => {}
         }
         let (from, body) = (agent(rng), bytes(rng));
+        let id = u8::try_from(rng.below(30)).unwrap();
         let head = InboxHead {
-            id: MessageId::new([u8::try_from(rng.below(30)).unwrap(); 16]),
+            id: MessageId::new([id; 16]),
             from,
             from_address: from.address(),
             from_hostname: None,
             kind: MessageType::Text,
             len: body.len() as u64,
-            received_at: UnixTime::from_secs(1),
+            received_at: UnixTime::from_secs(rng.below(100)),
             reply_to: None,
             trace: None,
             trust: "trusted".to_owned(),
@@ -132,11 +139,18 @@ impl Subject for Inbox {
                 not_after: UnixTime::from_secs(rng.below(200_000)),
             }),
         };
-        match self.put(&InboxMessage { head, body }) {
-            Ok(_) => Ok(()),
-            Err(PutError::Db(error)) => Err(error.to_string()),
-            Err(error @ PutError::Full { .. }) => panic!("{error}"),
+        let messages = (0..=rng.below(3)).map(|number| InboxMessage {
+            head: InboxHead {
+                id: MessageId::new([id.wrapping_add(u8::try_from(number).unwrap()); 16]),
+                ..head.clone()
+            },
+            body: body.clone(),
+        });
+        let put = self.put_all(&messages.collect::<Vec<_>>());
+        for put in put.map_err(|error| error.to_string())? {
+            put.expect("there is room");
         }
+        Ok(())
     }
 }
 

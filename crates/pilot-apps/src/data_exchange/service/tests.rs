@@ -4,6 +4,7 @@ use std::time::Duration;
 use pilot_wire::MessageType;
 use tokio::io::{DuplexStream, duplex};
 
+use super::super::PutError;
 use super::super::codec::{ReadMessageError, encode_prefixed, read_ack};
 use super::*;
 
@@ -16,7 +17,13 @@ struct Memory {
 }
 
 impl Inbox for Memory {
-    fn put(&self, delivery: &Delivery) -> Result<Outcome, PutError> {
+    fn put(&self, deliveries: &[Delivery]) -> Vec<Result<Outcome, PutError>> {
+        deliveries.iter().map(|it| self.put_one(it)).collect()
+    }
+}
+
+impl Memory {
+    fn put_one(&self, delivery: &Delivery) -> Result<Outcome, PutError> {
         if self.is_full.load(Ordering::Relaxed) {
             return Err(PutError::Full);
         }
