@@ -88,7 +88,7 @@ async fn fetch(host: &Host, url: String) -> Result<Value, CallError> {
         app: "plainweb".to_owned(),
         method: "plainweb.fetch".to_owned(),
         params: json!({ "url": url }),
-        caller: "test".to_owned(),
+        caller: "test".into(),
         deadline: None,
     };
     host.call(request).await

@@ -148,6 +148,9 @@ async fn befriend(one: &Daemon, other: &Daemon) {
             ports: None,
             expires_ms: None,
             one_way: false,
+            apps: vec![],
+            app_rate: None,
+            app_budget: None,
         };
         other.client.call(&approve).await.unwrap();
     };

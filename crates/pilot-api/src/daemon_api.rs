@@ -19,16 +19,17 @@ use crate::types::{
     Groups, GroupsRequest, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest,
     Info, InfoRequest, InstallAppRequest, Invitations, InvitationsRequest, InviteRequest,
     JoinGroupRequest, KeysChanged, KickRequest, Knocked, LeaveGroupRequest, LookedUp,
-    LookupRequest, MemberChanged, MessageSent, NewRecoveryRequest, Notice, Peers, PeersRequest,
-    Pending, PendingRequest, PingRequest, Pong, ProxyRequest, PublishRequest,
-    ReceiveDatagramsRequest, Received, ReceivedRequest, RecoveryRequest, RecoveryShown,
-    RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest, RotateKeyRequest, RouteRequest,
-    Routed, SearchFound, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
-    ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest, SetTagsRequest,
-    SetVisibilityRequest, SetWebhookRequest, StatusRequest, StopRequest, Stopped, SubscribeRequest,
-    Subscribed, TagsSet, TcpOpened, TestWebhookRequest, TicketIssued, TicketRequest, TrustRequest,
-    Trusted, UninstallAppRequest, UntrustRequest, Untrusted, UseRecoveryRequest, ViewAppRequest,
-    VisibilitySet, WatchRequest, Webhook, WebhookRequest, WebhookSet, WebhookTested,
+    LookupRequest, MemberChanged, MessageSent, NewRecoveryRequest, Notice, PeerApps,
+    PeerAppsRequest, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong, ProxyRequest,
+    PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest, RecoveryRequest,
+    RecoveryShown, RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest,
+    RotateKeyRequest, RouteRequest, Routed, SearchFound, SearchRequest, SendDatagramRequest,
+    SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest,
+    SetRoleRequest, SetTagsRequest, SetVisibilityRequest, SetWebhookRequest, StatusRequest,
+    StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TcpOpened, TestWebhookRequest,
+    TicketIssued, TicketRequest, TrustRequest, Trusted, UninstallAppRequest, UntrustRequest,
+    Untrusted, UseRecoveryRequest, ViewAppRequest, VisibilitySet, WatchRequest, Webhook,
+    WebhookRequest, WebhookSet, WebhookTested,
 };
 
 /// The two directions of a stream in one object.
@@ -147,6 +148,8 @@ macro_rules! calls {
             bench: BenchRequest => Benched;
             /// Installed apps.
             apps: AppsRequest => Apps;
+            /// Apps of another agent.
+            peer_apps: PeerAppsRequest => PeerApps;
             /// What the catalogues have.
             catalogue: CatalogueRequest => CatalogueListed;
             /// What an app of a catalogue is.

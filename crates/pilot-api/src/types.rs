@@ -32,8 +32,8 @@ pub use app::{
     AppAudit, AppAuditRequest, AppCalled, AppCaps, AppCapsRequest, AppInstalled, AppMethod,
     AppStatus, AppStatusRequest, AppSummary, AppUninstalled, AppViewed, Apps, AppsRequest,
     AskedGrant, AuditedEvent, CallAppRequest, CatalogueApp, CatalogueListed, CatalogueRequest,
-    GrantHeld, InstallAppRequest, RestartAppRequest, RollBackAppRequest, RuleHeld,
-    UninstallAppRequest, ViewAppRequest,
+    GrantHeld, InstallAppRequest, PeerApp, PeerApps, PeerAppsRequest, RestartAppRequest,
+    RollBackAppRequest, RuleHeld, UninstallAppRequest, ViewAppRequest,
 };
 pub use bench::{BenchRequest, Benched};
 pub use daemon::{
@@ -86,9 +86,9 @@ pub use stream::{
 };
 pub use tcp::{ExposeRequest, ForwardRequest, ProxyRequest, ServeRequest, TcpFault, TcpOpened};
 pub use trust::{
-    ApproveRequest, Approved, HandshakeRequest, HandshakeStatus, Knocked, Pending, PendingKnock,
-    PendingRequest, RejectRequest, Rejected, TrustRequest, Trusted, TrustedAgent, UntrustRequest,
-    Untrusted,
+    ApproveRequest, Approved, AppsGranted, HandshakeRequest, HandshakeStatus, Knocked, Pending,
+    PendingKnock, PendingRequest, RejectRequest, Rejected, TrustRequest, Trusted, TrustedAgent,
+    UntrustRequest, Untrusted,
 };
 
 /// How a request is made.
@@ -250,6 +250,7 @@ calls_with_deadline! {
     "/v1/events/subscribe" SubscribeRequest => Subscribed;
     "/v1/files" SendFileRequest => FileSent;
     "/v1/apps/install" InstallAppRequest => AppInstalled;
+    "/v1/apps/peer" PeerAppsRequest => PeerApps;
     "/v1/webhook/test" TestWebhookRequest => WebhookTested;
     "/v1/dial" DialRequest => DialInfo;
     "/v1/accept" AcceptRequest => AcceptInfo;

@@ -11,8 +11,10 @@
 //! port 1001   send_message ──▶ answer_one ──▶ answer_directory, at a rendezvous: the agent `list-agents`
 //! port 1001   send_file ──▶ head, bytes, hash ──▶ receive_file ──▶ FileSink (durable) ──▶ verdict  (by metadata)
 //! port 1002   publish_event, RemoteSubscription ──▶ serve_events, serve_publisher ──▶ Broker
+//! port 1003   ask_app ──▶ serve_app_call ──▶ AppCalls     until it is answered or taken back
 //! ```
 
+mod app_calls;
 mod bench;
 mod data_exchange;
 mod directory;
@@ -22,6 +24,10 @@ mod events;
 mod files;
 mod waiting_room;
 
+pub use app_calls::{
+    AppCall, AppCalls, AppQuestion, AppRefusal, AskAppError, MAX_APP_ANSWER, MAX_APP_QUESTION,
+    ReadDocumentError, ServeAppsError, ask_app, serve_app_call,
+};
 pub use bench::{BenchDirection, BenchReport, BenchRequest, MAX_BENCH, run_bench, serve_bench};
 pub use data_exchange::{
     AnswersError, DataExchange, Delivery, Inbox, Limits, Mailed, Outcome, PutError,

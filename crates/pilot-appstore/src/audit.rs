@@ -30,6 +30,9 @@ pub struct AuditEntry {
     pub event: String,
     /// Who asked for it.
     pub caller: String,
+    /// The AgentId of who asked, where it was another agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     /// What was called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
@@ -67,6 +70,7 @@ impl AuditEntry {
             version: None,
             event: event.to_owned(),
             caller: "daemon".to_owned(),
+            agent: None,
             method: None,
             params_sha256: None,
             target: None,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use crate::audit::{Audit, AuditEntry};
+use crate::audit::{Audit, AuditEntry, now};
 use crate::broker::{Names, Network, Overlay};
 use crate::call_error::CallError;
 use crate::hash::Sha256;
@@ -41,9 +41,27 @@ pub struct CallRequest {
     /// The arguments.
     pub params: Value,
     /// Who calls, for the audit log.
-    pub caller: String,
+    pub caller: Caller,
     /// How long the caller waits; the app's own limit holds beside it.
     pub deadline: Option<Duration>,
+}
+
+/// Who calls.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Caller {
+    /// `owner`, or an agent's address.
+    pub name: String,
+    /// The AgentId of another agent.
+    pub agent: Option<String>,
+}
+
+impl From<&str> for Caller {
+    fn from(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            agent: None,
+        }
+    }
 }
 
 /// What tests alone change.
@@ -130,33 +148,20 @@ impl Host {
         &self.shared.audit
     }
 
-    /// Calls a method and gives its result. Every call is in the audit log.
+    /// Calls a method and gives its result. Every call is in the audit log, also one that is dropped before it has a result.
     ///
     /// # Errors
     /// [`CallError`].
     pub async fn call(&self, request: CallRequest) -> Result<Value, CallError> {
-        let started = Instant::now();
         let app = self.handle(&request.app).await?;
-        let manifest = app.app.bundle.manifest();
         let params = serde_json::to_vec(&request.params).unwrap_or_default();
-        let mut entry = AuditEntry {
-            version: Some(manifest.version.clone()),
-            caller: request.caller.clone(),
-            method: Some(request.method.chars().take(200).collect()),
-            params_sha256: Some(Sha256::of(&params)),
-            ..AuditEntry::new(&manifest.id, "call", "ok")
-        };
+        let entry = Entry::new(&self.shared.audit, &app.app, &request, &params);
         let result = if params.len() > MAX_PARAMS {
             Err(CallError::TooLarge)
         } else {
             self.call_checked(&app, request).await
         };
-        entry.duration_ms = u64::try_from(started.elapsed().as_millis()).ok();
-        if let Err(error) = &result {
-            error.name().clone_into(&mut entry.outcome);
-            entry.reason = Some(error.to_string());
-        }
-        self.shared.audit.add(&entry);
+        entry.end(&result);
         result
     }
 
@@ -333,6 +338,50 @@ impl Handle {
         let (done, finished) = oneshot::channel();
         drop(self.orders.send(order(done)).await);
         drop(finished.await);
+    }
+}
+
+/// A call's entry in the audit log, written when it ends, or is dropped.
+struct Entry<'a> {
+    audit: &'a Audit,
+    entry: AuditEntry,
+    started: Instant,
+}
+
+impl<'a> Entry<'a> {
+    fn new(audit: &'a Audit, app: &Installed, request: &CallRequest, params: &[u8]) -> Self {
+        let manifest = app.bundle.manifest();
+        let entry = AuditEntry {
+            version: Some(manifest.version.clone()),
+            caller: request.caller.name.clone(),
+            agent: request.caller.agent.clone(),
+            method: Some(request.method.chars().take(200).collect()),
+            params_sha256: Some(Sha256::of(params)),
+            reason: Some("its caller did not wait for it".to_owned()),
+            ..AuditEntry::new(&manifest.id, "call", "cancelled")
+        };
+        Self {
+            audit,
+            entry,
+            started: Instant::now(),
+        }
+    }
+
+    fn end(mut self, result: &Result<Value, CallError>) {
+        let (outcome, reason) = match result {
+            Ok(_) => ("ok", None),
+            Err(error) => (error.name(), Some(error.to_string())),
+        };
+        outcome.clone_into(&mut self.entry.outcome);
+        self.entry.reason = reason;
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        self.entry.at_unix_ms = now().as_millis();
+        self.entry.duration_ms = u64::try_from(self.started.elapsed().as_millis()).ok();
+        self.audit.add(&self.entry);
     }
 }
 

@@ -55,7 +55,7 @@ pub use ending::Ending;
 pub use executable::ExecutableError;
 pub use grant::{Grant, ParseGrantError};
 pub use hash::Sha256;
-pub use host::{CallRequest, Host, TestSetting};
+pub use host::{CallRequest, Caller, Host, TestSetting};
 pub use id::{AppId, HELP, MethodName, ParseIdError, ParseMethodError};
 pub use limits::Limits;
 pub use manifest::{Ask, Latency, Manifest, ManifestError, Method};

@@ -371,6 +371,15 @@ pub(crate) struct ApproveArgs {
     /// Grant only: take no trust in return
     #[arg(long)]
     pub(crate) one_way: bool,
+    /// Apps that it may call, as weather,org.example.hello; they take the place of those before [default: none]
+    #[arg(long, value_name = "APPS", value_delimiter = ',')]
+    pub(crate) apps: Vec<String>,
+    /// How many questions about apps it may ask a minute [default: 60]
+    #[arg(long, value_name = "N", requires = "apps")]
+    pub(crate) app_rate: Option<u32>,
+    /// How many calls of apps it may make in all [default: any number]
+    #[arg(long, value_name = "N", requires = "apps")]
+    pub(crate) app_budget: Option<u64>,
 }
 
 /// Ports from the command line. A type of its own, as a list would mean a repeated option.

@@ -5,7 +5,7 @@ use std::path::Path;
 use pilot_api::{ApiError, ErrorCode};
 use pilot_appstore::{
     AppId, Bundle, CallError, Catalogue, CatalogueError, CatalogueUrl, ConsentError, Entry, Grant,
-    Publishers, PublishersError, StageError, StoreError,
+    Manifest, Publishers, PublishersError, StageError, StoreError,
 };
 use pilot_rendezvous::error::io_code;
 use pilot_store::Home;
@@ -193,6 +193,17 @@ fn publisher(error: &PublishersError, words: String) -> ApiError {
             ApiError::new(ErrorCode::PermissionDenied, words)
         }
     }
+}
+
+/// What can be called of an app.
+pub(crate) fn methods(manifest: &Manifest) -> Vec<String> {
+    let names = manifest.methods.keys().map(ToString::to_string);
+    let help = std::iter::once(pilot_appstore::HELP.to_owned());
+    let short = manifest.id.short();
+    names
+        .chain(help)
+        .map(|name| format!("{short}.{name}"))
+        .collect()
 }
 
 /// What goes wrong with what is installed.

@@ -11,6 +11,7 @@ mod groups;
 mod keys;
 mod messages;
 mod notices;
+mod peer_apps;
 mod profile;
 mod route;
 mod search;
@@ -29,6 +30,7 @@ use pilot_appstore::Host;
 use pilot_types::UnixTime;
 use tokio::sync::watch;
 
+use crate::peer_apps::PeerApps;
 use crate::routing::Memory;
 use crate::services::Services;
 use crate::webhook::Webhooks;
@@ -55,7 +57,8 @@ pub(crate) struct Links {
 pub(crate) struct Daemon {
     node: Node,
     services: Services,
-    apps: Host,
+    apps: Arc<Host>,
+    peer_apps: Arc<PeerApps>,
     webhooks: Webhooks,
     /// How members of groups did whom requests were routed to.
     memory: Arc<Mutex<Memory>>,
@@ -73,7 +76,7 @@ impl Daemon {
     /// A daemon over the services of a started node, for a server.
     pub(crate) fn new(
         services: Services,
-        apps: Host,
+        (apps, peer_apps): (Arc<Host>, Arc<PeerApps>),
         webhooks: Webhooks,
         links: Links,
         server: &Server,
@@ -82,6 +85,7 @@ impl Daemon {
             node: services.node().clone(),
             services,
             apps,
+            peer_apps,
             webhooks,
             memory: Arc::default(),
             links,

@@ -33,6 +33,7 @@ mod log;
 mod mail;
 mod metrics;
 mod notices;
+mod peer_apps;
 mod peer_stream;
 mod routing;
 mod run;

@@ -25,6 +25,7 @@ use crate::inbox::{QUOTA, StoredInbox, keep_for, now};
 use crate::log;
 use crate::metrics::Metrics;
 use crate::notices::Board;
+use crate::peer_apps::{AppService, PeerApps};
 use crate::services::Services;
 use crate::webhook::Webhooks;
 
@@ -203,17 +204,33 @@ async fn serve(
     }
     let opened = services.open_mailbox().await;
     opened.map_err(|error| error::home(&error))?;
-    let command = config.app_command.clone().unwrap_or_default();
-    let dir = config.home.clone();
-    let apps = spawn_blocking(move || Host::start(&dir, command)).await;
-    let apps = apps.map_err(|error| ApiError::internal(error.to_string()))?;
-    let apps = apps.map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
-    apps.set_overlay(Arc::new(AppStreams::new(node.clone())));
+    let apps = start_apps(config, &node).await?;
     let server = Server::bind(&config.socket).map_err(|error| error::bind(&error))?;
     let webhooks = Webhooks::new(node, board, config.webhook.clone());
     let daemon = Arc::new(Daemon::new(services, apps, webhooks, links, &server));
     daemon.tell_and_post();
     Ok((Arc::clone(&daemon), Running::start(server, daemon)))
+}
+
+/// The apps of the home, and the port on which peers call those that they may.
+async fn start_apps(config: &Config, node: &Node) -> Result<(Arc<Host>, Arc<PeerApps>), ApiError> {
+    let command = config.app_command.clone().unwrap_or_default();
+    let dir = config.home.clone();
+    let started = spawn_blocking(move || {
+        let apps = Host::start(&dir, command);
+        let apps =
+            apps.map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
+        let peers = PeerApps::open(&dir);
+        let peers = peers.map_err(|error| ApiError::internal(error::describe(&error)))?;
+        Ok::<_, ApiError>((Arc::new(apps), Arc::new(peers)))
+    });
+    let started = started.await;
+    let (apps, peers) = started.map_err(|error| ApiError::internal(error.to_string()))??;
+    apps.set_overlay(Arc::new(AppStreams::new(node.clone())));
+    AppService::start(node.clone(), Arc::clone(&apps), Arc::clone(&peers))
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?;
+    Ok((apps, peers))
 }
 
 /// Waits for the first registration. Without a rendezvous, an agent that has been registered before goes on.

@@ -32,7 +32,7 @@ const LONGEST_BENCH: Duration = Duration::from_secs(3600);
 /// How long messages that come straight wait for those that were left for us.
 const LETTERS_PATIENCE: Duration = Duration::from_secs(5);
 /// Ports of the protocol and of services: nobody takes streams from them by hand.
-const SERVICE_PORTS: [Port; 8] = [
+const SERVICE_PORTS: [Port; 9] = [
     Port::LIVENESS,
     Port::CONTROL,
     Port::REGISTRY,
@@ -41,6 +41,7 @@ const SERVICE_PORTS: [Port; 8] = [
     Port::TRUST,
     Port::DATA_EXCHANGE,
     Port::EVENT_STREAM,
+    Port::APPS,
 ];
 
 /// A stream that a peer opened and nobody took yet.
@@ -261,7 +262,7 @@ fn refuse(waiting: Waiting) {
 }
 
 /// Serves each stream of a port in a task of its own, at most [`MAX_SERVED`] at a time.
-async fn serve<F, S>(mut listener: Listener, service: F)
+pub(crate) async fn serve<F, S>(mut listener: Listener, service: F)
 where
     F: Fn(Stream, Peer) -> S,
     S: Future<Output = ()> + Send + 'static,

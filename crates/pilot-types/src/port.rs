@@ -36,6 +36,8 @@ impl Port {
     pub const DATA_EXCHANGE: Self = Self(1001);
     /// Topics.
     pub const EVENT_STREAM: Self = Self(1002);
+    /// Apps that peers may call.
+    pub const APPS: Self = Self(1003);
     /// The first ephemeral port.
     pub const FIRST_EPHEMERAL: Self = Self(49152);
 

@@ -128,7 +128,7 @@ impl Bench {
             app: "escape".to_owned(),
             method: "escape.try".to_owned(),
             params: json!({ "try": what }),
-            caller: "test".to_owned(),
+            caller: "test".into(),
             deadline: Some(Duration::from_secs(20)),
         };
         let result = self.host.call(request).await?;

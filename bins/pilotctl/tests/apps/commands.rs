@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -13,8 +14,9 @@ use crate::bench::{Setting, write_bundle};
 const ID: &str = "org.example.escape";
 
 /// An agent's home beside a directory of bundles and a catalogue.
-struct Agent {
-    dir: TempDir,
+pub(crate) struct Agent {
+    pub(crate) dir: Arc<TempDir>,
+    pub(crate) home: PathBuf,
 }
 
 impl Drop for Agent {
@@ -26,24 +28,35 @@ impl Drop for Agent {
 
 impl Agent {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let agent = Self { dir };
+        let agent = Self::beside(&Arc::new(tempfile::tempdir().unwrap()), "agent");
         agent.ok(&["appstore", "key", "new"]);
         agent
     }
 
-    fn run(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_pilotctl"))
+    /// One of several with one rendezvous.
+    pub(crate) fn beside(dir: &Arc<TempDir>, name: &str) -> Self {
+        Self {
+            dir: Arc::clone(dir),
+            home: dir.path().join(name),
+        }
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pilotctl"));
+        command
             .arg("--json")
             .args(args)
             .env_clear()
-            .env("PILOT_HOME", self.dir.path().join("agent"))
-            .env("PILOT_RENDEZVOUS_HOME", self.dir.path().join("rendezvous"))
-            .output()
-            .unwrap()
+            .env("PILOT_HOME", &self.home)
+            .env("PILOT_RENDEZVOUS_HOME", self.dir.path().join("rendezvous"));
+        command
     }
 
-    fn answer(&self, args: &[&str]) -> (Value, i32) {
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    pub(crate) fn answer(&self, args: &[&str]) -> (Value, i32) {
         let output = self.run(args);
         let text = String::from_utf8(output.stdout.clone()).unwrap();
         let document = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{output:?}"));
@@ -51,21 +64,21 @@ impl Agent {
     }
 
     /// The data of a command that works.
-    fn ok(&self, args: &[&str]) -> Value {
+    pub(crate) fn ok(&self, args: &[&str]) -> Value {
         let (answer, code) = self.answer(args);
         assert_eq!(code, 0, "{args:?}: {answer}");
         answer["data"].clone()
     }
 
     /// The error of one that does not, with its code.
-    fn refused(&self, args: &[&str], code: &str) -> Value {
+    pub(crate) fn refused(&self, args: &[&str], code: &str) -> Value {
         let (answer, exit) = self.answer(args);
         assert_eq!(answer["code"], code, "{args:?}: {answer}");
         assert_ne!(exit, 0);
         answer
     }
 
-    fn catalogue(&self) -> String {
+    pub(crate) fn catalogue(&self) -> String {
         format!("file://{}", self.dir.path().join("catalogue").display())
     }
 
@@ -84,7 +97,7 @@ impl Agent {
         dir
     }
 
-    fn published(&self, version: &str, grants: &[&str]) {
+    pub(crate) fn published(&self, version: &str, grants: &[&str]) {
         let dir = self.bundle(version, grants);
         self.ok(&[
             "appstore",

@@ -6,4 +6,5 @@ mod bench;
 mod commands;
 mod connections;
 mod escapes;
+mod peers;
 mod supervision;

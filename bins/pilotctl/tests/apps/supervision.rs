@@ -103,7 +103,7 @@ async fn arguments_are_checked_with_their_path_and_every_call_is_in_the_audit_lo
             app: "escape".to_owned(),
             method: method.to_owned(),
             params,
-            caller: "someone".to_owned(),
+            caller: "someone".into(),
             deadline: None,
         })
     };
@@ -196,7 +196,7 @@ async fn a_deadline_of_the_caller_does_not_end_the_app() {
         app: "escape".to_owned(),
         method: "try".to_owned(),
         params: json!({"try": "sleep 300"}),
-        caller: "test".to_owned(),
+        caller: "test".into(),
         deadline: Some(Duration::from_millis(50)),
     };
     let error = bench.host.call(request).await.unwrap_err();

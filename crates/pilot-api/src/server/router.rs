@@ -29,15 +29,15 @@ use crate::types::{
     FilesSendingRequest, FindRequest, ForwardRequest, GroupMembersRequest, GroupPolicyRequest,
     GroupsRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
     InstallAppRequest, InvitationsRequest, InviteRequest, JoinGroupRequest, KickRequest,
-    LeaveGroupRequest, LookupRequest, NewRecoveryRequest, PeersRequest, PendingRequest,
-    PingRequest, ProxyRequest, PublishRequest, ReceiveDatagramsRequest, ReceivedRequest,
-    RecoveryRequest, RejectRequest, RestartAppRequest, RollBackAppRequest, RotateKeyRequest,
-    RouteRequest, SearchRequest, SendDatagramRequest, SendFileRequest, SendMessageRequest,
-    ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest, SetTagsRequest,
-    SetVisibilityRequest, SetWebhookRequest, StatusRequest, StopRequest, StreamOutcomeRequest,
-    SubscribeRequest, TcpFault, TestWebhookRequest, TicketRequest, TrustRequest,
-    UninstallAppRequest, UntrustRequest, UseRecoveryRequest, Verb, ViewAppRequest, WatchRequest,
-    WebhookRequest,
+    LeaveGroupRequest, LookupRequest, NewRecoveryRequest, PeerAppsRequest, PeersRequest,
+    PendingRequest, PingRequest, ProxyRequest, PublishRequest, ReceiveDatagramsRequest,
+    ReceivedRequest, RecoveryRequest, RejectRequest, RestartAppRequest, RollBackAppRequest,
+    RotateKeyRequest, RouteRequest, SearchRequest, SendDatagramRequest, SendFileRequest,
+    SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest,
+    SetTagsRequest, SetVisibilityRequest, SetWebhookRequest, StatusRequest, StopRequest,
+    StreamOutcomeRequest, SubscribeRequest, TcpFault, TestWebhookRequest, TicketRequest,
+    TrustRequest, UninstallAppRequest, UntrustRequest, UseRecoveryRequest, Verb, ViewAppRequest,
+    WatchRequest, WebhookRequest,
 };
 
 /// The deadline of a request that names none.
@@ -149,6 +149,7 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         receive_datagrams: ReceiveDatagramsRequest;
         bench: BenchRequest;
         apps: AppsRequest;
+        peer_apps: PeerAppsRequest;
         catalogue: CatalogueRequest;
         view_app: ViewAppRequest;
         install_app: InstallAppRequest;

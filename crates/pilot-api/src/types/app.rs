@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{field, schema};
+use crate::peer_ref::PeerRef;
 
 /// `POST /v1/apps/catalogue`: what the catalogues have.
 ///
@@ -216,6 +217,35 @@ pub struct AppSummary {
     pub reason: Option<String>,
 }
 
+/// `POST /v1/apps/peer`: apps of another agent that its owner lets this one call.
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerAppsRequest {
+    /// The agent.
+    pub peer: PeerRef,
+    /// The deadline in milliseconds: none for 30 s, zero for without end.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// Apps of another agent.
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct PeerApps {
+    /// By their ids.
+    pub apps: Vec<PeerApp>,
+}
+
+/// An app of another agent.
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct PeerApp {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: String,
+    /// What can be called.
+    pub methods: Vec<String>,
+}
+
 /// `POST /v1/apps/status`: how an app stands.
 #[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -303,6 +333,9 @@ pub struct RuleHeld {
 pub struct CallAppRequest {
     /// Its id, or the last part of it where that is unambiguous.
     pub app: String,
+    /// The agent whose app it is; none for this one.
+    #[serde(default)]
+    pub peer: Option<PeerRef>,
     /// The method, with or without the app's short name and a dot before it. `help` lists them all.
     pub method: String,
     /// The arguments, at most 1 MiB of JSON; `{}` by default.
@@ -356,8 +389,11 @@ pub struct AuditedEvent {
     pub version: Option<String>,
     /// `call`, `connect` (by the app), `stop` (of its process), `install`, `rollback`, `restart` or `uninstall`.
     pub event: String,
-    /// Who asked for it.
+    /// Who asked for it: `owner`, `daemon`, `app`, or another agent's address.
     pub caller: String,
+    /// The AgentId of that agent, in hex.
+    #[serde(default)]
+    pub agent: Option<String>,
     /// What was called.
     pub method: Option<String>,
     /// SHA-256 of the arguments, in hex.

@@ -89,6 +89,28 @@ pub struct ApproveRequest {
     /// Grant only, and take nothing in return.
     #[serde(default)]
     pub one_way: bool,
+    /// Apps that it may call, by their ids or the last parts of them: they take the place of those it was granted before.
+    #[serde(default)]
+    pub apps: Vec<String>,
+    /// How many questions about apps it may ask a minute, at most 6,000; none for 60.
+    #[serde(default)]
+    pub app_rate: Option<u32>,
+    /// How many calls of apps it may make in all; none for any number.
+    #[serde(default)]
+    pub app_budget: Option<u64>,
+}
+
+/// Apps that an agent may call here.
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
+pub struct AppsGranted {
+    /// Their ids.
+    pub ids: Vec<String>,
+    /// How many questions it may ask a minute.
+    pub per_minute: u32,
+    /// How many calls it may make in all; null for any number.
+    pub budget: Option<u64>,
+    /// How many it has made, where there is a budget.
+    pub used: u64,
 }
 
 /// Trust as it was granted.
@@ -103,6 +125,9 @@ pub struct Approved {
     pub fingerprint: String,
     /// Ports that it may dial, as `7,1000-1002` or `all`.
     pub scope: String,
+    /// Apps that it may call.
+    #[serde(default)]
+    pub apps: Option<AppsGranted>,
 }
 
 /// `POST /v1/reject`: drop a knock.
@@ -179,6 +204,9 @@ pub struct TrustedAgent {
     pub network: NetworkId,
     /// What it may do here: ports as `7,1000-1002`, `all`, `reply-only` or `none`.
     pub scope: String,
+    /// Apps that it may call here.
+    #[serde(default)]
+    pub apps: Option<AppsGranted>,
     /// Since when.
     #[serde(with = "field::rfc3339")]
     #[schemars(with = "schema::TimeText")]

@@ -61,6 +61,15 @@ pub(super) fn apps(_: &AppsRequest) -> Result<Apps, ApiError> {
     Ok(Apps { apps })
 }
 
+pub(super) fn peer_apps(_: &PeerAppsRequest) -> Result<PeerApps, ApiError> {
+    let app = PeerApp {
+        id: ID.into(),
+        version: VERSION.into(),
+        methods: vec!["aegis.check".into(), "aegis.help".into()],
+    };
+    Ok(PeerApps { apps: vec![app] })
+}
+
 pub(super) fn catalogue(_: &CatalogueRequest) -> Result<CatalogueListed, ApiError> {
     let app = CatalogueApp {
         id: ID.into(),
@@ -163,6 +172,7 @@ pub(super) fn app_audit(_: &AppAuditRequest) -> Result<AppAudit, ApiError> {
         version: Some(VERSION.into()),
         event: "call".into(),
         caller: "owner".into(),
+        agent: None,
         method: Some("aegis.check".into()),
         params_sha256: Some(key()),
         target: None,

@@ -450,6 +450,7 @@ impl DaemonApi for Fake {
             agent: resolve(&request.peer).await?,
             fingerprint: "cdcd-cdcd".into(),
             scope: scope.ports_text(),
+            apps: None,
         })
     }
 
@@ -477,6 +478,12 @@ impl DaemonApi for Fake {
                 frozen: false,
                 network: NetworkId::BACKBONE,
                 scope: "7,1000-1002".into(),
+                apps: Some(AppsGranted {
+                    ids: vec!["org.example.aegis".into()],
+                    per_minute: 60,
+                    budget: Some(100),
+                    used: 3,
+                }),
                 approved_at: THEN,
                 expires_at: None,
             }],
@@ -816,6 +823,10 @@ impl DaemonApi for Fake {
 
     async fn apps(&self, request: AppsRequest) -> Result<Apps, ApiError> {
         apps::apps(&request)
+    }
+
+    async fn peer_apps(&self, request: PeerAppsRequest) -> Result<PeerApps, ApiError> {
+        apps::peer_apps(&request)
     }
 
     async fn catalogue(&self, request: CatalogueRequest) -> Result<CatalogueListed, ApiError> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use pilot_api::PeerRef;
 use pilot_appstore::{AppId, Grant};
 use pilot_trust::DocumentKey;
 
@@ -15,8 +16,11 @@ pub(crate) enum AppCommand {
     View(ViewArgs),
     /// Install an app, or upgrade to it
     Install(InstallArgs),
-    /// Installed apps
-    List,
+    /// Installed apps, or those of another agent that you may call
+    List {
+        /// The agent
+        peer: Option<PeerRef>,
+    },
     /// Call a method of an app
     Call(CallArgs),
     /// How an app stands
@@ -123,7 +127,8 @@ pub(crate) struct InstallArgs {
 /// `appstore call`.
 #[derive(Args, Debug)]
 pub(crate) struct CallArgs {
-    /// The app
+    /// The app, or PEER/APP for one of another agent
+    #[arg(value_name = "[PEER/]APP")]
     pub(crate) app: String,
     /// The method; help lists them
     pub(crate) method: String,

@@ -2,12 +2,13 @@
 
 use std::io::Read;
 
-use pilot_api::ApiError;
 use pilot_api::types::{
     AppAudit, AppAuditRequest, AppCaps, AppCapsRequest, AppInstalled, AppStatus, AppStatusRequest,
     AppViewed, Apps, AppsRequest, CallAppRequest, CatalogueListed, CatalogueRequest,
-    InstallAppRequest, RestartAppRequest, RollBackAppRequest, UninstallAppRequest, ViewAppRequest,
+    InstallAppRequest, PeerAppsRequest, RestartAppRequest, RollBackAppRequest, UninstallAppRequest,
+    ViewAppRequest,
 };
+use pilot_api::{ApiError, PeerRef};
 use serde_json::Value;
 
 use crate::args::{AppCommand, CallArgs, InstallArgs, ViewArgs};
@@ -25,7 +26,8 @@ pub(crate) async fn run(context: &Context, command: AppCommand) -> Result<Reply,
         AppCommand::Catalogue(place) => catalogue(context, place.catalogue).await,
         AppCommand::View(args) => view(context, args).await,
         AppCommand::Install(args) => install(context, args).await,
-        AppCommand::List => list(context).await,
+        AppCommand::List { peer: None } => list(context).await,
+        AppCommand::List { peer: Some(peer) } => list_of_peer(context, peer).await,
         AppCommand::Call(args) => call(context, args).await,
         AppCommand::Status { app } => {
             let status = context.client()?.call(&AppStatusRequest { app }).await?;
@@ -205,6 +207,31 @@ fn list_words(apps: &Apps, style: Style) -> String {
     style.table(["APP", "VERSION", "STATE", "METHODS"], &rows)
 }
 
+async fn list_of_peer(context: &Context, peer: PeerRef) -> Result<Reply, Failure> {
+    let request = PeerAppsRequest {
+        peer,
+        timeout_ms: context.timeout_ms(),
+    };
+    let apps = context.client()?.call(&request).await?;
+    if apps.apps.is_empty() {
+        let words = "none of the apps that you may call is installed there";
+        return Reply::new(&apps, context.output.style.faint(words));
+    }
+    let rows: Vec<[String; 3]> = apps
+        .apps
+        .iter()
+        .map(|app| {
+            let methods = clean(&app.methods.join(" "));
+            [clean(&app.id), clean(&app.version), methods]
+        })
+        .collect();
+    let words = context
+        .output
+        .style
+        .table(["APP", "VERSION", "METHODS"], &rows);
+    Reply::new(&apps, words)
+}
+
 /// The method's own result is the whole answer.
 async fn call(context: &Context, args: CallArgs) -> Result<Reply, Failure> {
     let text = match args.params.as_str() {
@@ -213,8 +240,10 @@ async fn call(context: &Context, args: CallArgs) -> Result<Reply, Failure> {
     };
     let params: Value = serde_json::from_str(&text)
         .map_err(|error| ApiError::invalid(format!("the arguments are no JSON: {error}")))?;
+    let (peer, app) = of_whom(&args.app)?;
     let request = CallAppRequest {
-        app: args.app,
+        app,
+        peer,
         method: args.method,
         params,
         timeout_ms: context.timeout_ms(),
@@ -225,6 +254,16 @@ async fn call(context: &Context, args: CallArgs) -> Result<Reply, Failure> {
         None => style::clean_lines(&format!("{:#}", called.result)),
     };
     Reply::new(&called.result, words)
+}
+
+/// `PEER/APP`: no app's name has a slash in it.
+fn of_whom(named: &str) -> Result<(Option<PeerRef>, String), ApiError> {
+    let Some((peer, app)) = named.rsplit_once('/') else {
+        return Ok((None, named.to_owned()));
+    };
+    let peer = peer.parse();
+    let peer = peer.map_err(|error| ApiError::invalid(format!("{error}")))?;
+    Ok((Some(peer), app.to_owned()))
 }
 
 fn from_input() -> Result<String, ApiError> {

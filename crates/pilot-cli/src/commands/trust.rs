@@ -2,8 +2,8 @@
 
 use pilot_api::PeerRef;
 use pilot_api::types::{
-    ApproveRequest, HandshakeRequest, HandshakeStatus, PendingKnock, PendingRequest, RejectRequest,
-    TrustRequest, TrustedAgent, UntrustRequest,
+    ApproveRequest, AppsGranted, HandshakeRequest, HandshakeStatus, PendingKnock, PendingRequest,
+    RejectRequest, TrustRequest, TrustedAgent, UntrustRequest,
 };
 
 use super::discovery::{name_of, shown};
@@ -77,14 +77,20 @@ pub(crate) async fn approve(context: &Context, args: ApproveArgs) -> Result<Repl
         ports: args.ports.map(|ports| ports.0),
         expires_ms: args.expires.map(Span::as_millis),
         one_way: args.one_way,
+        apps: args.apps,
+        app_rate: args.app_rate,
+        app_budget: args.app_budget,
     };
     let approved = context.client()?.call(&request).await?;
-    let words = format!(
+    let mut words = format!(
         "{} may reach ports {}, key {}",
         shown(&approved.agent),
         style::clean(&approved.scope),
         style::clean(&approved.fingerprint)
     );
+    if let Some(apps) = &approved.apps {
+        words.push_str(&format!("; it may call {}", apps_words(apps)));
+    }
     Reply::new(&approved, context.output.style.done(&words))
 }
 
@@ -119,11 +125,19 @@ pub(crate) async fn trust(context: &Context, search: Option<String>) -> Result<R
     Reply::new(&trusted, words)
 }
 
+fn apps_words(apps: &AppsGranted) -> String {
+    let ids: Vec<String> = apps.ids.iter().map(|id| style::clean(id)).collect();
+    let budget = apps.budget.map_or_else(String::new, |budget| {
+        format!(", {} of {budget} calls made", apps.used)
+    });
+    format!("{} ({} a minute{budget})", ids.join(" "), apps.per_minute)
+}
+
 fn trust_words(trusted: &[TrustedAgent], style: Style) -> String {
     if trusted.is_empty() {
         return style.faint("there is trust with nobody");
     }
-    let rows: Vec<[String; 7]> = trusted
+    let rows: Vec<[String; 8]> = trusted
         .iter()
         .map(|agent| {
             [
@@ -138,6 +152,7 @@ fn trust_words(trusted: &[TrustedAgent], style: Style) -> String {
                 }
                 .to_owned(),
                 style::clean(&agent.scope),
+                style::or_dash(agent.apps.as_ref().map(apps_words)),
                 agent
                     .expires_at
                     .map_or_else(|| "–".to_owned(), |at| at.to_string()),
@@ -152,6 +167,7 @@ fn trust_words(trusted: &[TrustedAgent], style: Style) -> String {
             "LEARNT BY",
             "GRANTED",
             "PORTS",
+            "APPS",
             "EXPIRES",
         ],
         &rows,

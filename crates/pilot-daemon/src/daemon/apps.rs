@@ -174,13 +174,16 @@ impl Daemon {
     }
 
     pub(super) async fn call(&self, asked: CallAppRequest) -> Result<AppCalled, ApiError> {
+        if let Some(peer) = asked.peer.clone() {
+            return self.call_of_peer(&peer, asked).await;
+        }
         let name = asked.app.clone();
         let deadline = asked.timeout_ms.filter(|millis| *millis > 0);
         let request = CallRequest {
             app: asked.app,
             method: asked.method,
             params: asked.params,
-            caller: OWNER.to_owned(),
+            caller: OWNER.into(),
             deadline: deadline.map(Duration::from_millis),
         };
         let result = self.apps.call(request).await;
@@ -277,16 +280,6 @@ fn installed_version(store: &Store, id: &AppId) -> Option<String> {
         .map(|record| record.current.to_string())
 }
 
-fn methods(manifest: &Manifest) -> Vec<String> {
-    let names = manifest.methods.keys().map(ToString::to_string);
-    let help = std::iter::once(pilot_appstore::HELP.to_owned());
-    let short = manifest.id.short();
-    names
-        .chain(help)
-        .map(|name| format!("{short}.{name}"))
-        .collect()
-}
-
 fn viewed(manifest: &Manifest, store: &Store) -> AppViewed {
     let publishers = Publishers::new(store.home());
     let short = manifest.id.short();
@@ -336,7 +329,7 @@ fn status(store: &Store, id: &AppId, standing: &Standing) -> Result<AppStatus, A
         state: state.to_owned(),
         methods: opened
             .as_ref()
-            .map(|app| methods(app.bundle.manifest()))
+            .map(|app| apps::methods(app.bundle.manifest()))
             .unwrap_or_default(),
         reason: opened.err().map(|error| describe(&error)),
     };
@@ -359,6 +352,7 @@ fn audited(entry: AuditEntry) -> AuditedEvent {
         version: entry.version.map(|version| version.to_string()),
         event: entry.event,
         caller: entry.caller,
+        agent: entry.agent,
         method: entry.method,
         params_sha256: entry.params_sha256.map(|hash| hash.to_string()),
         target: entry.target,

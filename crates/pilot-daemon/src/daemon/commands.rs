@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pilot::{DialOptions, Knocked, ProfileChange, Scope, Target, Terms};
+use pilot::{DialOptions, Knocked, ProfileChange, Target};
 use pilot_api::types::{
     self, AcceptInfo, AcceptRequest, ApproveRequest, Approved, BenchRequest, Benched,
     CapabilitiesSet, Connections, ConnectionsRequest, DaemonStatus, DatagramSent, Datagrams,
@@ -27,7 +27,7 @@ use tokio::time::timeout;
 
 use super::{Daemon, target, view};
 use crate::error;
-use crate::inbox::{Wanted, now};
+use crate::inbox::Wanted;
 use crate::peer_stream::PeerStream;
 
 impl DaemonApi for Daemon {
@@ -344,30 +344,7 @@ impl DaemonApi for Daemon {
     }
 
     async fn approve(&self, request: ApproveRequest) -> Result<Approved, ApiError> {
-        let scope = request
-            .ports
-            .map_or_else(Scope::default_scope, Scope::of_ports);
-        let shown = view::scope(&scope);
-        let until = |millis| now().plus(Duration::from_millis(millis));
-        let terms = Terms {
-            scope,
-            not_after: request.expires_ms.map_or(UnixTime::FAR_FUTURE, until),
-            one_way: request.one_way,
-        };
-        let claimed = self.claimed_names();
-        let agent = self.node.approve(&target(&request.peer)?, terms).await;
-        let agent = agent.map_err(|error| error::trust(&error, &request.peer))?;
-        let trusted = self
-            .node
-            .trusted()
-            .into_iter()
-            .find(|peer| peer.agent == agent);
-        Ok(Approved {
-            status: "approved".to_owned(),
-            agent: self.summary_or_claimed(agent, &claimed),
-            fingerprint: trusted.map(|peer| peer.fingerprint).unwrap_or_default(),
-            scope: shown,
-        })
+        self.approve_one(request).await
     }
 
     async fn reject(&self, request: RejectRequest) -> Result<Rejected, ApiError> {
@@ -384,6 +361,10 @@ impl DaemonApi for Daemon {
     async fn untrust(&self, request: UntrustRequest) -> Result<Untrusted, ApiError> {
         let agent = self.node.untrust(&target(&request.peer)?).await;
         let agent = agent.map_err(|error| error::trust(&error, &request.peer))?;
+        // They ended with the grant; this keeps the file clean.
+        if let Err(error) = self.set_peer_apps(agent, None).await {
+            tracing::warn!(%error, "what an agent could call is still in the file");
+        }
         Ok(Untrusted {
             status: "untrusted".to_owned(),
             agent: self.summary(agent),
@@ -393,7 +374,16 @@ impl DaemonApi for Daemon {
     async fn trust(&self, request: TrustRequest) -> Result<Trusted, ApiError> {
         let search = request.search.as_deref();
         let frozen = self.node.frozen().into_iter().map(view::frozen);
-        let mut trusted: Vec<_> = self.node.trusted().into_iter().map(view::trusted).collect();
+        let trusted = self.node.trusted().into_iter();
+        let mut trusted: Vec<_> = trusted
+            .map(|peer| {
+                let apps = self.granted_apps(&peer.agent, peer.approved_at);
+                types::TrustedAgent {
+                    apps,
+                    ..view::trusted(peer)
+                }
+            })
+            .collect();
         trusted.extend(frozen);
         trusted.retain(|peer| view::matches(&peer.agent, search));
         trusted.sort_by_cached_key(|peer| view::order(&peer.agent));
@@ -535,6 +525,13 @@ impl DaemonApi for Daemon {
         let agent = view::summary(stream.peer().agent, stream.peer().hostname.clone());
         let stream = PeerStream::new(self.node.clone(), stream, error::name_of(&peer), port);
         Ok((DialInfo { agent, port }, Box::new(stream)))
+    }
+
+    async fn peer_apps(
+        &self,
+        request: types::PeerAppsRequest,
+    ) -> Result<types::PeerApps, ApiError> {
+        self.apps_of_peer(request).await
     }
 
     async fn apps(&self, _: types::AppsRequest) -> Result<types::Apps, ApiError> {

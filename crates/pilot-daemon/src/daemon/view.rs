@@ -186,6 +186,7 @@ pub(super) fn pending(knock: PendingKnock) -> types::PendingKnock {
 pub(super) fn trusted(peer: TrustedPeer) -> TrustedAgent {
     TrustedAgent {
         scope: scope(&peer.scope),
+        apps: None,
         agent: summary(peer.agent, peer.hostname),
         fingerprint: peer.fingerprint,
         learnt_by: learnt_by(peer.learnt_by).to_owned(),

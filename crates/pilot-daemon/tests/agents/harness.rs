@@ -175,6 +175,9 @@ pub(crate) fn approve(peer: PeerRef) -> ApproveRequest {
         ports: None,
         expires_ms: None,
         one_way: false,
+        apps: vec![],
+        app_rate: None,
+        app_budget: None,
     }
 }
 
