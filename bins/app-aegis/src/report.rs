@@ -25,6 +25,17 @@ pub(crate) enum Kind {
     Impersonation,
 }
 
+impl Kind {
+    /// As JSON has it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Injection => "injection",
+            Self::Secret => "secret",
+            Self::Impersonation => "impersonation",
+        }
+    }
+}
+
 /// A rule, for people.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Rule {

@@ -14,22 +14,22 @@ use crate::types::{
     ConnectionsRequest, CreateGroupRequest, DaemonStatus, DatagramSent, Datagrams,
     DeclineInvitationRequest, DeregisterRequest, Deregistered, DialInfo, DialRequest,
     DisconnectRequest, Disconnected, EventPublished, ExplainRequest, Explained, ExposeRequest,
-    FileSent, FilesSending, FilesSendingRequest, FindRequest, ForwardRequest, Found, GroupCreated,
-    GroupJoined, GroupLeft, GroupMembers, GroupMembersRequest, GroupPolicy, GroupPolicyRequest,
-    Groups, GroupsRequest, HandshakeRequest, HostnameSet, Inbox, InboxReadRequest, InboxRequest,
-    Info, InfoRequest, InstallAppRequest, Invitations, InvitationsRequest, InviteRequest,
-    JoinGroupRequest, KeysChanged, KickRequest, Knocked, LeaveGroupRequest, LookedUp,
-    LookupRequest, MemberChanged, MessageSent, NewRecoveryRequest, Notice, PeerApps,
-    PeerAppsRequest, Peers, PeersRequest, Pending, PendingRequest, PingRequest, Pong, ProxyRequest,
-    PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest, RecoveryRequest,
-    RecoveryShown, RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest,
+    FileSent, FilesSending, FilesSendingRequest, FilterRequest, FilterState, FindRequest,
+    ForwardRequest, Found, GroupCreated, GroupJoined, GroupLeft, GroupMembers, GroupMembersRequest,
+    GroupPolicy, GroupPolicyRequest, Groups, GroupsRequest, HandshakeRequest, HostnameSet, Inbox,
+    InboxReadRequest, InboxRequest, Info, InfoRequest, InstallAppRequest, Invitations,
+    InvitationsRequest, InviteRequest, JoinGroupRequest, KeysChanged, KickRequest, Knocked,
+    LeaveGroupRequest, LookedUp, LookupRequest, MemberChanged, MessageSent, NewRecoveryRequest,
+    Notice, PeerApps, PeerAppsRequest, Peers, PeersRequest, Pending, PendingRequest, PingRequest,
+    Pong, ProxyRequest, PublishRequest, ReceiveDatagramsRequest, Received, ReceivedRequest,
+    RecoveryRequest, RecoveryShown, RejectRequest, Rejected, RestartAppRequest, RollBackAppRequest,
     RotateKeyRequest, RouteRequest, Routed, SearchFound, SearchRequest, SendDatagramRequest,
-    SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest,
-    SetRoleRequest, SetTagsRequest, SetVisibilityRequest, SetWebhookRequest, StatusRequest,
-    StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TcpOpened, TestWebhookRequest,
-    TicketIssued, TicketRequest, TrustRequest, Trusted, UninstallAppRequest, UntrustRequest,
-    Untrusted, UseRecoveryRequest, ViewAppRequest, VisibilitySet, WatchRequest, Webhook,
-    WebhookRequest, WebhookSet, WebhookTested,
+    SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetFilterRequest,
+    SetHostnameRequest, SetRoleRequest, SetTagsRequest, SetVisibilityRequest, SetWebhookRequest,
+    StatusRequest, StopRequest, Stopped, SubscribeRequest, Subscribed, TagsSet, TcpOpened,
+    TestWebhookRequest, TicketIssued, TicketRequest, TrustRequest, Trusted, UninstallAppRequest,
+    UntrustRequest, Untrusted, UseRecoveryRequest, ViewAppRequest, VisibilitySet, WatchRequest,
+    Webhook, WebhookRequest, WebhookSet, WebhookTested,
 };
 
 /// The two directions of a stream in one object.
@@ -170,6 +170,10 @@ macro_rules! calls {
             call_app: CallAppRequest => AppCalled;
             /// What apps were asked.
             app_audit: AppAuditRequest => AppAudit;
+            /// The owner's filter.
+            filter: FilterRequest => FilterState;
+            /// Sets the owner's filter, or none.
+            set_filter: SetFilterRequest => FilterState;
             /// Hands an event to a broker.
             publish: PublishRequest => EventPublished;
             /// How the webhook does.

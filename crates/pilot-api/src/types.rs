@@ -12,6 +12,7 @@ mod event;
 mod explain;
 mod field;
 mod file;
+mod filter;
 mod group;
 mod keys;
 mod message;
@@ -57,6 +58,10 @@ pub use explain::{ExplainRequest, Explained, PathCandidate};
 pub use file::{
     FileSending, FileSent, FilesSending, FilesSendingRequest, Received, ReceivedFile,
     ReceivedRequest, SendFileRequest,
+};
+pub use filter::{
+    FilterCounts, FilterOnFailure, FilterRequest, FilterStage, FilterState, Filtered,
+    FilteredVerdict, SetFilterRequest,
 };
 pub use group::{
     AcceptInvitationRequest, BroadcastRequest, BroadcastSent, CreateGroupRequest,
@@ -156,6 +161,7 @@ calls! {
     Get "/v1/connections" ConnectionsRequest => Connections;
     Post "/v1/disconnect" DisconnectRequest => Disconnected;
     Get "/v1/apps" AppsRequest => Apps;
+    Get "/v1/apps/filter" FilterRequest => FilterState;
     Get "/v1/groups" GroupsRequest => Groups;
     Post "/v1/groups/leave" LeaveGroupRequest => GroupLeft;
     Get "/v1/groups/invitations" InvitationsRequest => Invitations;
@@ -169,6 +175,7 @@ calls! {
     Post "/v1/apps/restart" RestartAppRequest => AppStatus;
     Post "/v1/apps/caps" AppCapsRequest => AppCaps;
     Post "/v1/apps/audit" AppAuditRequest => AppAudit;
+    Post "/v1/apps/filter/set" SetFilterRequest => FilterState;
     Get "/v1/watch" WatchRequest => Notice;
     Get "/v1/webhook" WebhookRequest => Webhook;
     Post "/v1/webhook/set" SetWebhookRequest => WebhookSet;

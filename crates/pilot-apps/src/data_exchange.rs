@@ -13,7 +13,9 @@ mod service;
 pub use answers::AnswersError;
 pub use codec::ReadMessageError;
 pub(crate) use codec::{encode_prefixed, read_value};
-pub use delivery::{Delivery, Inbox, Limits, Mailed, Outcome, PutError, Sender, ServeError, Terms};
+pub use delivery::{
+    Delivery, Finding, Inbox, Limits, Mailed, Outcome, PutError, Sender, ServeError, Terms,
+};
 pub use respond::{Reply, answer_one};
 pub use send::{SendMessageError, send_message};
 pub use service::DataExchange;

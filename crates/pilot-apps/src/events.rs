@@ -8,6 +8,7 @@
 
 mod broker;
 
+use std::future::Future;
 use std::io;
 use std::time::Duration;
 
@@ -50,10 +51,29 @@ pub async fn serve_events<S: AsyncRead + AsyncWrite>(
     broker: &Broker,
     from: AgentId,
 ) -> Result<(), EventError> {
+    let all = |topic, body| std::future::ready(Ok((topic, body)));
+    serve_screened_events(stream, broker, from, all).await
+}
+
+/// The same, where each event that is published is looked at before anybody gets it: `screen` gives it back, or says why not.
+///
+/// # Errors
+/// As [`serve_events`].
+pub async fn serve_screened_events<S, F, T>(
+    stream: S,
+    broker: &Broker,
+    from: AgentId,
+    screen: F,
+) -> Result<(), EventError>
+where
+    S: AsyncRead + AsyncWrite,
+    F: FnOnce(Topic, Vec<u8>) -> T,
+    T: Future<Output = Result<(Topic, Vec<u8>), String>>,
+{
     let (mut reader, mut writer) = split(stream);
     match read_request(&mut reader).await? {
         EventRequest::Publish { topic, body } => {
-            let answer = published(broker, from, topic, body);
+            let answer = published(broker, from, screen(topic, body).await);
             writer.write_all(&encode_prefixed(&answer)).await?;
             Ok(end(&mut writer).await?)
         }
@@ -73,25 +93,27 @@ pub async fn serve_events<S: AsyncRead + AsyncWrite>(
 /// The same for a broker whose subscribers are all on this machine: a stream may publish to it, and no more.
 ///
 /// # Errors
-/// [`EventError`]; the other end was told where it can act on it.
-pub async fn serve_publisher<S: AsyncRead + AsyncWrite>(
+/// As [`serve_events`].
+pub async fn serve_publisher<S, F, T>(
     stream: S,
     broker: &Broker,
     from: AgentId,
-) -> Result<(), EventError> {
+    screen: F,
+) -> Result<(), EventError>
+where
+    S: AsyncRead + AsyncWrite,
+    F: FnOnce(Topic, Vec<u8>) -> T,
+    T: Future<Output = Result<(Topic, Vec<u8>), String>>,
+{
     let (mut reader, mut writer) = split(stream);
     match read_request(&mut reader).await? {
         EventRequest::Publish { topic, body } => {
-            let answer = published(broker, from, topic, body);
+            let answer = published(broker, from, screen(topic, body).await);
             writer.write_all(&encode_prefixed(&answer)).await?;
             Ok(end(&mut writer).await?)
         }
         EventRequest::Subscribe { .. } | EventRequest::Replay { .. } => {
-            refuse(
-                &mut writer,
-                "members of a group subscribe at their own agent",
-            )
-            .await
+            refuse(&mut writer, "members of a group subscribe at their own agent").await
         }
         EventRequest::Unknown => refuse(&mut writer, "a request of another version").await,
     }
@@ -103,10 +125,19 @@ async fn read_request<R: AsyncRead + Unpin>(reader: &mut R) -> Result<EventReque
     Ok(request.map_err(|_| ReadMessageError::Truncated)??)
 }
 
-fn published(broker: &Broker, from: AgentId, topic: Topic, body: Vec<u8>) -> EventAnswer {
-    match broker.publish(from, topic, body) {
+/// What a publisher is told: the event was screened before.
+fn published(
+    broker: &Broker,
+    from: AgentId,
+    screened: Result<(Topic, Vec<u8>), String>,
+) -> EventAnswer {
+    let published = screened.and_then(|(topic, body)| {
+        let published = broker.publish(from, topic, body);
+        published.map_err(|error| error.to_string())
+    });
+    match published {
         Ok(subscribers) => EventAnswer::Accepted { subscribers },
-        Err(error) => EventAnswer::Refused(error.to_string()),
+        Err(words) => EventAnswer::Refused(words),
     }
 }
 

@@ -30,7 +30,7 @@ pub use app_calls::{
 };
 pub use bench::{BenchDirection, BenchReport, BenchRequest, MAX_BENCH, run_bench, serve_bench};
 pub use data_exchange::{
-    AnswersError, DataExchange, Delivery, Inbox, Limits, Mailed, Outcome, PutError,
+    AnswersError, DataExchange, Delivery, Finding, Inbox, Limits, Mailed, Outcome, PutError,
     ReadMessageError, Reply, SendMessageError, Sender, ServeError, Terms, answer_one, send_message,
 };
 pub use directory::{
@@ -40,7 +40,7 @@ pub use directory::{
 pub use echo::serve_echo;
 pub use events::{
     Broker, EventError, PublishError, Published, RemoteSubscription, SubscribeError, Subscription,
-    publish_event, serve_events, serve_publisher,
+    publish_event, serve_events, serve_publisher, serve_screened_events,
 };
 pub use files::{
     FileSent, FileSink, ReceiveFileError, SendFileError, SendProgress, read_file_head,

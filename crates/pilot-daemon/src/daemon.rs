@@ -7,6 +7,7 @@ mod each;
 mod events;
 mod explain;
 mod files;
+mod filter;
 mod groups;
 mod keys;
 mod messages;
@@ -30,6 +31,7 @@ use pilot_appstore::Host;
 use pilot_types::UnixTime;
 use tokio::sync::watch;
 
+use crate::filter::Filter;
 use crate::peer_apps::PeerApps;
 use crate::routing::Memory;
 use crate::services::Services;
@@ -53,12 +55,20 @@ pub(crate) struct Links {
     pub(crate) is_embedded: bool,
 }
 
+/// The apps of the home, and what is kept about them.
+pub(crate) struct Apps {
+    pub(crate) host: Arc<Host>,
+    pub(crate) peers: Arc<PeerApps>,
+    pub(crate) filter: Arc<Filter>,
+}
+
 /// A running daemon.
 pub(crate) struct Daemon {
     node: Node,
     services: Services,
     apps: Arc<Host>,
     peer_apps: Arc<PeerApps>,
+    filter: Arc<Filter>,
     webhooks: Webhooks,
     /// How members of groups did whom requests were routed to.
     memory: Arc<Mutex<Memory>>,
@@ -76,7 +86,7 @@ impl Daemon {
     /// A daemon over the services of a started node, for a server.
     pub(crate) fn new(
         services: Services,
-        (apps, peer_apps): (Arc<Host>, Arc<PeerApps>),
+        apps: Apps,
         webhooks: Webhooks,
         links: Links,
         server: &Server,
@@ -84,8 +94,9 @@ impl Daemon {
         Self {
             node: services.node().clone(),
             services,
-            apps,
-            peer_apps,
+            apps: apps.host,
+            peer_apps: apps.peers,
+            filter: apps.filter,
             webhooks,
             memory: Arc::default(),
             links,

@@ -25,6 +25,7 @@ mod datagrams;
 mod embedded;
 mod error;
 mod files;
+mod filter;
 mod group_brokers;
 mod inbox;
 mod json_lines;

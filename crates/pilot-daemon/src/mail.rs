@@ -50,6 +50,7 @@ async fn take_one(node: &Node, mail: &Mail, exchange: &DataExchange<StoredInbox>
             sent_at: mail.sent_at,
             not_after: mail.not_after,
         }),
+        finding: None,
     };
     match exchange.take_letter(delivery).await {
         Ok(outcome) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pilot::Node;
+use pilot::{ListenError, Node};
 use pilot_api::types::{AgentSummary, JoinGroupRequest, Started};
 use pilot_api::{ApiError, DaemonApi, ErrorCode, Server};
 use pilot_appstore::Host;
@@ -17,10 +17,11 @@ use tokio::time::timeout;
 
 use crate::app_streams::AppStreams;
 use crate::config::Config;
-use crate::daemon::{Daemon, Links};
+use crate::daemon::{Apps, Daemon, Links};
 use crate::embedded::Keeper;
 use crate::error::{self, RunError};
 use crate::files::Files;
+use crate::filter::Filter;
 use crate::inbox::{QUOTA, StoredInbox, keep_for, now};
 use crate::log;
 use crate::metrics::Metrics;
@@ -190,21 +191,27 @@ async fn serve(
     let inbox = inbox.map_err(|error| ApiError::internal(error.to_string()))?;
     let board = Arc::new(Board::new(now()));
     let inbox = inbox.map_err(|error| error::open_db(&error))?;
-    let inbox = StoredInbox::new(inbox, Arc::clone(&board));
+    // Before anything comes that the filter is to see.
+    let apps = open_apps(config, &node).await?;
+    let filter = (Arc::clone(&apps.filter), node.clone());
+    let inbox = StoredInbox::new(inbox, Arc::clone(&board), Some(filter));
     let dir = node.home().dir().to_owned();
     let quota = config.files.quota();
     let files = spawn_blocking(move || ReceivedFiles::open(&dir, quota)).await;
     let files = files.map_err(|error| ApiError::internal(error.to_string()))?;
     let files = files.map_err(|error| error::received(&error))?;
     let files = Files::new(files, config.files.clone(), Arc::clone(&board));
-    let services = Services::start(node.clone(), inbox, files).await;
+    let filter = Arc::clone(&apps.filter);
+    let services = Services::start(node.clone(), inbox, files, filter).await;
     let services = services.map_err(|error| ApiError::internal(error.to_string()))?;
     if let Some(days) = config.inbox_keep_days {
         tokio::spawn(keep_for(Arc::clone(services.exchange().inbox()), days));
     }
     let opened = services.open_mailbox().await;
     opened.map_err(|error| error::home(&error))?;
-    let apps = start_apps(config, &node).await?;
+    serve_apps(&node, &apps)
+        .await
+        .map_err(|error| ApiError::internal(error.to_string()))?;
     let server = Server::bind(&config.socket).map_err(|error| error::bind(&error))?;
     let webhooks = Webhooks::new(node, board, config.webhook.clone());
     let daemon = Arc::new(Daemon::new(services, apps, webhooks, links, &server));
@@ -212,25 +219,36 @@ async fn serve(
     Ok((Arc::clone(&daemon), Running::start(server, daemon)))
 }
 
-/// The apps of the home, and the port on which peers call those that they may.
-async fn start_apps(config: &Config, node: &Node) -> Result<(Arc<Host>, Arc<PeerApps>), ApiError> {
+/// The apps of the home.
+async fn open_apps(config: &Config, node: &Node) -> Result<Apps, ApiError> {
     let command = config.app_command.clone().unwrap_or_default();
     let dir = config.home.clone();
-    let started = spawn_blocking(move || {
-        let apps = Host::start(&dir, command);
-        let apps =
-            apps.map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
+    let opened = spawn_blocking(move || {
+        let host = Host::start(&dir, command);
+        let host =
+            host.map_err(|error| ApiError::internal(format!("cannot start apps: {error}")))?;
+        let host = Arc::new(host);
         let peers = PeerApps::open(&dir);
         let peers = peers.map_err(|error| ApiError::internal(error::describe(&error)))?;
-        Ok::<_, ApiError>((Arc::new(apps), Arc::new(peers)))
+        let filter = Filter::open(&dir, Arc::clone(&host));
+        let filter = filter.map_err(|error| ApiError::internal(error::describe(&error)))?;
+        Ok::<_, ApiError>(Apps {
+            host,
+            peers: Arc::new(peers),
+            filter: Arc::new(filter),
+        })
     });
-    let started = started.await;
-    let (apps, peers) = started.map_err(|error| ApiError::internal(error.to_string()))??;
-    apps.set_overlay(Arc::new(AppStreams::new(node.clone())));
-    AppService::start(node.clone(), Arc::clone(&apps), Arc::clone(&peers))
-        .await
-        .map_err(|error| ApiError::internal(error.to_string()))?;
-    Ok((apps, peers))
+    let opened = opened.await;
+    let apps = opened.map_err(|error| ApiError::internal(error.to_string()))??;
+    apps.host
+        .set_overlay(Arc::new(AppStreams::new(node.clone())));
+    Ok(apps)
+}
+
+/// The port on which peers call those that they may.
+async fn serve_apps(node: &Node, apps: &Apps) -> Result<(), ListenError> {
+    let (host, peers) = (Arc::clone(&apps.host), Arc::clone(&apps.peers));
+    AppService::start(node.clone(), host, peers, Arc::clone(&apps.filter)).await
 }
 
 /// Waits for the first registration. Without a rendezvous, an agent that has been registered before goes on.

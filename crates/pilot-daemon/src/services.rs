@@ -9,16 +9,17 @@ use pilot::{AgentId, ErrorCode, GroupId, ListenError, Listener, Node, Peer, Port
 use pilot_api::ApiError;
 use pilot_apps::{
     BenchRequest, Bounds, Broker, DataExchange, Limits, Sender, Terms, WaitingRoom, serve_bench,
-    serve_echo, serve_events, serve_publisher,
+    serve_echo, serve_publisher, serve_screened_events,
 };
 use pilot_store::HomeError;
-use pilot_wire::{FILE_STREAM, FILE_STREAM_1};
+use pilot_wire::{FILE_STREAM, FILE_STREAM_1, Topic};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::datagrams::Datagrams;
 use crate::error;
 use crate::files::{Files, refuse_earlier_version};
+use crate::filter::{self, Filter};
 use crate::group_brokers::GroupBrokers;
 use crate::inbox::StoredInbox;
 use crate::mail;
@@ -67,6 +68,7 @@ impl Services {
         node: Node,
         inbox: StoredInbox,
         files: Files,
+        filter: Arc<Filter>,
     ) -> Result<Self, ListenError> {
         let services = Self {
             exchange: Arc::new(DataExchange::new(Arc::new(inbox), Limits::default())),
@@ -94,13 +96,14 @@ impl Services {
             exchange.clone().receive(stream, peer)
         }));
         let events = services.node.listen(Port::EVENT_STREAM).await?;
-        let brokers = Brokers {
+        let events_of = Events {
             node: services.node.clone(),
             own: Arc::clone(&services.broker),
             of_groups: Arc::clone(&services.group_brokers),
+            filter,
         };
         tokio::spawn(serve(events, move |stream, peer| {
-            brokers.clone().pass_events(stream, peer)
+            events_of.clone().pass(stream, peer)
         }));
         services.keep_waiting(services.node.listen(Port::STDIO).await?);
         services.keep_waiting(services.node.listen_any().await?);
@@ -233,26 +236,44 @@ async fn echo_or_measure(measured: Arc<Measured>, stream: Stream, peer: Peer) {
 
 /// What port 1002 needs.
 #[derive(Clone)]
-struct Brokers {
+struct Events {
     node: Node,
     own: Arc<Broker>,
     of_groups: Arc<GroupBrokers>,
+    filter: Arc<Filter>,
 }
 
-impl Brokers {
+impl Events {
     /// To and from the broker that the stream is meant for. What is said to all of a group goes to the group's, and from there to this agent
     /// alone: members subscribe at their own.
-    async fn pass_events(self, stream: Stream, peer: Peer) {
+    async fn pass(self, stream: Stream, peer: Peer) {
+        let screened = |topic, body| self.screened(&peer, topic, body);
         let served = match peer.group {
-            None => serve_events(stream, &self.own, peer.agent).await,
+            None => serve_screened_events(stream, &self.own, peer.agent, screened).await,
             Some(group) => match self.of_groups.of(&self.node, group) {
-                Some(broker) => serve_publisher(stream, &broker, peer.agent).await,
+                Some(broker) => serve_publisher(stream, &broker, peer.agent, screened).await,
                 // It was left between the stream's admission and now.
                 None => return stream.reset(ErrorCode::NOT_TRUSTED),
             },
         };
         if let Err(error) = served {
             tracing::debug!(from = %peer.agent.address(), error = error::describe(&error), "events");
+        }
+    }
+
+    /// An event that a peer publishes, unless the owner's filter blocks it: then the peer is told so.
+    async fn screened(
+        &self,
+        peer: &Peer,
+        topic: Topic,
+        body: Vec<u8>,
+    ) -> Result<(Topic, Vec<u8>), String> {
+        let event = (peer.agent, &topic, &body[..]);
+        match filter::look_at_event(&self.filter, &self.node, event).await {
+            Some(filtered) if filtered.is_blocked() => {
+                Err("the event did not pass the receiver's filter".to_owned())
+            }
+            Some(_) | None => Ok((topic, body)),
         }
     }
 }

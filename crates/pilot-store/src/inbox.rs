@@ -13,7 +13,7 @@ use thiserror::Error;
 use crate::db::{Db, Layout, Table, Txn, key, u64_from};
 use crate::error::{DbError, OpenDbError};
 
-pub use self::message::{InboxHead, InboxMessage, Mailed};
+pub use self::message::{Finding, InboxHead, InboxMessage, Mailed};
 
 /// By number of arrival: the head.
 const HEADS: Table = TableDefinition::new("heads");

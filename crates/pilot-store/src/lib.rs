@@ -55,7 +55,7 @@ pub use config_file::{ConfigError, FileConfig, FilesFrom, RelayFor};
 pub use error::{DbError, OpenDbError};
 pub use home::{Home, HomeError, HomeLock};
 pub use identity_file::IdentityError;
-pub use inbox::{Inbox, InboxHead, InboxMessage, Mailed, NoRoom, Put, PutError};
+pub use inbox::{Finding, Inbox, InboxHead, InboxMessage, Mailed, NoRoom, Put, PutError};
 pub use received::{IncomingFile, ReceivedError, ReceivedFile, ReceivedFiles, Transfer};
 pub use registry_db::RegistryDb;
 pub use state_db::{LastSession, RendezvousPin, StateDb};

@@ -338,6 +338,7 @@ fn message(from: u8, id: u8, body: &[u8]) -> InboxMessage {
         trust: "mutual".to_owned(),
         network: None,
         mailed: None,
+        finding: None,
     };
     InboxMessage {
         head,

@@ -79,11 +79,29 @@ fn main() {
             say(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32601,\"message\":\"no\"}}}}\n"));
             continue;
         }
+        if text.contains("\"method\":\"filter\"") {
+            say(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{}}}\n", verdict(&text)));
+            continue;
+        }
         let word = field(&text, "\"try\":\"");
         let word = word.trim_matches('"');
         let result = attempt(word, id).unwrap_or_else(|error| error.to_string());
         say(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"came_of_it\":{result:?}}}}}\n"));
     }
+}
+
+/// As the owner's filter: what the text says.
+fn verdict(text: &str) -> &'static str {
+    if text.contains("HANG") {
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+    if text.contains("BLOCK") {
+        return "{\"verdict\":\"block\",\"reason\":\"it says so\",\"findings\":[{\"rule\":\"word\"}]}";
+    }
+    if text.contains("FLAG") {
+        return "{\"verdict\":\"flag\",\"reason\":\"it says so\"}";
+    }
+    "{\"verdict\":\"pass\"}"
 }
 
 /// Standard input is the socket; it is written to through another descriptor of the same.

@@ -6,5 +6,6 @@ mod bench;
 mod commands;
 mod connections;
 mod escapes;
+mod filter;
 mod peers;
 mod supervision;

@@ -15,13 +15,13 @@ const LOOK: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 400;
 
 /// `worker` has the app, `planner` is trusted by it and trusts it.
-struct Pair {
-    worker: Agent,
-    planner: Agent,
+pub(crate) struct Pair {
+    pub(crate) worker: Agent,
+    pub(crate) planner: Agent,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let worker = Agent::beside(&dir, "worker");
         let planner = Agent::beside(&dir, "planner");
@@ -38,7 +38,7 @@ impl Pair {
         Self { worker, planner }
     }
 
-    fn granted(options: &[&str]) -> Self {
+    pub(crate) fn granted(options: &[&str]) -> Self {
         let pair = Self::new();
         pair.grant(options);
         pair
@@ -76,7 +76,7 @@ impl Pair {
     }
 }
 
-fn until(holds: impl Fn() -> bool) {
+pub(crate) fn until(holds: impl Fn() -> bool) {
     let came = (0..LOOKS).any(|_| {
         let holds = holds();
         if !holds {

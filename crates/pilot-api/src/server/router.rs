@@ -26,18 +26,18 @@ use crate::types::{
     ApproveRequest, AppsRequest, BenchRequest, BroadcastRequest, Call, CallAppRequest,
     CatalogueRequest, ConnectionsRequest, CreateGroupRequest, DeclineInvitationRequest,
     DeregisterRequest, DialRequest, DisconnectRequest, EventLine, ExplainRequest, ExposeRequest,
-    FilesSendingRequest, FindRequest, ForwardRequest, GroupMembersRequest, GroupPolicyRequest,
-    GroupsRequest, HandshakeRequest, InboxReadRequest, InboxRequest, InfoRequest,
-    InstallAppRequest, InvitationsRequest, InviteRequest, JoinGroupRequest, KickRequest,
-    LeaveGroupRequest, LookupRequest, NewRecoveryRequest, PeerAppsRequest, PeersRequest,
-    PendingRequest, PingRequest, ProxyRequest, PublishRequest, ReceiveDatagramsRequest,
-    ReceivedRequest, RecoveryRequest, RejectRequest, RestartAppRequest, RollBackAppRequest,
-    RotateKeyRequest, RouteRequest, SearchRequest, SendDatagramRequest, SendFileRequest,
-    SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetHostnameRequest, SetRoleRequest,
-    SetTagsRequest, SetVisibilityRequest, SetWebhookRequest, StatusRequest, StopRequest,
-    StreamOutcomeRequest, SubscribeRequest, TcpFault, TestWebhookRequest, TicketRequest,
-    TrustRequest, UninstallAppRequest, UntrustRequest, UseRecoveryRequest, Verb, ViewAppRequest,
-    WatchRequest, WebhookRequest,
+    FilesSendingRequest, FilterRequest, FindRequest, ForwardRequest, GroupMembersRequest,
+    GroupPolicyRequest, GroupsRequest, HandshakeRequest, InboxReadRequest, InboxRequest,
+    InfoRequest, InstallAppRequest, InvitationsRequest, InviteRequest, JoinGroupRequest,
+    KickRequest, LeaveGroupRequest, LookupRequest, NewRecoveryRequest, PeerAppsRequest,
+    PeersRequest, PendingRequest, PingRequest, ProxyRequest, PublishRequest,
+    ReceiveDatagramsRequest, ReceivedRequest, RecoveryRequest, RejectRequest, RestartAppRequest,
+    RollBackAppRequest, RotateKeyRequest, RouteRequest, SearchRequest, SendDatagramRequest,
+    SendFileRequest, SendMessageRequest, ServeRequest, SetCapabilitiesRequest, SetFilterRequest,
+    SetHostnameRequest, SetRoleRequest, SetTagsRequest, SetVisibilityRequest, SetWebhookRequest,
+    StatusRequest, StopRequest, StreamOutcomeRequest, SubscribeRequest, TcpFault,
+    TestWebhookRequest, TicketRequest, TrustRequest, UninstallAppRequest, UntrustRequest,
+    UseRecoveryRequest, Verb, ViewAppRequest, WatchRequest, WebhookRequest,
 };
 
 /// The deadline of a request that names none.
@@ -160,6 +160,8 @@ pub(crate) fn router<D: DaemonApi>(shared: Arc<Shared<D>>) -> Router {
         app_caps: AppCapsRequest;
         call_app: CallAppRequest;
         app_audit: AppAuditRequest;
+        filter: FilterRequest;
+        set_filter: SetFilterRequest;
         webhook: WebhookRequest;
         set_webhook: SetWebhookRequest;
         test_webhook: TestWebhookRequest;

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::filter::Filtered;
 use super::{field, schema};
 use crate::peer_ref::PeerRef;
 
@@ -355,6 +356,9 @@ fn no_params() -> Value {
 pub struct AppCalled {
     /// Its result, as the method's schema describes it.
     pub result: Value,
+    /// What the owner's filter found in the arguments or the result, where it did not just let them pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filtered>,
 }
 
 /// `POST /v1/apps/audit`: what apps were asked, and what became of it.
@@ -387,7 +391,8 @@ pub struct AuditedEvent {
     pub app: String,
     /// Which version of it.
     pub version: Option<String>,
-    /// `call`, `connect` (by the app), `stop` (of its process), `install`, `rollback`, `restart` or `uninstall`.
+    /// `call`, `connect` (by the app), `stop` (of its process), `install`, `rollback`, `restart`, `uninstall`, or `filter`: what it found as
+    /// the owner's filter at the stage `target`, and that it was set.
     pub event: String,
     /// Who asked for it: `owner`, `daemon`, `app`, or another agent's address.
     pub caller: String,

@@ -7,6 +7,7 @@ use pilot_wire::{MessageId, TraceParent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::filter::Filtered;
 use super::{field, schema};
 use crate::payload::{self, Payload};
 use crate::peer_ref::PeerRef;
@@ -108,6 +109,9 @@ pub struct MessageSent {
     /// The answer, if it was waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<MessageReply>,
+    /// What the owner's filter found, where it did not just let it pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filtered>,
 }
 
 /// The answer to a message.
@@ -129,6 +133,9 @@ pub struct MessageReply {
     /// The body.
     #[serde(flatten)]
     pub body: Payload,
+    /// What the owner's filter found, where it did not just let it pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filtered>,
 }
 
 /// `POST /v1/inbox`: messages that came.
@@ -161,6 +168,9 @@ pub struct InboxReadRequest {
     #[serde(with = "field::text")]
     #[schemars(with = "schema::MessageIdText")]
     pub id: MessageId,
+    /// Also if the owner's filter put it into quarantine.
+    #[serde(default)]
+    pub quarantined: bool,
 }
 
 /// Messages that came.
@@ -216,4 +226,8 @@ pub struct InboxMessage {
     )]
     #[schemars(with = "Option<schema::TimeText>")]
     pub sent_at: Option<UnixTime>,
+    /// What the owner's filter found, where it did not just let it pass. With `block` the message is in quarantine: it is shown without its
+    /// body, which `inbox read` has on demand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filtered>,
 }

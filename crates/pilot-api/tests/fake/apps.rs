@@ -162,7 +162,25 @@ pub(super) fn app_caps(request: &AppCapsRequest) -> Result<AppCaps, ApiError> {
 pub(super) fn call_app(request: &CallAppRequest) -> Result<AppCalled, ApiError> {
     find(&request.app)?;
     let result = json!({ "method": request.method, "params": request.params });
-    Ok(AppCalled { result })
+    Ok(AppCalled {
+        result,
+        filter: None,
+    })
+}
+
+pub(super) fn filter() -> FilterState {
+    FilterState {
+        app: Some(ID.into()),
+        stages: vec![FilterStage::Inbox],
+        on_failure: FilterOnFailure::Block,
+        counts: FilterCounts {
+            passed: 3,
+            flagged: 1,
+            blocked: 1,
+            failed: 1,
+            last_failure: Some("it did not answer within 3 s".into()),
+        },
+    }
 }
 
 pub(super) fn app_audit(_: &AppAuditRequest) -> Result<AppAudit, ApiError> {

@@ -196,6 +196,7 @@ pub(super) fn route(request: RouteRequest) -> Result<Routed, ApiError> {
             kind: request.kind,
             id,
             body: request.body,
+            filter: None,
         }),
     })
 }

@@ -529,6 +529,7 @@ impl DaemonApi for Fake {
             kind: MessageKind::Text,
             id: MessageId::new([2; 16]),
             body: Payload::new(b"pong".to_vec()),
+            filter: None,
         });
         Ok(MessageSent {
             target: peer.address,
@@ -539,6 +540,7 @@ impl DaemonApi for Fake {
             ack: "stored".into(),
             kept_until: None,
             reply,
+            filter: None,
         })
     }
 
@@ -868,6 +870,14 @@ impl DaemonApi for Fake {
         apps::call_app(&request)
     }
 
+    async fn filter(&self, _: FilterRequest) -> Result<FilterState, ApiError> {
+        Ok(apps::filter())
+    }
+
+    async fn set_filter(&self, _: SetFilterRequest) -> Result<FilterState, ApiError> {
+        Ok(apps::filter())
+    }
+
     async fn app_audit(&self, request: AppAuditRequest) -> Result<AppAudit, ApiError> {
         apps::app_audit(&request)
     }
@@ -903,6 +913,12 @@ fn inbox_message(number: u8, body: &[u8]) -> InboxMessage {
         network_id: (number == 3).then(|| NetworkId::new(7).unwrap()),
         via: if number == 2 { "mailbox" } else { "direct" }.into(),
         sent_at: (number == 2).then_some(THEN),
+        filter: (number == 2).then(|| Filtered {
+            app: "org.example.aegis".into(),
+            verdict: FilteredVerdict::Flag,
+            reason: "injection: override".into(),
+            findings: serde_json::json!([{"rule": "override"}]),
+        }),
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) fn watch(request: &WatchRequest) -> Result<mpsc::Receiver<Notice>, Ap
         network_id: None,
         via: "direct".into(),
         sent_at: None,
+        filter: None,
     };
     let missed = request
         .after

@@ -166,6 +166,7 @@ mod tests {
             },
             body: b"ok".to_vec().into(),
             mailed: None,
+            finding: None,
         }
     }
 

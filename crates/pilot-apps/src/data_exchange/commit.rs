@@ -140,6 +140,7 @@ mod tests {
             },
             body: Arc::from(&b""[..]),
             mailed: None,
+            finding: None,
         }
     }
 

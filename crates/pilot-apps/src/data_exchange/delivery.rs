@@ -1,5 +1,6 @@
 //! What comes in, on which terms, and where it is kept.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,21 @@ pub struct Delivery {
     pub body: Arc<[u8]>,
     /// That it came by a mailbox, and not straight from its sender.
     pub mailed: Option<Mailed>,
+    /// What the owner's filter said of it.
+    pub finding: Option<Finding>,
+}
+
+/// What the owner's filter said of a message that it did not just let pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Which app.
+    pub app: String,
+    /// Whether the message goes into quarantine.
+    pub is_blocked: bool,
+    /// Why, in words.
+    pub reason: String,
+    /// What was found, as JSON.
+    pub findings: String,
 }
 
 /// What became of a message.
@@ -122,6 +138,11 @@ pub trait Inbox: Send + Sync + 'static {
     /// Stores messages in their order, each once for its sender and id, and says what became of each: one answer a message. Where it is an
     /// error, nothing was stored of it, and nothing may be acknowledged.
     fn put(&self, deliveries: &[Delivery]) -> Vec<Result<Outcome, PutError>>;
+
+    /// What the owner's filter says of a message that is about to be stored; without a filter nothing.
+    fn screen(&self, _delivery: &Delivery) -> impl Future<Output = Option<Finding>> + Send {
+        std::future::ready(None)
+    }
 }
 
 /// Why a message did not get into the inbox.

@@ -237,6 +237,7 @@ impl<I: Inbox> DataExchange<I> {
             head,
             body,
             mailed: None,
+            finding: None,
         };
         self.keep(delivery).await
     }
@@ -252,7 +253,8 @@ impl<I: Inbox> DataExchange<I> {
     }
 
     /// Stores a message, and wakes who waits for it.
-    async fn keep(&self, delivery: Delivery) -> Result<Outcome, ServeError> {
+    async fn keep(&self, mut delivery: Delivery) -> Result<Outcome, ServeError> {
+        delivery.finding = self.commit.inbox().screen(&delivery).await;
         let outcome = self.commit.store(delivery.clone()).await?;
         if let (Outcome::Stored, Some(id)) = (outcome, delivery.head.reply_to) {
             lock(&self.answers).resolve(id, &delivery);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use pilot_api::PeerRef;
+use pilot_api::types::{FilterOnFailure, FilterStage};
 use pilot_appstore::{AppId, Grant};
 use pilot_trust::DocumentKey;
 
@@ -51,6 +52,9 @@ pub(crate) enum AppCommand {
         #[arg(long)]
         keep_data: bool,
     },
+    /// The app that is asked about messages, events and calls, before they go on
+    #[command(subcommand)]
+    Filter(FilterCommand),
     /// What apps were asked, and what became of it
     Audit {
         /// Of this app alone
@@ -157,6 +161,30 @@ pub(crate) struct YankArgs {
     /// The catalogue, file:///DIR [default: the first of the configuration]
     #[arg(long, value_name = "URL")]
     pub(crate) catalogue: Option<String>,
+}
+
+/// What to do with the filter.
+#[derive(Subcommand, Debug)]
+pub(crate) enum FilterCommand {
+    /// Ask an app about what comes and goes
+    Set(FilterArgs),
+    /// Ask no app any more
+    Clear,
+    /// Which app is asked, about what, and what it said
+    Status,
+}
+
+/// `appstore filter set`.
+#[derive(Args, Debug)]
+pub(crate) struct FilterArgs {
+    /// The app; it serves the method filter
+    pub(crate) app: String,
+    /// What it is asked about: inbox, outbox, events, arguments, results
+    #[arg(long, value_name = "STAGES", value_delimiter = ',', required = true)]
+    pub(crate) stages: Vec<FilterStage>,
+    /// What becomes of that when the app fails: block, flag or pass
+    #[arg(long, value_name = "WHAT", default_value = "block")]
+    pub(crate) on_failure: FilterOnFailure,
 }
 
 /// What to do with keys.

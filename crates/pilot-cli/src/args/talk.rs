@@ -115,6 +115,9 @@ pub(crate) enum InboxCommand {
     Read {
         /// Its id
         id: MessageId,
+        /// Also if the filter put it into quarantine
+        #[arg(long)]
+        quarantined: bool,
     },
 }
 

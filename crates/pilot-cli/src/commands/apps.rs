@@ -5,13 +5,13 @@ use std::io::Read;
 use pilot_api::types::{
     AppAudit, AppAuditRequest, AppCaps, AppCapsRequest, AppInstalled, AppStatus, AppStatusRequest,
     AppViewed, Apps, AppsRequest, CallAppRequest, CatalogueListed, CatalogueRequest,
-    InstallAppRequest, PeerAppsRequest, RestartAppRequest, RollBackAppRequest, UninstallAppRequest,
-    ViewAppRequest,
+    FilterOnFailure, FilterRequest, FilterState, InstallAppRequest, PeerAppsRequest,
+    RestartAppRequest, RollBackAppRequest, SetFilterRequest, UninstallAppRequest, ViewAppRequest,
 };
 use pilot_api::{ApiError, PeerRef};
 use serde_json::Value;
 
-use crate::args::{AppCommand, CallArgs, InstallArgs, ViewArgs};
+use crate::args::{AppCommand, CallArgs, FilterCommand, InstallArgs, ViewArgs};
 use crate::commands::publisher;
 use crate::context::Context;
 use crate::output::{Failure, Reply};
@@ -56,6 +56,7 @@ pub(crate) async fn run(context: &Context, command: AppCommand) -> Result<Reply,
             let audit = context.client()?.call(&request).await?;
             Reply::new(&audit, audit_words(&audit, style))
         }
+        AppCommand::Filter(command) => filter(context, command).await,
         AppCommand::New { dir } => publisher::new(context, &dir),
         AppCommand::Sign { dir } => publisher::sign(context, &dir),
         AppCommand::Verify { dir } => publisher::verify(context, &dir),
@@ -232,6 +233,49 @@ async fn list_of_peer(context: &Context, peer: PeerRef) -> Result<Reply, Failure
     Reply::new(&apps, words)
 }
 
+async fn filter(context: &Context, command: FilterCommand) -> Result<Reply, Failure> {
+    let client = context.client()?;
+    let state = match command {
+        FilterCommand::Set(args) => {
+            let request = SetFilterRequest {
+                app: Some(args.app),
+                stages: args.stages,
+                on_failure: args.on_failure,
+            };
+            client.call(&request).await?
+        }
+        FilterCommand::Clear => client.call(&SetFilterRequest::default()).await?,
+        FilterCommand::Status => client.call(&FilterRequest {}).await?,
+    };
+    Reply::new(&state, filter_words(&state, context.output.style))
+}
+
+fn filter_words(state: &FilterState, style: Style) -> String {
+    let Some(app) = &state.app else {
+        return style.faint("no app is asked about what comes and goes");
+    };
+    let stages: Vec<_> = state.stages.iter().map(|stage| stage.name()).collect();
+    let on_failure = match state.on_failure {
+        FilterOnFailure::Block => "block",
+        FilterOnFailure::Flag => "flag",
+        FilterOnFailure::Pass => "pass",
+    };
+    let counts = &state.counts;
+    style.facts(&[
+        ("app", clean(app)),
+        ("asked about", stages.join(", ")),
+        ("when it fails", on_failure.to_owned()),
+        ("passed", counts.passed.to_string()),
+        ("flagged", counts.flagged.to_string()),
+        ("blocked", counts.blocked.to_string()),
+        ("failed", counts.failed.to_string()),
+        (
+            "last failure",
+            or_dash(counts.last_failure.as_deref().map(clean)),
+        ),
+    ])
+}
+
 /// The method's own result is the whole answer.
 async fn call(context: &Context, args: CallArgs) -> Result<Reply, Failure> {
     let text = match args.params.as_str() {
@@ -249,6 +293,14 @@ async fn call(context: &Context, args: CallArgs) -> Result<Reply, Failure> {
         timeout_ms: context.timeout_ms(),
     };
     let called = context.client()?.call(&request).await?;
+    if let Some(filter) = &called.filter {
+        let words = format!(
+            "flagged by {}: {}",
+            clean(&filter.app),
+            clean(&filter.reason)
+        );
+        context.output.warning(&words);
+    }
     let words = match called.result.as_str() {
         Some(text) => style::clean_lines(text),
         None => style::clean_lines(&format!("{:#}", called.result)),

@@ -2,9 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
-use pilot_api::types::{Inbox, InboxMessage, InboxReadRequest, InboxRequest};
+use pilot_api::types::{FilteredVerdict, Inbox, InboxMessage, InboxReadRequest, InboxRequest};
 use pilot_types::UnixTime;
-use pilot_wire::MessageId;
 
 use super::message::body_words;
 use crate::args::{InboxArgs, InboxCommand, Since};
@@ -16,8 +15,8 @@ use crate::style::{self, Style};
 const PREVIEW: usize = 48;
 
 pub(crate) async fn inbox(context: &Context, args: InboxArgs) -> Result<Reply, Failure> {
-    if let Some(InboxCommand::Read { id }) = args.command {
-        return read(context, id).await;
+    if let Some(InboxCommand::Read { id, quarantined }) = args.command {
+        return read(context, InboxReadRequest { id, quarantined }).await;
     }
     let request = InboxRequest {
         limit: args.limit,
@@ -58,7 +57,11 @@ fn row(message: &InboxMessage) -> [String; 6] {
         .body
         .as_ref()
         .map_or_else(String::new, |body| body_words(message.kind, body));
-    let mut preview = style::clean(body.lines().next().unwrap_or(""));
+    let first = style::clean(body.lines().next().unwrap_or(""));
+    let mut preview = match found(message) {
+        Some(found) => format!("[{found}] {first}"),
+        None => first,
+    };
     if preview.chars().count() > PREVIEW {
         preview = preview.chars().take(PREVIEW - 1).chain(['…']).collect();
     }
@@ -75,9 +78,19 @@ fn row(message: &InboxMessage) -> [String; 6] {
     ]
 }
 
+/// What the owner's filter found, in short.
+fn found(message: &InboxMessage) -> Option<String> {
+    let filter = message.filter.as_ref()?;
+    let verdict = match filter.verdict {
+        FilteredVerdict::Flag => "flagged",
+        FilteredVerdict::Block => "in quarantine",
+    };
+    Some(format!("{verdict}: {}", style::clean(&filter.reason)))
+}
+
 /// One message. Its bytes go to standard output as they are, unless that is a terminal, which they could steer.
-async fn read(context: &Context, id: MessageId) -> Result<Reply, Failure> {
-    let inbox = context.client()?.call(&InboxReadRequest { id }).await?;
+async fn read(context: &Context, request: InboxReadRequest) -> Result<Reply, Failure> {
+    let inbox = context.client()?.call(&request).await?;
     let Some(message) = inbox.messages.first() else {
         return Reply::new(&inbox, "");
     };
@@ -114,6 +127,7 @@ fn message_words(message: &InboxMessage, style: Style) -> String {
         ("trust", style::clean(&message.trust)),
         ("came", came(message)),
         ("answers", style::or_dash(message.reply_to)),
+        ("filter", style::or_dash(found(message))),
     ]);
     let body = message
         .body

@@ -18,6 +18,7 @@ use super::Daemon;
 use super::commands::blocking;
 use crate::apps::{self, Catalogues};
 use crate::error::describe;
+use crate::filter::{self, FilteredCallError};
 
 /// Entries of the audit log that are shown without a limit, and with any.
 const AUDIT: u64 = 100;
@@ -186,9 +187,12 @@ impl Daemon {
             caller: OWNER.into(),
             deadline: deadline.map(Duration::from_millis),
         };
-        let result = self.apps.call(request).await;
-        let result = result.map_err(|error| apps::call(&name, &error))?;
-        Ok(AppCalled { result })
+        let called = self.filter.call(&self.apps, None, request).await;
+        let (result, filter) = called.map_err(|error| match &error {
+            FilteredCallError::Call(error) => apps::call(&name, error),
+            FilteredCallError::Blocked { what, filtered } => filter::blocked(what, filtered),
+        })?;
+        Ok(AppCalled { result, filter })
     }
 
     pub(super) async fn audit(&self, asked: AppAuditRequest) -> Result<AppAudit, ApiError> {
@@ -212,7 +216,7 @@ impl Daemon {
         Ok(AppAudit { entries })
     }
 
-    async fn find_app(&self, name: String) -> Result<AppId, ApiError> {
+    pub(super) async fn find_app(&self, name: String) -> Result<AppId, ApiError> {
         let store = self.apps.store().clone();
         blocking(move || store.find(&name).map_err(|error| apps::store(&error))).await
     }

@@ -28,6 +28,8 @@ impl Daemon {
         let us = self.node.agent();
         let leaves = info.policy.mailbox;
         let body: Arc<[u8]> = request.body.into_bytes().into();
+        self.pass_out("the message", name.to_string(), &body)
+            .await?;
         let head = new_head(request.kind, &body);
         let wanted: Vec<_> = (members.into_iter())
             .filter(|member| (member.is_online || leaves) && member.agent != us)

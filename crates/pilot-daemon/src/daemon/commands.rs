@@ -424,7 +424,7 @@ impl DaemonApi for Daemon {
 
     async fn inbox_read(&self, request: InboxReadRequest) -> Result<Inbox, ApiError> {
         let inbox = self.services.exchange().inbox().clone();
-        blocking(move || inbox.read(request.id)).await
+        blocking(move || inbox.read(&request)).await
     }
 
     async fn connections(&self, _: ConnectionsRequest) -> Result<Connections, ApiError> {
@@ -525,6 +525,17 @@ impl DaemonApi for Daemon {
         let agent = view::summary(stream.peer().agent, stream.peer().hostname.clone());
         let stream = PeerStream::new(self.node.clone(), stream, error::name_of(&peer), port);
         Ok((DialInfo { agent, port }, Box::new(stream)))
+    }
+
+    async fn filter(&self, _: types::FilterRequest) -> Result<types::FilterState, ApiError> {
+        Ok(self.filter_state())
+    }
+
+    async fn set_filter(
+        &self,
+        request: types::SetFilterRequest,
+    ) -> Result<types::FilterState, ApiError> {
+        self.change_filter(request).await
     }
 
     async fn peer_apps(

@@ -14,6 +14,7 @@ use pilot_wire::{EventFrame, Topic, TopicFilter};
 use super::each::each;
 use super::{Daemon, target};
 use crate::error;
+use crate::filter::{self, Filter};
 use crate::json_lines::{JsonLines, Lines};
 
 impl Daemon {
@@ -29,6 +30,7 @@ impl Daemon {
         } = request;
         let body = body.into_bytes();
         let bytes = body.len() as u64;
+        self.pass_to_peer("the event", &peer, &body).await?;
         let (agent, subscribers) = match self.dial_broker(&peer).await? {
             Some(stream) => {
                 let agent = stream.peer().agent;
@@ -68,6 +70,7 @@ impl Daemon {
         let members = members.map_err(|error| error::group(&error, name.as_str()))?;
         let (topic, body) = (request.topic, request.body.into_bytes());
         let bytes = body.len() as u64;
+        self.pass_out("the event", name.to_string(), &body).await?;
         let own = self.own_broker_of(info)?;
         let own = own.publish(us, topic.clone(), body.clone());
         let own = own.map_err(|error| ApiError::invalid(error.to_string()))?;
@@ -142,7 +145,8 @@ impl Daemon {
                 let agent = stream.peer().agent;
                 let remote = RemoteSubscription::open(stream, topic.clone(), replay).await;
                 let remote = remote.map_err(|error| failed(&error, &peer))?;
-                tokio::spawn(pass_remote(node, remote, peer, lines));
+                let filter = Arc::clone(&self.filter);
+                tokio::spawn(pass_remote((node, filter), remote, peer, lines));
                 agent
             }
             None => {
@@ -234,7 +238,7 @@ fn failed(error: &EventError, peer: &PeerRef) -> ApiError {
 
 /// Until the subscription breaks or nobody reads any more.
 async fn pass_remote(
-    node: Node,
+    (node, filter): (Node, Arc<Filter>),
     mut remote: RemoteSubscription<Stream>,
     peer: PeerRef,
     lines: Lines<EventLine>,
@@ -246,7 +250,14 @@ async fn pass_remote(
         };
         let line = match next {
             Ok(EventFrame::Event { topic, from, body }) => {
-                Ok(EventLine::Event(event(&node, topic, from, body)))
+                let looked = filter::look_at_event(&filter, &node, (from, &topic, &body)).await;
+                match looked {
+                    // The log says which; whoever reads the events learns that one is missing.
+                    Some(filtered) if filtered.is_blocked() => {
+                        Ok(EventLine::Dropped { dropped: 1 })
+                    }
+                    Some(_) | None => Ok(EventLine::Event(event(&node, topic, from, body))),
+                }
             }
             Ok(EventFrame::Dropped(dropped)) => Ok(EventLine::Dropped { dropped }),
             Ok(EventFrame::Unknown) => continue,

@@ -16,7 +16,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{Daemon, target};
 use crate::error;
-use crate::inbox::{kind_of, now};
+use crate::filter;
+use crate::inbox::{filtered, kind_of, now};
 
 /// How long an agent that approves every knock may take for it.
 const APPROVAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -56,6 +57,9 @@ struct Sent {
 impl Daemon {
     pub(super) async fn send(&self, request: SendMessageRequest) -> Result<MessageSent, ApiError> {
         let body: Arc<[u8]> = request.body.into_bytes().into();
+        let filter = self
+            .pass_to_peer("the message", &request.peer, &body)
+            .await?;
         let message = Outgoing {
             to: target(&request.peer)?,
             peer: request.peer,
@@ -87,6 +91,7 @@ impl Daemon {
             ack: sent.ack.word().to_owned(),
             kept_until: sent.ack.kept_until(),
             reply,
+            filter,
         })
     }
 
@@ -325,7 +330,22 @@ async fn wait(
     };
     let delivery =
         delivery.map_err(|_| ApiError::internal("the wait for the answer was given up"))?;
+    check_reply(&delivery)?;
     Ok(shown_reply(delivery))
+}
+
+/// An answer that the owner's filter put into quarantine is none for who waits for it.
+pub(super) fn check_reply(delivery: &Delivery) -> Result<(), ApiError> {
+    match &delivery.finding {
+        Some(finding) if finding.is_blocked => {
+            let id = delivery.head.id;
+            let error = filter::blocked("the answer", &filtered(finding));
+            Err(error.with_hint(format!(
+                "it is in quarantine: pilotctl inbox read {id} --quarantined"
+            )))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// An answer, as the API shows it.
@@ -337,6 +357,7 @@ pub(super) fn shown_reply(delivery: Delivery) -> MessageReply {
         kind: kind_of(delivery.head.kind),
         id: delivery.head.id,
         body: delivery.body.to_vec().into(),
+        filter: delivery.finding.as_ref().map(filtered),
     }
 }
 

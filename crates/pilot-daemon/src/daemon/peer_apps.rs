@@ -139,6 +139,9 @@ impl Daemon {
         asked: CallAppRequest,
     ) -> Result<AppCalled, ApiError> {
         let app = asked.app.clone();
+        let text = asked.params.to_string();
+        self.pass_to_peer("the arguments", peer, text.as_bytes())
+            .await?;
         let question = AppQuestion::Call(AppCall {
             app: asked.app,
             method: asked.method,
@@ -146,7 +149,10 @@ impl Daemon {
             timeout_ms: Some(asked.timeout_ms.unwrap_or(DEADLINE_MS)),
         });
         let result = self.ask_peer(peer, &app, &question).await?;
-        Ok(AppCalled { result })
+        Ok(AppCalled {
+            result,
+            filter: None,
+        })
     }
 
     pub(super) async fn apps_of_peer(&self, asked: PeerAppsRequest) -> Result<PeerApps, ApiError> {
@@ -180,13 +186,7 @@ impl Daemon {
             _ => error::dial(&error, peer, Port::APPS),
         })?;
         let asked = ask_app(stream, question).await;
-        asked.map_err(|error| {
-            let own = self.node.hostname().map_or_else(
-                || self.node.address().to_string(),
-                |hostname| hostname.to_string(),
-            );
-            peer_apps::unanswered(&error, &name, app, &own)
-        })
+        asked.map_err(|error| peer_apps::unanswered(&error, &name, app, &self.own_name()))
     }
 }
 

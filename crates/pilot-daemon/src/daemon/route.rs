@@ -12,7 +12,7 @@ use pilot_wire::Message;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
-use super::messages::{new_head, shown_reply};
+use super::messages::{check_reply, new_head, shown_reply};
 use super::{Daemon, view};
 use crate::error;
 use crate::inbox::StoredInbox;
@@ -39,6 +39,8 @@ impl Daemon {
         }
         let until = Instant::now() + patience(request.wait_ms, request.timeout_ms);
         let body: Arc<[u8]> = request.body.into_bytes().into();
+        let name = info.policy.name.to_string();
+        self.pass_out("the request", name, &body).await?;
         let head = new_head(request.kind, &body);
         let id = head.id;
         let asker = Asker {
@@ -53,13 +55,17 @@ impl Daemon {
         let Some(taken) = round.run().await else {
             return Err(nobody(&info, &round.attempts));
         };
+        if let Some(reply) = &taken.reply {
+            check_reply(reply)?;
+        }
+        let reply = taken.reply.map(shown_reply);
         Ok(Routed {
             network_id: info.network,
             target: taken.agent.address(),
             node_id: taken.agent.node(),
             id,
             attempts: round.attempts,
-            reply: taken.reply.map(shown_reply),
+            reply,
         })
     }
 

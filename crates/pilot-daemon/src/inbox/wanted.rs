@@ -67,7 +67,8 @@ impl Wanted {
         let Some(words) = &self.words else {
             return Ok(true);
         };
-        if head.kind == MessageType::Binary || head.len > MAX_SEARCHED {
+        let is_hidden = head.finding.as_ref().is_some_and(|it| it.is_blocked);
+        if is_hidden || head.kind == MessageType::Binary || head.len > MAX_SEARCHED {
             return Ok(false);
         }
         let message = store.read_from(&head.from, &head.id)?;

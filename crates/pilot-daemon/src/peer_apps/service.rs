@@ -14,6 +14,7 @@ use tokio::task::spawn_blocking;
 use super::terms::{AppTerms, PeerApps, Refused};
 use super::words;
 use crate::error::describe;
+use crate::filter::{Filter, FilteredCallError};
 use crate::services::serve;
 
 /// The longest that a peer's call may take: as long as any app may.
@@ -24,6 +25,7 @@ pub(crate) struct AppService {
     node: Node,
     apps: Arc<Host>,
     peers: Arc<PeerApps>,
+    filter: Arc<Filter>,
 }
 
 impl AppService {
@@ -32,9 +34,15 @@ impl AppService {
         node: Node,
         apps: Arc<Host>,
         peers: Arc<PeerApps>,
+        filter: Arc<Filter>,
     ) -> Result<(), ListenError> {
         let listener = node.listen(Port::APPS).await?;
-        let service = Arc::new(Self { node, apps, peers });
+        let service = Arc::new(Self {
+            node,
+            apps,
+            peers,
+            filter,
+        });
         tokio::spawn(serve(listener, move |stream, peer| {
             Arc::clone(&service).answer_one(stream, peer)
         }));
@@ -109,8 +117,12 @@ impl Asking<'_> {
             deadline,
         };
         tokio::select! {
-            result = self.service.apps.call(request) => {
-                result.map_err(|error| words::failed(&error))
+            called = self.service.filter.call(&self.service.apps, Some(self.agent), request) => {
+                match called {
+                    Ok((result, _)) => Ok(result),
+                    Err(FilteredCallError::Call(error)) => Err(words::failed(&error)),
+                    Err(FilteredCallError::Blocked { what, .. }) => Err(words::blocked(what)),
+                }
             }
             () = peers.ended(&self.agent, &app, since) => Err(words::refused(&Refused::NoApps)),
         }

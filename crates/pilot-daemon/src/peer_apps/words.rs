@@ -61,6 +61,14 @@ pub(super) fn failed(error: &CallError) -> AppRefusal {
     }
 }
 
+/// What the owner's filter stopped. What it found is the owner's to read.
+pub(super) fn blocked(what: &str) -> AppRefusal {
+    refusal(
+        ErrorCode::PermissionDenied,
+        format!("{what} did not pass its filter"),
+    )
+}
+
 /// A peer's refusal. `own` is what its owner calls this agent.
 fn answered(refused: &AppRefusal, peer: &str, app: &str, own: &str) -> ApiError {
     let code = ErrorCode::ALL

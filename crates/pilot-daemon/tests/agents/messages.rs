@@ -66,7 +66,10 @@ async fn a_message_is_stored_read_and_answered() {
     let sent = asked_and_answered(&one, &other).await;
     assert_eq!(sent.ack, "stored");
     let kept = other
-        .call(InboxReadRequest { id: sent.id })
+        .call(InboxReadRequest {
+            id: sent.id,
+            quarantined: false,
+        })
         .await
         .unwrap()
         .messages
@@ -92,7 +95,10 @@ async fn bytes_of_any_kind_and_size_arrive_whole() {
     let sent = one.call(sent).await.unwrap();
     assert_eq!(sent.bytes, 12_000_000);
     let kept = other
-        .call(InboxReadRequest { id: sent.id })
+        .call(InboxReadRequest {
+            id: sent.id,
+            quarantined: false,
+        })
         .await
         .unwrap()
         .messages
@@ -168,6 +174,7 @@ async fn an_untrusted_agent_that_asks_first_is_not_asked_on_the_way() {
         .unwrap_err();
     assert_eq!(nobody.code, ErrorCode::NotFound);
     let unknown = InboxReadRequest {
+        quarantined: false,
         id: MessageId::new([0; 16]),
     };
     assert_eq!(

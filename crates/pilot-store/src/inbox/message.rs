@@ -33,6 +33,22 @@ pub struct InboxHead {
     /// That it came by a mailbox. Messages of earlier versions end before it.
     #[serde(deserialize_with = "trailing")]
     pub mailed: Option<Mailed>,
+    /// What the owner's filter said of it. Messages of earlier versions end before it.
+    #[serde(deserialize_with = "trailing")]
+    pub finding: Option<Finding>,
+}
+
+/// What the owner's filter said of a message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Finding {
+    /// Which app.
+    pub app: String,
+    /// Whether the message is in quarantine for it.
+    pub is_blocked: bool,
+    /// Why, in words.
+    pub reason: String,
+    /// What was found, as JSON.
+    pub findings: String,
 }
 
 /// What is said of a message that came by a mailbox.
@@ -82,6 +98,7 @@ mod tests {
             trust: "trusted".to_owned(),
             network: None,
             mailed: None,
+            finding: None,
         };
         let mut bytes = encode_postcard(&head);
         assert_eq!(

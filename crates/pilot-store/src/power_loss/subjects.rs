@@ -138,6 +138,7 @@ impl Subject for Inbox {
                 sent_at: UnixTime::from_secs(1),
                 not_after: UnixTime::from_secs(rng.below(200_000)),
             }),
+            finding: None,
         };
         let messages = (0..=rng.below(3)).map(|number| InboxMessage {
             head: InboxHead {
