@@ -31,6 +31,9 @@ pub use net::{Connection, connect, connect_peer};
 /// The code of this crate as one module, for an app that is to depend on nothing but serde.
 pub const SOURCE: &str = include_str!("app.rs");
 
+/// The same for apps in Python: one file, `pilot_app.py`, that depends on the standard library alone.
+pub const PYTHON_SOURCE: &str = include_str!("../python/pilot_app.py");
+
 /// The example of the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

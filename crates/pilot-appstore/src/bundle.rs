@@ -17,6 +17,7 @@ use crate::executable::{self, ExecutableError};
 use crate::grant::Grant;
 use crate::hash::Sha256;
 use crate::manifest::{MAX_MANIFEST, Manifest, ManifestError};
+use crate::python;
 use crate::signed::{SignedManifest, VerifyError};
 
 /// The manifest's file.
@@ -235,6 +236,10 @@ fn compare(
 
 pub(crate) fn check_entry(dir: &Path, manifest: &Manifest) -> Result<(), BundleError> {
     let entry = manifest.entry.clone();
+    if python::is_script(&entry) {
+        let checked = python::check(manifest.asks_for(&Grant::Python));
+        return checked.map_err(|source| BundleError::Entry { entry, source });
+    }
     let path = dir.join(entry.as_str());
     let failed = |source| BundleError::Read {
         path: path.clone(),

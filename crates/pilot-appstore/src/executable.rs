@@ -27,6 +27,14 @@ pub enum ExecutableError {
         "it is dynamically linked: link it statically (-C target-feature=+crt-static), or ask for the grant libs"
     )]
     Dynamic,
+    /// It is for an interpreter, and does not ask for that.
+    #[error("a program in Python asks for the grant python")]
+    Script,
+    /// There is none that may run it.
+    #[error(
+        "this machine has no /usr/bin/python3 of version 3.9 or later that root alone may change"
+    )]
+    Interpreter,
 }
 
 /// Checks a program by its first bytes.

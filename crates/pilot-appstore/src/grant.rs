@@ -34,6 +34,8 @@ pub enum Grant {
     Data,
     /// `libs`: the machine's shared libraries and their loader.
     Libs,
+    /// `python`: to be run by the machine's own interpreter, with its standard library and the libraries that these load.
+    Python,
     /// `env:NAME`: one variable of the daemon's environment.
     Env(String),
     /// `net:HOST:PORT`: TCP connections there, by the daemon.
@@ -48,7 +50,7 @@ pub enum Grant {
 pub enum ParseGrantError {
     /// No such kind.
     #[error(
-        "unknown grant {0:?}: expected read:PATH, write:PATH, data, libs, env:NAME, net:HOST:PORT or overlay:PEER:PORT"
+        "unknown grant {0:?}: expected read:PATH, write:PATH, data, libs, python, env:NAME, net:HOST:PORT or overlay:PEER:PORT"
     )]
     Kind(String),
     /// A path that is not plain.
@@ -85,6 +87,10 @@ impl Grant {
             }
             Self::Data => "keep files of its own, in a directory of its own".to_owned(),
             Self::Libs => "load this machine's shared libraries".to_owned(),
+            Self::Python => {
+                "be run by this machine's Python, and load its standard and shared libraries"
+                    .to_owned()
+            }
             Self::Env(name) => format!("know the daemon's environment variable {name}"),
             Self::Net(net) => net.words(),
             Self::Overlay(overlay) => overlay.words(),
@@ -96,7 +102,12 @@ impl Grant {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Read(path) | Self::Write(path) => Some(path),
-            Self::Data | Self::Libs | Self::Env(_) | Self::Net(_) | Self::Overlay(_) => None,
+            Self::Data
+            | Self::Libs
+            | Self::Python
+            | Self::Env(_)
+            | Self::Net(_)
+            | Self::Overlay(_) => None,
         }
     }
 
@@ -118,6 +129,7 @@ impl fmt::Display for Grant {
             Self::Write(path) => write!(f, "write:{}", path.display()),
             Self::Data => f.write_str("data"),
             Self::Libs => f.write_str("libs"),
+            Self::Python => f.write_str("python"),
             Self::Env(name) => write!(f, "env:{name}"),
             Self::Net(net) => write!(f, "net:{net}"),
             Self::Overlay(overlay) => write!(f, "overlay:{overlay}"),
@@ -136,6 +148,7 @@ impl FromStr for Grant {
         match text.split_once(':') {
             None if text == "data" => Ok(Self::Data),
             None if text == "libs" => Ok(Self::Libs),
+            None if text == "python" => Ok(Self::Python),
             Some(("read", path)) => Ok(Self::Read(plain(path)?)),
             Some(("write", path)) => Ok(Self::Write(plain(path)?)),
             Some(("env", name)) => Ok(Self::Env(variable(name)?)),
@@ -202,6 +215,7 @@ mod tests {
             "write:/srv/a b",
             "data",
             "libs",
+            "python",
             "env:LANG",
             "net:example.org:443",
             "net:[::1]:80",

@@ -34,6 +34,7 @@ mod net_grant;
 mod process;
 mod program;
 mod publishers;
+mod python;
 mod rpc;
 mod sandbox;
 mod schema;
@@ -67,7 +68,7 @@ pub use schema::Schema;
 pub use signed::{SignError, SignedManifest, VerifyError, sign};
 pub use stage::StageError;
 pub use store::{Installed, Record, Store, StoreError};
-pub use template::{NewApp, NewAppError, new_app};
+pub use template::{NewApp, NewAppError, new_app, new_python_app};
 pub use worker::Standing;
 
 /// The example of the README compiles.

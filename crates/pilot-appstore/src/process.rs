@@ -23,6 +23,7 @@ use crate::ending::Ending;
 use crate::grant::Grant;
 use crate::journal::Journal;
 use crate::program;
+use crate::python;
 use crate::rpc::{self, Answer, Lines};
 use crate::sandbox::{Plan, Protection, WORD};
 use crate::store::Installed;
@@ -128,6 +129,7 @@ impl Launcher {
             limits: manifest.limits,
             grants: app.agreed.grants.clone(),
             data: data.clone(),
+            is_script: python::is_script(&manifest.entry),
             without: self.without.clone(),
         };
         let plan = serde_json::to_string(&plan).map_err(io::Error::other)?;
@@ -155,6 +157,7 @@ fn environment(grants: &BTreeSet<Grant>) -> Vec<(String, OsString)> {
         | Grant::Write(_)
         | Grant::Data
         | Grant::Libs
+        | Grant::Python
         | Grant::Net(_)
         | Grant::Overlay(_) => None,
     };

@@ -1,7 +1,7 @@
 //! The program of an app: the very bytes that were checked, in memory that nobody can change any more.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -9,8 +9,9 @@ use rustix::io::Errno;
 
 use crate::bundle::{self, Bundle, BundleError, MAX_BYTES};
 use crate::hash::Sha256;
+use crate::python;
 
-/// Reads the entry of a bundle, checks the hash of the bytes that were read, and seals them.
+/// Reads the entry of a bundle, checks the hash of the bytes that were read, and seals them; of one in Python all its modules.
 ///
 /// # Errors
 /// [`BundleError::Changed`] if they are not what was signed.
@@ -21,6 +22,9 @@ pub(crate) fn sealed(bundle: &Bundle) -> Result<OwnedFd, BundleError> {
         path: path.clone(),
         source,
     };
+    if python::is_script(&manifest.entry) {
+        return seal(&python::modules(bundle)?).map_err(failed);
+    }
     let mut bytes = vec![];
     let file = bundle::open(&path).map_err(failed)?;
     file.take(MAX_BYTES)
@@ -41,6 +45,7 @@ fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
     }?;
     let mut file = File::from(memory);
     file.write_all(bytes)?;
+    file.rewind()?;
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     rustix::fs::fcntl_add_seals(&file, seals)?;
     Ok(file.into())

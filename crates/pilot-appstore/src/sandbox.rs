@@ -68,6 +68,8 @@ pub(crate) struct Plan {
     pub(crate) grants: BTreeSet<Grant>,
     /// Its own directory, with the grant `data`.
     pub(crate) data: Option<PathBuf>,
+    /// Whether what it is given are modules for the machine's Python, and no program.
+    pub(crate) is_script: bool,
     /// Rules that are left off; none, but in tests.
     pub(crate) without: BTreeSet<Protection>,
 }
@@ -78,7 +80,7 @@ impl Plan {
     }
 
     fn may_load(&self) -> bool {
-        self.grants.contains(&Grant::Libs)
+        self.grants.contains(&Grant::Libs) || self.grants.contains(&Grant::Python)
     }
 
     /// Whether it may name any file.

@@ -12,6 +12,8 @@ const MAIN: &str = include_str!("template/main.rs.txt");
 const CARGO: &str = include_str!("template/Cargo.toml.txt");
 const BUILD: &str = include_str!("template/build.sh.txt");
 const MANIFEST: &str = include_str!("template/manifest.toml.txt");
+const PYTHON_APP: &str = include_str!("template/app.py.txt");
+const PYTHON_MANIFEST: &str = include_str!("template/python.toml.txt");
 /// What stands for the app's name in all of them.
 const NAME: &str = "APP_NAME";
 
@@ -50,6 +52,30 @@ pub struct NewApp {
 /// # Errors
 /// [`NewAppError`]; an existing directory is left as it is.
 pub fn new_app(dir: &Path) -> Result<NewApp, NewAppError> {
+    let files = [
+        ("Cargo.toml", CARGO),
+        ("build.sh", BUILD),
+        ("src/main.rs", MAIN),
+        ("src/pilot_app.rs", pilot_app::SOURCE),
+        ("bundle/manifest.toml", MANIFEST),
+    ];
+    write_app(dir, &files)
+}
+
+/// The same in Python, which needs no building.
+///
+/// # Errors
+/// As [`new_app`].
+pub fn new_python_app(dir: &Path) -> Result<NewApp, NewAppError> {
+    let files = [
+        ("bundle/app.py", PYTHON_APP),
+        ("bundle/pilot_app.py", pilot_app::PYTHON_SOURCE),
+        ("bundle/manifest.toml", PYTHON_MANIFEST),
+    ];
+    write_app(dir, &files)
+}
+
+fn write_app(dir: &Path, files: &[(&'static str, &str)]) -> Result<NewApp, NewAppError> {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     let id = format!("local.{name}").parse::<AppId>();
     let id = id
@@ -68,20 +94,13 @@ pub fn new_app(dir: &Path) -> Result<NewApp, NewAppError> {
             });
         }
     }
-    let files = [
-        ("Cargo.toml", CARGO),
-        ("build.sh", BUILD),
-        ("src/main.rs", MAIN),
-        ("src/pilot_app.rs", pilot_app::SOURCE),
-        ("bundle/manifest.toml", MANIFEST),
-    ];
     for (file, text) in files {
         let path = dir.join(file);
         let written = fs::create_dir_all(path.parent().unwrap_or(dir))
             .and_then(|()| fs::write(&path, text.replace(NAME, &name)));
         written.map_err(|source| NewAppError::Io { path, source })?;
     }
-    let files = files.map(|(file, _)| file).to_vec();
+    let files = files.iter().map(|(file, _)| *file).collect();
     Ok(NewApp { id, files })
 }
 
@@ -106,6 +125,17 @@ mod tests {
             );
         }
         assert!(matches!(new_app(&app), Err(NewAppError::Exists(_))));
+    }
+
+    #[test]
+    fn what_is_written_in_python_is_one_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = dir.path().join("hello");
+        let made = new_python_app(&app).unwrap();
+        let manifest = fs::read_to_string(app.join("bundle/manifest.toml")).unwrap();
+        let draft = Draft::parse(&manifest).unwrap();
+        assert_eq!((draft.id, draft.entry.as_str()), (made.id, "app.py"));
+        assert_eq!(draft.grants[0].grant.to_string(), "python");
     }
 
     #[test]

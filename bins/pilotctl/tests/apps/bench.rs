@@ -101,12 +101,17 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(setting: &Setting) -> Self {
+        Self::of(setting, |bundle| write_bundle(bundle, setting, "1.0.0"))
+    }
+
+    /// The same with a bundle of its own.
+    pub(crate) fn of(setting: &Setting, write: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("home");
         fs::create_dir(&home).unwrap();
         Publishers::new(&home).trust(secret().public(), "").unwrap();
         let bundle = dir.path().join("bundle");
-        write_bundle(&bundle, setting, "1.0.0");
+        write(&bundle);
         let host = Host::with(&home, vec![pilotctl().into()], setting.test_setting()).unwrap();
         let consent = Consent {
             yes: true,

@@ -8,4 +8,5 @@ mod connections;
 mod escapes;
 mod filter;
 mod peers;
+mod python;
 mod supervision;

@@ -31,7 +31,12 @@ impl Reach {
             match grant {
                 Grant::Net(net) => hosts.push(net.clone()),
                 Grant::Overlay(overlay) => agents.push(overlay.clone()),
-                Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs | Grant::Env(_) => {}
+                Grant::Read(_)
+                | Grant::Write(_)
+                | Grant::Data
+                | Grant::Libs
+                | Grant::Python
+                | Grant::Env(_) => {}
             }
         }
         Self {

@@ -4,18 +4,24 @@ use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use nix::fcntl::AtFlags;
 use nix::sched::CloneFlags;
+use rustix::io::FdFlags;
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::CapabilitySet;
 
 use super::{Plan, Protection, calls, files};
+use crate::executable::ExecutableError;
+use crate::python;
 
 /// What it ends with if it does not become the app.
 pub(crate) const FAILED: u8 = 125;
+/// The first descriptor after the three of every process.
+const FIRST_FREE: i32 = 3;
 /// Stack of an app's one thread.
 const STACK: u64 = 8 * 1024 * 1024;
 
@@ -41,9 +47,8 @@ pub fn enter(plan: Option<OsString>) -> u8 {
 
 fn become_app(plan: &Plan) -> Result<Infallible, String> {
     let failed = |what: &'static str| move |error: &dyn Display| format!("{what}: {error}");
-    let program = take_program(plan).map_err(|e| failed("its program")(&e))?;
+    let started = Started::new(plan).map_err(|e| failed("its program")(&e))?;
     namespaces(plan);
-    let name = CString::new(plan.name.as_str()).map_err(|e| failed("its name")(&e))?;
     let environment = environment().map_err(|e| failed("its environment")(&e))?;
     let pid = u64::from(std::process::id());
     let exec_fd = plan.limits.open_files;
@@ -52,7 +57,7 @@ fn become_app(plan: &Plan) -> Result<Infallible, String> {
     drop_capabilities(plan).map_err(|e| failed("capabilities")(&e))?;
     end_with_parent(plan)?;
     if plan.has(Protection::Files) {
-        files::restrict(plan).map_err(|e| failed("files")(&e))?;
+        files::restrict(plan, started.interpreter.as_deref()).map_err(|e| failed("files")(&e))?;
     }
     limit(plan).map_err(|e| failed("limits")(&e))?;
     if plan.has(Protection::Calls) {
@@ -60,20 +65,58 @@ fn become_app(plan: &Plan) -> Result<Infallible, String> {
             seccompiler::apply_filter(filter).map_err(|e| failed("system calls")(&e))?;
         }
     }
-    let args = [name];
-    nix::unistd::execveat(&program, c"", &args, &environment, AtFlags::AT_EMPTY_PATH)
+    let (program, args) = (&started.program, &started.args);
+    nix::unistd::execveat(program, c"", args, &environment, AtFlags::AT_EMPTY_PATH)
         .map_err(|e| failed("its program")(&e))
 }
 
-/// The program comes as standard output. It goes to the first number that no descriptor of the app will have, and is closed
-/// when the app begins; standard output becomes the log.
-fn take_program(plan: &Plan) -> io::Result<OwnedFd> {
+/// What this process becomes.
+struct Started {
+    program: OwnedFd,
+    args: Vec<CString>,
+    /// Where the interpreter is, for an app that has one.
+    interpreter: Option<PathBuf>,
+}
+
+impl Started {
+    /// What is to run comes as standard output, which becomes the log. Of an app in Python that are its modules, on a descriptor that the
+    /// interpreter reads and closes; the interpreter is looked at here, before this process may be somebody else in a namespace.
+    fn new(plan: &Plan) -> io::Result<Self> {
+        if !plan.is_script {
+            let program = take_place(plan, io::stdout())?;
+            rustix::stdio::dup2_stdout(io::stderr())?;
+            return Ok(Self {
+                program,
+                args: vec![CString::new(plan.name.as_str())?],
+                interpreter: None,
+            });
+        }
+        let words = ExecutableError::Interpreter.to_string();
+        let found = python::interpreter().ok_or_else(|| io::Error::other(words))?;
+        let program = take_place(plan, &found.file)?;
+        let modules = rustix::io::fcntl_dupfd_cloexec(io::stdout().as_fd(), FIRST_FREE)?;
+        rustix::io::fcntl_setfd(&modules, FdFlags::empty())?;
+        rustix::stdio::dup2_stdout(io::stderr())?;
+        let mut args = vec![CString::new(found.path.as_os_str().as_encoded_bytes())?];
+        for option in python::OPTIONS.into_iter().chain([python::BOOT]) {
+            args.push(CString::new(option)?);
+        }
+        args.push(CString::new(modules.into_raw_fd().to_string())?);
+        Ok(Self {
+            program,
+            args,
+            interpreter: Some(found.path),
+        })
+    }
+}
+
+/// The first number that no descriptor of the app will have, for what is executed; it is closed when the app begins.
+fn take_place(plan: &Plan, program: impl AsFd) -> io::Result<OwnedFd> {
     let number = i32::try_from(plan.limits.open_files).map_err(io::Error::other)?;
-    let program = rustix::io::fcntl_dupfd_cloexec(io::stdout().as_fd(), number)?;
-    if std::os::fd::AsRawFd::as_raw_fd(&program) != number {
+    let program = rustix::io::fcntl_dupfd_cloexec(program, number)?;
+    if program.as_raw_fd() != number {
         return Err(io::Error::other("its place is taken"));
     }
-    rustix::stdio::dup2_stdout(io::stderr())?;
     Ok(program)
 }
 

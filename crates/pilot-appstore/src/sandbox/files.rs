@@ -22,18 +22,22 @@ const LIBRARIES: [&str; 6] = [
 ];
 
 /// Holds this process and all that it becomes to the plan's files.
-pub(super) fn restrict(plan: &Plan) -> Result<(), RulesetError> {
+pub(super) fn restrict(plan: &Plan, interpreter: Option<&Path>) -> Result<(), RulesetError> {
     let rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(LATEST))?
         .handle_access(AccessNet::from_all(LATEST))?
         .scope(Scope::from_all(LATEST))?
         .create()?;
-    granted(rules, plan)?.restrict_self()?;
+    granted(rules, plan, interpreter)?.restrict_self()?;
     Ok(())
 }
 
-fn granted(mut rules: RulesetCreated, plan: &Plan) -> Result<RulesetCreated, RulesetError> {
+fn granted(
+    mut rules: RulesetCreated,
+    plan: &Plan,
+    interpreter: Option<&Path>,
+) -> Result<RulesetCreated, RulesetError> {
     // Execution is for the loader alone: to read is not to run.
     let read = AccessFs::from_read(LATEST) & !AccessFs::Execute;
     let libraries = read | AccessFs::Execute;
@@ -43,9 +47,12 @@ fn granted(mut rules: RulesetCreated, plan: &Plan) -> Result<RulesetCreated, Rul
         rules = match grant {
             Grant::Read(path) => beneath(rules, &[path], read)?,
             Grant::Write(path) => beneath(rules, &[path], write)?,
-            Grant::Libs => beneath(rules, &LIBRARIES, libraries)?,
+            Grant::Libs | Grant::Python => beneath(rules, &LIBRARIES, libraries)?,
             Grant::Data | Grant::Env(_) | Grant::Net(_) | Grant::Overlay(_) => rules,
         };
+    }
+    if let Some(interpreter) = interpreter {
+        rules = beneath(rules, &[interpreter], libraries)?;
     }
     match &plan.data {
         Some(data) => beneath(rules, &[data], write),

@@ -51,16 +51,18 @@ impl Kernel {
     fn gap(&self, grant: &Grant) -> Option<String> {
         match grant {
             Grant::Env(_) | Grant::Net(_) | Grant::Overlay(_) => None,
-            Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs if self.landlock == 0 => {
+            Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs | Grant::Python
+                if self.landlock == 0 =>
+            {
                 Some(format!(
                     "{grant}: this kernel has no Landlock: it could open any file of the daemon's user"
                 ))
             }
             // Before its version 3 Landlock does not see that a file is emptied as it is opened.
-            Grant::Read(_) | Grant::Libs if self.landlock < 3 => Some(format!(
+            Grant::Read(_) | Grant::Libs | Grant::Python if self.landlock < 3 => Some(format!(
                 "{grant}: this kernel's Landlock would let it empty what it may read"
             )),
-            Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs => None,
+            Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs | Grant::Python => None,
         }
     }
 
@@ -69,6 +71,10 @@ impl Kernel {
     pub fn enforced_by(&self, grant: &Grant) -> String {
         match grant {
             Grant::Read(_) | Grant::Write(_) | Grant::Libs => self.landlock_words(),
+            Grant::Python => format!(
+                "{}; the daemon: the interpreter is one that root alone may change",
+                self.landlock_words()
+            ),
             Grant::Data => format!(
                 "{}; its size is watched by the daemon",
                 self.landlock_words()

@@ -67,6 +67,9 @@ pub(crate) enum AppCommand {
     New {
         /// A directory that is not there yet; its name becomes the app's
         dir: PathBuf,
+        /// In Python, and not in Rust
+        #[arg(long)]
+        python: bool,
     },
     /// Put hashes and publisher into a bundle's manifest, and sign it
     Sign {

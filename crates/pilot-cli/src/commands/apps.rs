@@ -57,7 +57,7 @@ pub(crate) async fn run(context: &Context, command: AppCommand) -> Result<Reply,
             Reply::new(&audit, audit_words(&audit, style))
         }
         AppCommand::Filter(command) => filter(context, command).await,
-        AppCommand::New { dir } => publisher::new(context, &dir),
+        AppCommand::New { dir, python } => publisher::new(context, &dir, python),
         AppCommand::Sign { dir } => publisher::sign(context, &dir),
         AppCommand::Verify { dir } => publisher::verify(context, &dir),
         AppCommand::Publish(args) => publisher::publish(context, &args),

@@ -82,8 +82,13 @@ fn key_data(key: &DocumentKey) -> Value {
     json!({ "key": key.to_string(), "fingerprint": key.fingerprint() })
 }
 
-pub(crate) fn new(context: &Context, dir: &Path) -> Result<Reply, Failure> {
-    let made = pilot_appstore::new_app(dir).map_err(|error| {
+pub(crate) fn new(context: &Context, dir: &Path, is_python: bool) -> Result<Reply, Failure> {
+    let made = if is_python {
+        pilot_appstore::new_python_app(dir)
+    } else {
+        pilot_appstore::new_app(dir)
+    };
+    let made = made.map_err(|error| {
         let code = match &error {
             pilot_appstore::NewAppError::Exists(_) => ErrorCode::AlreadyExists,
             pilot_appstore::NewAppError::Name(_) => ErrorCode::InvalidArgument,
@@ -93,8 +98,9 @@ pub(crate) fn new(context: &Context, dir: &Path) -> Result<Reply, Failure> {
         ApiError::new(code, describe(&error))
     })?;
     let shown = dir.display();
+    let build = if is_python { "" } else { "sh build.sh && " };
     let words = format!(
-        "{}\n  cd {shown} && sh build.sh && pilotctl appstore sign bundle",
+        "{}\n  cd {shown} && {build}pilotctl appstore sign bundle",
         context
             .output
             .style
