@@ -149,6 +149,7 @@ async fn befriend(one: &Daemon, other: &Daemon) {
             expires_ms: None,
             one_way: false,
             apps: vec![],
+            catalogue: false,
             app_rate: None,
             app_budget: None,
         };

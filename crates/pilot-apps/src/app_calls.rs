@@ -36,6 +36,18 @@ pub enum AppQuestion {
     Call(AppCall),
     /// Which apps it may call.
     List {},
+    /// A part of a file of the catalogue that the other end shows.
+    File(FilePart),
+}
+
+/// A part of a file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FilePart {
+    /// The file, from the catalogue's directory on.
+    pub path: String,
+    /// The first byte.
+    #[serde(default)]
+    pub offset: u64,
 }
 
 /// A call.

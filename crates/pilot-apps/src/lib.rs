@@ -25,8 +25,8 @@ mod files;
 mod waiting_room;
 
 pub use app_calls::{
-    AppCall, AppCalls, AppQuestion, AppRefusal, AskAppError, MAX_APP_ANSWER, MAX_APP_QUESTION,
-    ReadDocumentError, ServeAppsError, ask_app, serve_app_call,
+    AppCall, AppCalls, AppQuestion, AppRefusal, AskAppError, FilePart, MAX_APP_ANSWER,
+    MAX_APP_QUESTION, ReadDocumentError, ServeAppsError, ask_app, serve_app_call,
 };
 pub use bench::{BenchDirection, BenchReport, BenchRequest, MAX_BENCH, run_bench, serve_bench};
 pub use data_exchange::{

@@ -27,7 +27,7 @@ pub const SIGNATURE: &str = "manifest.sig";
 /// Files of a bundle, the manifest and its signature not counted.
 const MAX_FILES: usize = 1000;
 /// Bytes of all of them.
-pub(crate) const MAX_BYTES: u64 = 256 * 1024 * 1024;
+pub const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// Longest path in a bundle, and how deep it goes: the walk is recursive.
 const MAX_PATH: usize = 200;
 const MAX_DEPTH: usize = 8;
@@ -254,7 +254,10 @@ pub(crate) fn check_entry(dir: &Path, manifest: &Manifest) -> Result<(), BundleE
 }
 
 /// Opens a regular file that is no symbolic link; one that is a pipe does not make it wait.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// What the file system says.
+pub fn open(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let flags = i32::try_from(flags.bits()).unwrap_or_default();
     let file = OpenOptions::new()

@@ -5,7 +5,7 @@
 //! DIR/ID/VERSION/              a bundle
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -21,13 +21,13 @@ use crate::publishers::{Publishers, PublishersError};
 use crate::stage::{self, StageError};
 
 /// The index.
-const INDEX: &str = "catalogue.jsonl";
+pub const INDEX: &str = "catalogue.jsonl";
 /// What an index is signed under.
 const CONTEXT: &str = "pilot/catalogue/1";
 /// The one format that there is.
 const FORMAT: u32 = 1;
 /// Longest index: 10,000 entries of some 600 bytes.
-const MAX_INDEX: u64 = 8 * 1024 * 1024;
+pub const MAX_INDEX: u64 = 8 * 1024 * 1024;
 const MAX_ENTRIES: usize = 10_000;
 const SCHEME: &str = "file://";
 
@@ -136,6 +136,10 @@ pub enum CatalogueError {
 }
 
 impl CatalogueUrl {
+    pub(crate) fn of_dir(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
     /// The directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -177,9 +181,57 @@ impl Catalogue {
         bundle_dir(&self.dir, &entry.id, &entry.version)
     }
 
+    /// Who signed it.
+    pub(crate) const fn signer(&self) -> &DocumentKey {
+        &self.index.signer
+    }
+
+    /// What an index that was seen before has and this one has not, in words: then this is the older one.
+    pub(crate) fn lacks(&self, before: &Self) -> Option<String> {
+        if self.index.signer != before.index.signer {
+            return Some("it is signed by another key".to_owned());
+        }
+        let all = self.index.entries.iter();
+        let entries: BTreeMap<_, _> = all
+            .map(|entry| ((&entry.id, &entry.version), entry))
+            .collect();
+        before.index.entries.iter().find_map(|old| {
+            let name = format!("{} {}", old.id, old.version);
+            match entries.get(&(&old.id, &old.version)) {
+                None => Some(format!("{name} is gone")),
+                Some(new) if new.manifest_sha256 != old.manifest_sha256 => {
+                    Some(format!("{name} is another one"))
+                }
+                Some(new) if old.yanked && !new.yanked => {
+                    Some(format!("{name} is no more withdrawn"))
+                }
+                Some(_) => None,
+            }
+        })
+    }
+
+    /// Keeps its text in its directory.
+    pub(crate) fn keep(&self, text: &[u8]) -> io::Result<()> {
+        pilot_store::replace_file(&self.dir.join(INDEX), text)
+    }
+
+    /// Reads an index and checks its signature, not who signed it.
+    pub(crate) fn parse(text: &[u8], dir: &Path) -> Result<Self, CatalogueError> {
+        let path = dir.join(INDEX);
+        let text = std::str::from_utf8(text).map_err(|error| CatalogueError::Format {
+            path: path.clone(),
+            words: error.to_string(),
+        })?;
+        Self::parse_text(text, dir)
+    }
+
     fn read(url: &CatalogueUrl) -> Result<Self, CatalogueError> {
-        let path = url.dir().join(INDEX);
-        let text = read_index(&path)?;
+        let text = read_index(&url.dir().join(INDEX))?;
+        Self::parse_text(&text, url.dir())
+    }
+
+    fn parse_text(text: &str, dir: &Path) -> Result<Self, CatalogueError> {
+        let path = dir.join(INDEX);
         let format = |words: String| CatalogueError::Format {
             path: path.clone(),
             words,
@@ -200,7 +252,7 @@ impl Catalogue {
             .signer
             .verify(CONTEXT, body.as_bytes(), &signature.signature)
             .map_err(|source| CatalogueError::Signature { path, source })?;
-        let dir = url.dir().to_owned();
+        let dir = dir.to_owned();
         Ok(Self { dir, index })
     }
 }

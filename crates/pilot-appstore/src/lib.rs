@@ -30,6 +30,7 @@ mod id;
 mod journal;
 mod limits;
 mod manifest;
+mod mirror;
 mod net_grant;
 mod process;
 mod program;
@@ -48,9 +49,14 @@ mod worker;
 
 pub use audit::{Audit, AuditEntry};
 pub use broker::{Dialling, Duplex, Names, Overlay};
-pub use bundle::{Bundle, BundleError, FilePath, MANIFEST, ParseFilePathError, SIGNATURE};
+pub use bundle::{
+    Bundle, BundleError, FilePath, MANIFEST, MAX_BYTES, ParseFilePathError, SIGNATURE,
+    open as open_file,
+};
 pub use call_error::CallError;
-pub use catalogue::{Catalogue, CatalogueError, CatalogueUrl, Entry, publish, yank};
+pub use catalogue::{
+    Catalogue, CatalogueError, CatalogueUrl, Entry, INDEX, MAX_INDEX, publish, yank,
+};
 pub use consent::{Agreed, Asked, Consent, ConsentError, Place};
 pub use ending::Ending;
 pub use executable::ExecutableError;
@@ -60,6 +66,7 @@ pub use host::{CallRequest, Caller, Host, TestSetting};
 pub use id::{AppId, HELP, MethodName, ParseIdError, ParseMethodError};
 pub use limits::Limits;
 pub use manifest::{Ask, Latency, Manifest, ManifestError, Method};
+pub use mirror::{Arriving, Mirror, MirrorError};
 pub use net_grant::{NetGrant, OverlayGrant};
 pub use publishers::{Publisher, Publishers, PublishersError};
 pub use rpc::{AppError, MAX_PARAMS};

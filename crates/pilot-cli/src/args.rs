@@ -375,6 +375,9 @@ pub(crate) struct ApproveArgs {
     /// Apps that it may call, as weather,org.example.hello; they take the place of those before [default: none]
     #[arg(long, value_name = "APPS", value_delimiter = ',')]
     pub(crate) apps: Vec<String>,
+    /// Let it read the catalogue of apps that this agent has
+    #[arg(long)]
+    pub(crate) catalogue: bool,
     /// How many questions about apps it may ask a minute [default: 60]
     #[arg(long, value_name = "N", requires = "apps")]
     pub(crate) app_rate: Option<u32>,

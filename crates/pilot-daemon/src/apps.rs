@@ -4,13 +4,14 @@ use std::path::Path;
 
 use pilot_api::{ApiError, ErrorCode};
 use pilot_appstore::{
-    AppId, Bundle, CallError, Catalogue, CatalogueError, CatalogueUrl, ConsentError, Entry, Grant,
-    Manifest, Publishers, PublishersError, StageError, StoreError,
+    AppId, Bundle, CallError, Catalogue, CatalogueError, ConsentError, Entry, Grant, Manifest,
+    Publishers, PublishersError, StageError, StoreError,
 };
 use pilot_rendezvous::error::io_code;
 use pilot_store::Home;
 use semver::Version;
 
+use crate::catalogues::Place;
 use crate::error::{describe, file_config, home};
 
 /// JSON-RPC 2.0 §5.1: the app's word for arguments that it does not take.
@@ -20,43 +21,54 @@ const BUSY_RETRY_MS: u64 = 100;
 
 /// The catalogues of a home, opened. Blocks on the disk.
 pub(crate) struct Catalogues {
-    pub(crate) open: Vec<Catalogue>,
+    /// With the URL of each.
+    pub(crate) open: Vec<(String, Catalogue)>,
     pub(crate) unusable: Vec<String>,
 }
 
+/// The URLs of the catalogues: the one that is asked for, or those of the configuration in their order. Blocks on the disk.
+///
+/// # Errors
+/// If none is configured.
+pub(crate) fn catalogue_urls(dir: &Path, asked: Option<&str>) -> Result<Vec<String>, ApiError> {
+    if let Some(url) = asked {
+        return Ok(vec![url.to_owned()]);
+    }
+    let store = Home::open(dir).map_err(|error| home(&error))?;
+    let config = store.load_config().map_err(|error| file_config(&error))?;
+    if config.catalogues.is_empty() {
+        return Err(
+            ApiError::new(ErrorCode::NotFound, "no catalogue is configured").with_hint(
+                "pilotctl config --set catalogues=file:///DIR, or give --catalogue file:///DIR",
+            ),
+        );
+    }
+    Ok(config.catalogues)
+}
+
 impl Catalogues {
-    /// The one that is asked for, or those of the configuration in their order.
+    /// Those at these URLs; of other machines what is kept here.
     ///
     /// # Errors
-    /// If the one that is asked for cannot be used, or none is configured.
-    pub(crate) fn open(dir: &Path, asked: Option<&str>) -> Result<Self, ApiError> {
+    /// If the only one cannot be used.
+    pub(crate) fn open(dir: &Path, urls: &[String]) -> Result<Self, ApiError> {
         let publishers = Publishers::new(dir);
-        let open = |url: &str| {
-            let url: CatalogueUrl = url.parse()?;
-            Catalogue::open(&url, &publishers)
-        };
-        if let Some(url) = asked {
-            return Ok(Self {
-                open: vec![open(url).map_err(|error| catalogue(&error))?],
-                unusable: vec![],
-            });
-        }
-        let store = Home::open(dir).map_err(|error| home(&error))?;
-        let config = store.load_config().map_err(|error| file_config(&error))?;
-        if config.catalogues.is_empty() {
-            return Err(
-                ApiError::new(ErrorCode::NotFound, "no catalogue is configured").with_hint(
-                    "pilotctl config --set catalogues=file:///DIR, or give --catalogue file:///DIR",
-                ),
-            );
-        }
         let mut all = Self {
             open: vec![],
             unusable: vec![],
         };
-        for url in &config.catalogues {
-            match open(url) {
-                Ok(opened) => all.open.push(opened),
+        for url in urls {
+            let place = match Place::parse(url) {
+                Ok(place) => place,
+                Err(error) if urls.len() == 1 => return Err(error),
+                Err(error) => {
+                    all.unusable.push(error.message);
+                    continue;
+                }
+            };
+            match Catalogue::open(&place.local(dir, url), &publishers) {
+                Ok(opened) => all.open.push((url.clone(), opened)),
+                Err(error) if urls.len() == 1 => return Err(catalogue(&error)),
                 Err(error) => all.unusable.push(format!("{url}: {}", describe(&error))),
             }
         }
@@ -66,7 +78,7 @@ impl Catalogues {
     /// The newest version of every app, from the first catalogue that has it.
     pub(crate) fn newest(&self) -> Vec<&Entry> {
         let mut found: Vec<&Entry> = vec![];
-        for catalogue in &self.open {
+        for (_, catalogue) in &self.open {
             let mut here: Vec<&Entry> = vec![];
             for entry in catalogue.entries().iter().filter(|entry| !entry.yanked) {
                 if found.iter().any(|known| known.id == entry.id) {
@@ -84,14 +96,18 @@ impl Catalogues {
         found
     }
 
-    /// The bundle of an app, by its id or short name: checked, and the one that the catalogue means.
-    pub(crate) fn bundle(&self, name: &str, version: Option<&str>) -> Result<Bundle, ApiError> {
+    /// An app's entry, by its id or short name, with the URL of its catalogue.
+    pub(crate) fn find(
+        &self,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<(&str, &Catalogue, &Entry), ApiError> {
         let version = version.map(|text| {
             let invalid = |error| ApiError::invalid(format!("invalid version {text:?}: {error}"));
             Version::parse(text).map_err(invalid)
         });
         let version = version.transpose()?;
-        for catalogue in &self.open {
+        for (url, catalogue) in &self.open {
             let entries = catalogue.entries().iter();
             let called = entries.filter(|entry| entry.id.is_called(name) && !entry.yanked);
             let called: Vec<&Entry> = called.collect();
@@ -112,7 +128,7 @@ impl Catalogues {
                 }
             });
             if let Some(entry) = newest {
-                return open_bundle(catalogue, entry);
+                return Ok((url, catalogue, entry));
             }
         }
         Err(self.not_found(name, version.as_ref()))
@@ -156,7 +172,8 @@ fn only_id(name: &str, called: &[&Entry]) -> Result<Option<AppId>, ApiError> {
     }
 }
 
-fn open_bundle(from: &Catalogue, entry: &Entry) -> Result<Bundle, ApiError> {
+/// The bundle of an entry: checked, and the one that the catalogue means.
+pub(crate) fn open_bundle(from: &Catalogue, entry: &Entry) -> Result<Bundle, ApiError> {
     let bundle = Bundle::open(&from.bundle_dir(entry));
     let bundle = bundle.map_err(|error| ApiError::invalid(describe(&error)))?;
     if bundle.signed().hash() == entry.manifest_sha256 {
@@ -170,7 +187,7 @@ fn open_bundle(from: &Catalogue, entry: &Entry) -> Result<Bundle, ApiError> {
     }
 }
 
-fn catalogue(error: &CatalogueError) -> ApiError {
+pub(crate) fn catalogue(error: &CatalogueError) -> ApiError {
     let words = describe(error);
     match error {
         CatalogueError::Missing(_) => ApiError::new(ErrorCode::NotFound, words),

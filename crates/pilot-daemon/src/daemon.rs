@@ -31,6 +31,7 @@ use pilot_appstore::Host;
 use pilot_types::UnixTime;
 use tokio::sync::watch;
 
+use crate::catalogues::Fetcher;
 use crate::filter::Filter;
 use crate::peer_apps::PeerApps;
 use crate::routing::Memory;
@@ -69,6 +70,7 @@ pub(crate) struct Daemon {
     apps: Arc<Host>,
     peer_apps: Arc<PeerApps>,
     filter: Arc<Filter>,
+    fetcher: Fetcher,
     webhooks: Webhooks,
     /// How members of groups did whom requests were routed to.
     memory: Arc<Mutex<Memory>>,
@@ -93,6 +95,7 @@ impl Daemon {
     ) -> Self {
         Self {
             node: services.node().clone(),
+            fetcher: Fetcher::new(services.node().clone()),
             services,
             apps: apps.host,
             peer_apps: apps.peers,

@@ -19,6 +19,7 @@
 mod app_streams;
 mod apps;
 mod capabilities;
+mod catalogues;
 mod config;
 mod daemon;
 mod datagrams;

@@ -4,6 +4,7 @@
 //! which the peer and the rendezvous read too. It holds for the very grant that it was given with.
 
 mod service;
+mod shown;
 mod terms;
 mod words;
 

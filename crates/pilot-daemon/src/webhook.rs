@@ -20,6 +20,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::post::{Destination, TlsError, with_tls};
 use self::post::{PostError, Poster};
 pub use self::settings::WebhookSettings;
 use self::tries::{Next, Tries};
@@ -248,8 +249,6 @@ fn failed(url: &str, failure: &PostError) -> ApiError {
         PostError::Timeout => pilot_api::ErrorCode::Timeout,
         PostError::Connect(_)
         | PostError::Tls(_)
-        | PostError::NoRoots
-        | PostError::Name(_)
         | PostError::Http(_)
         | PostError::Request(_)
         | PostError::Status { .. } => pilot_api::ErrorCode::ConnectionFailed,

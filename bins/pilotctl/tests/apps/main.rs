@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail their test")]
 
 mod bench;
+mod catalogues;
 mod commands;
 mod connections;
 mod escapes;

@@ -107,7 +107,7 @@ fn a_peer_calls_what_it_was_granted_and_learns_of_nothing_else() {
     assert_eq!(approved["scope"], "7,1000-1003");
     assert_eq!(
         approved["apps"],
-        json!({"ids": [ID], "per_minute": 60, "budget": null, "used": 0})
+        json!({"ids": [ID], "catalogue": false, "per_minute": 60, "budget": null, "used": 0})
     );
     assert_eq!(
         pair.worker.ok(&["trust"])["trusted"][0]["apps"],

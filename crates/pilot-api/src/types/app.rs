@@ -15,7 +15,7 @@ use crate::peer_ref::PeerRef;
 #[derive(Clone, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogueRequest {
-    /// Look here, `file:///DIR`, and not where the configuration says.
+    /// Look here, `file:///DIR`, `https://HOST/…` or `pilot://PEER`, and not where the configuration says.
     #[serde(default)]
     pub catalogue: Option<String>,
 }
@@ -27,6 +27,9 @@ pub struct CatalogueListed {
     pub apps: Vec<CatalogueApp>,
     /// Catalogues that could not be read, and why.
     pub unusable: Vec<String>,
+    /// Catalogues that are out of reach, each with why and of when what is used of it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<String>,
 }
 
 /// An app of a catalogue.
@@ -85,6 +88,9 @@ pub struct AppViewed {
     pub limits: Value,
     /// The version that is installed, if any is.
     pub installed: Option<String>,
+    /// Catalogues that are out of reach, each with why and of when what is used of it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<String>,
 }
 
 /// A method of an app.
@@ -161,6 +167,9 @@ pub struct AppInstalled {
     /// Why it does not run: it is started once when it is installed.
     #[serde(default)]
     pub problem: Option<String>,
+    /// Catalogues that are out of reach, each with why and of when what is used of it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<String>,
 }
 
 /// `POST /v1/apps/rollback`: go back to the version before.

@@ -92,6 +92,9 @@ pub struct ApproveRequest {
     /// Apps that it may call, by their ids or the last parts of them: they take the place of those it was granted before.
     #[serde(default)]
     pub apps: Vec<String>,
+    /// Whether it may read the catalogue of apps that this agent has.
+    #[serde(default)]
+    pub catalogue: bool,
     /// How many questions about apps it may ask a minute, at most 6,000; none for 60.
     #[serde(default)]
     pub app_rate: Option<u32>,
@@ -105,6 +108,9 @@ pub struct ApproveRequest {
 pub struct AppsGranted {
     /// Their ids.
     pub ids: Vec<String>,
+    /// Whether it may read the catalogue of apps.
+    #[serde(default)]
+    pub catalogue: bool,
     /// How many questions it may ask a minute.
     pub per_minute: u32,
     /// How many calls it may make in all; null for any number.

@@ -53,6 +53,9 @@ fn installed() -> AppInstalled {
         publisher: key(),
         grants: vec!["data".into()],
         problem: None,
+        stale: vec![
+            "pilot://worker: worker did not answer; used as it was on 2026-01-01T00:00:00Z".into(),
+        ],
     }
 }
 
@@ -82,6 +85,7 @@ pub(super) fn catalogue(_: &CatalogueRequest) -> Result<CatalogueListed, ApiErro
     Ok(CatalogueListed {
         apps: vec![app],
         unusable: vec![],
+        stale: vec![],
     })
 }
 
@@ -110,6 +114,7 @@ pub(super) fn view_app(request: &ViewAppRequest) -> Result<AppViewed, ApiError> 
         }],
         limits: json!({"memory_mb": 64}),
         installed: None,
+        stale: vec![],
     })
 }
 

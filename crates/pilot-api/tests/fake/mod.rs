@@ -480,6 +480,7 @@ impl DaemonApi for Fake {
                 scope: "7,1000-1002".into(),
                 apps: Some(AppsGranted {
                     ids: vec!["org.example.aegis".into()],
+                    catalogue: true,
                     per_minute: 60,
                     budget: Some(100),
                     used: 3,

@@ -33,6 +33,7 @@ impl AppCalls for Echoing {
             }
             AppQuestion::Call(call) => Ok(call.params),
             AppQuestion::List {} => Ok(json!({"apps": []})),
+            AppQuestion::File(part) => Ok(json!(part.offset)),
         }
     }
 }

@@ -93,7 +93,7 @@ pub(crate) enum AppCommand {
 /// Where to look.
 #[derive(Args, Debug)]
 pub(crate) struct WhereArgs {
-    /// Look in this catalogue, file:///DIR [default: those of the configuration, in their order]
+    /// Look in this catalogue, file:///DIR, https://HOST/… or pilot://PEER [default: those of the configuration, in their order]
     #[arg(long, value_name = "URL")]
     pub(crate) catalogue: Option<String>,
 }

@@ -71,6 +71,7 @@ async fn catalogue(context: &Context, catalogue: Option<String>) -> Result<Reply
         .client()?
         .call(&CatalogueRequest { catalogue })
         .await?;
+    warn_stale(context, &listed.stale);
     for unusable in &listed.unusable {
         context
             .output
@@ -78,6 +79,15 @@ async fn catalogue(context: &Context, catalogue: Option<String>) -> Result<Reply
     }
     let words = catalogue_words(&listed, context.output.style);
     Reply::new(&listed, words)
+}
+
+/// Catalogues that are out of reach, and of when what is used of them is.
+fn warn_stale(context: &Context, stale: &[String]) {
+    for words in stale {
+        context
+            .output
+            .warning(&format!("warning: {}", clean(words)));
+    }
 }
 
 fn catalogue_words(listed: &CatalogueListed, style: Style) -> String {
@@ -106,6 +116,7 @@ async fn view(context: &Context, args: ViewArgs) -> Result<Reply, Failure> {
         catalogue: args.place.catalogue,
     };
     let viewed = context.client()?.call(&request).await?;
+    warn_stale(context, &viewed.stale);
     let words = viewed_words(&viewed, context.output.style);
     Reply::new(&viewed, words)
 }
@@ -166,6 +177,7 @@ async fn install(context: &Context, args: InstallArgs) -> Result<Reply, Failure>
         timeout_ms: context.timeout_ms(),
     };
     let installed = context.client()?.call(&request).await?;
+    warn_stale(context, &installed.stale);
     let words = installed_words(&installed, context.output.style);
     Reply::new(&installed, words)
 }

@@ -78,6 +78,7 @@ pub(crate) async fn approve(context: &Context, args: ApproveArgs) -> Result<Repl
         expires_ms: args.expires.map(Span::as_millis),
         one_way: args.one_way,
         apps: args.apps,
+        catalogue: args.catalogue,
         app_rate: args.app_rate,
         app_budget: args.app_budget,
     };
@@ -89,7 +90,7 @@ pub(crate) async fn approve(context: &Context, args: ApproveArgs) -> Result<Repl
         style::clean(&approved.fingerprint)
     );
     if let Some(apps) = &approved.apps {
-        words.push_str(&format!("; it may call {}", apps_words(apps)));
+        words.push_str(&format!("; apps: {}", apps_words(apps)));
     }
     Reply::new(&approved, context.output.style.done(&words))
 }
@@ -130,7 +131,12 @@ fn apps_words(apps: &AppsGranted) -> String {
     let budget = apps.budget.map_or_else(String::new, |budget| {
         format!(", {} of {budget} calls made", apps.used)
     });
-    format!("{} ({} a minute{budget})", ids.join(" "), apps.per_minute)
+    let called = format!("{} ({} a minute{budget})", ids.join(" "), apps.per_minute);
+    match (ids.is_empty(), apps.catalogue) {
+        (true, _) => "the catalogue".to_owned(),
+        (false, true) => format!("{called}, the catalogue"),
+        (false, false) => called,
+    }
 }
 
 fn trust_words(trusted: &[TrustedAgent], style: Style) -> String {

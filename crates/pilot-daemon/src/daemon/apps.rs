@@ -9,7 +9,8 @@ use pilot_api::types::{
     CatalogueListed, GrantHeld, InstallAppRequest, RuleHeld, UninstallAppRequest, ViewAppRequest,
 };
 use pilot_appstore::{
-    AppId, AuditEntry, CallRequest, Consent, Grant, Manifest, Publishers, Record, Standing, Store,
+    AppId, AuditEntry, Bundle, CallRequest, Consent, Grant, Manifest, Publishers, Record, Standing,
+    Store,
 };
 use pilot_types::UnixTime;
 use serde_json::json;
@@ -28,14 +29,23 @@ const CHOSEN: &str = "its owner chose it";
 /// Who asks over the local API.
 const OWNER: &str = "owner";
 
+/// Catalogues that can be used, which of them are not up to date, and those that cannot be used, in words.
+#[derive(Default)]
+struct Seen {
+    urls: Vec<String>,
+    stale: Vec<String>,
+    gone: Vec<String>,
+}
+
 impl Daemon {
     pub(super) async fn list_catalogue(
         &self,
         asked: Option<String>,
     ) -> Result<CatalogueListed, ApiError> {
         let store = self.apps.store().clone();
+        let Seen { urls, stale, gone } = self.refresh(asked).await?;
         blocking(move || {
-            let catalogues = Catalogues::open(store.home(), asked.as_deref())?;
+            let catalogues = Catalogues::open(store.home(), &urls)?;
             let publishers = store.publishers();
             let apps = catalogues.newest().into_iter().map(|entry| CatalogueApp {
                 id: entry.id.to_string(),
@@ -47,20 +57,70 @@ impl Daemon {
             });
             Ok(CatalogueListed {
                 apps: apps.collect(),
-                unusable: catalogues.unusable.clone(),
+                unusable: [gone, catalogues.unusable.clone()].concat(),
+                stale,
             })
         })
         .await
     }
 
     pub(super) async fn view_one_app(&self, asked: ViewAppRequest) -> Result<AppViewed, ApiError> {
+        let ViewAppRequest {
+            app,
+            version,
+            catalogue,
+        } = asked;
+        let (bundle, stale) = self.bundle_of(app, version, catalogue).await?;
         let store = self.apps.store().clone();
         blocking(move || {
-            let catalogues = Catalogues::open(store.home(), asked.catalogue.as_deref())?;
-            let bundle = catalogues.bundle(&asked.app, asked.version.as_deref())?;
-            Ok(viewed(bundle.manifest(), &store))
+            Ok(AppViewed {
+                stale,
+                ..viewed(bundle.manifest(), &store)
+            })
         })
         .await
+    }
+
+    /// The catalogues, those of other machines brought up to date as far as they can be reached.
+    async fn refresh(&self, asked: Option<String>) -> Result<Seen, ApiError> {
+        let home = self.apps.store().home().to_owned();
+        let dir = home.clone();
+        let urls = blocking(move || apps::catalogue_urls(&dir, asked.as_deref())).await?;
+        let is_only = urls.len() == 1;
+        let mut seen = Seen::default();
+        for url in urls {
+            match self.fetcher.refresh(&home, &url).await {
+                Ok(words) => {
+                    seen.stale.extend(words);
+                    seen.urls.push(url);
+                }
+                Err(error) if is_only => return Err(error),
+                Err(error) => seen.gone.push(error.message),
+            }
+        }
+        Ok(seen)
+    }
+
+    /// An app's bundle, fetched if it has to be and checked; and which catalogues are not up to date.
+    async fn bundle_of(
+        &self,
+        app: String,
+        version: Option<String>,
+        catalogue: Option<String>,
+    ) -> Result<(Bundle, Vec<String>), ApiError> {
+        let Seen { urls, stale, gone } = self.refresh(catalogue).await?;
+        let home = self.apps.store().home().to_owned();
+        let dir = home.clone();
+        let found = blocking(move || {
+            let mut catalogues = Catalogues::open(&dir, &urls)?;
+            catalogues.unusable.extend(gone);
+            let (url, catalogue, entry) = catalogues.find(&app, version.as_deref())?;
+            Ok((url.to_owned(), catalogue.clone(), entry.clone()))
+        });
+        let (url, catalogue, entry) = found.await?;
+        self.fetcher.fetch(&home, &url, &entry).await?;
+        let bundle = blocking(move || apps::open_bundle(&catalogue, &entry)).await?;
+        Ok((bundle, stale))
     }
 
     pub(super) async fn install_one_app(
@@ -68,12 +128,8 @@ impl Daemon {
         asked: InstallAppRequest,
     ) -> Result<AppInstalled, ApiError> {
         let consent = consent(&asked)?;
-        let home = self.apps.store().home().to_owned();
-        let found = blocking(move || {
-            let catalogues = Catalogues::open(&home, asked.catalogue.as_deref())?;
-            catalogues.bundle(&asked.app, asked.version.as_deref())
-        });
-        let bundle = found.await?;
+        let found = self.bundle_of(asked.app, asked.version, asked.catalogue);
+        let (bundle, stale) = found.await?;
         let id = bundle.manifest().id.clone();
         let done = self
             .apps
@@ -84,6 +140,7 @@ impl Daemon {
         let started = self.apps.probe(&id).await;
         let mut installed = self.installed(id).await?;
         installed.problem = started.err().map(|error| describe(&error));
+        installed.stale = stale;
         Ok(installed)
     }
 
@@ -241,6 +298,7 @@ impl Daemon {
             previous: previous.map(|version| version.to_string()),
             publisher,
             problem: None,
+            stale: vec![],
         })
     }
 
@@ -316,6 +374,7 @@ fn viewed(manifest: &Manifest, store: &Store) -> AppViewed {
         grants: grants.collect(),
         limits: json!(manifest.limits),
         installed: installed_version(store, &manifest.id),
+        stale: vec![],
     }
 }
 

@@ -67,7 +67,7 @@ impl Daemon {
     /// What an approval says about apps, with the ids of what was named: a short name means what is installed under it now.
     async fn named_apps(&self, request: &ApproveRequest) -> Result<Option<AppTerms>, ApiError> {
         let names = request.apps.clone();
-        if names.is_empty() {
+        if names.is_empty() && !request.catalogue {
             if request.app_rate.is_some() || request.app_budget.is_some() {
                 let words = "a rate or a budget of calls needs apps that may be called";
                 return Err(ApiError::invalid(words).with_hint("add --apps APP"));
@@ -100,6 +100,7 @@ impl Daemon {
             apps: ids,
             per_minute,
             budget: request.app_budget,
+            catalogue: request.catalogue,
             used: 0,
         }))
     }
@@ -214,6 +215,7 @@ fn with_apps(scope: Scope) -> Result<Scope, ApiError> {
 fn granted(terms: &AppTerms) -> AppsGranted {
     AppsGranted {
         ids: terms.apps.iter().map(ToString::to_string).collect(),
+        catalogue: terms.catalogue,
         per_minute: terms.per_minute,
         budget: terms.budget,
         used: terms.used,

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use pilot::{ErrorCode as StreamCode, ListenError, Node, Peer, Stream};
 use pilot_api::ErrorCode;
-use pilot_apps::{AppCall, AppCalls, AppQuestion, AppRefusal, serve_app_call};
+use pilot_apps::{AppCall, AppCalls, AppQuestion, AppRefusal, FilePart, serve_app_call};
 use pilot_appstore::{AppId, AuditEntry, CallRequest, Caller, HELP, Host};
 use pilot_types::{AgentId, Port, UnixTime};
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
+use super::shown;
 use super::terms::{AppTerms, PeerApps, Refused};
 use super::words;
 use crate::error::describe;
@@ -85,13 +86,19 @@ struct Asking<'a> {
 impl AppCalls for Asking<'_> {
     async fn answer(&self, question: AppQuestion) -> Result<Value, AppRefusal> {
         let (agent, peers) = (self.agent, &self.service.peers);
+        if let AppQuestion::File(part) = question {
+            return self.file(part).await;
+        }
         let admitted = peers.admit(&agent);
         let granted = admitted.and_then(|()| self.service.granted(&agent).ok_or(Refused::NoApps));
         match (granted, question) {
             (Ok((_, since)), AppQuestion::Call(call)) => self.call(call, since).await,
             (Ok((terms, _)), AppQuestion::List {}) => self.list(terms).await,
             (Err(refused), AppQuestion::Call(call)) => Err(self.refuse(&call, &refused)),
-            (Err(refused), AppQuestion::List {}) => Err(words::refused(&refused)),
+            (Err(refused), AppQuestion::List {} | AppQuestion::File(_)) => {
+                Err(words::refused(&refused))
+            }
+            (Ok(_), AppQuestion::File(part)) => self.file(part).await,
         }
     }
 }
@@ -143,6 +150,20 @@ impl Asking<'_> {
         });
         let failed = |_| AppRefusal::new(ErrorCode::Internal.name(), "the list was not made");
         listed.await.map_err(failed)
+    }
+
+    /// A part of a file of the catalogue, for a peer that may read it.
+    async fn file(&self, part: FilePart) -> Result<Value, AppRefusal> {
+        let admitted = self.service.peers.admit_part(&self.agent);
+        let granted = admitted.and_then(|()| {
+            let granted = self.service.granted(&self.agent);
+            granted.ok_or(Refused::NoApps)
+        });
+        granted.map_err(|refused| words::refused(&refused))?;
+        let home = self.service.apps.store().home().to_owned();
+        let read = spawn_blocking(move || shown::read(&home, &part)).await;
+        let failed = |_| AppRefusal::new(ErrorCode::Internal.name(), "the file was not read");
+        read.map_err(failed)?
     }
 
     /// What the peer is told; a refusal of an app that can be named is in the audit log, as far as there is room for it.

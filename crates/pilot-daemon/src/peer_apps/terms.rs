@@ -20,6 +20,8 @@ const FILE: &str = "apps-peers.json";
 const MAX_AT_A_TIME: usize = 8;
 /// Refusals of one peer that have entries in the audit log in a minute: 10,000 more do not push others' out.
 const REFUSALS_A_MINUTE: u32 = 10;
+/// Parts of files of the catalogue, 1 MiB each at most, that one peer may read in a minute.
+const PARTS_A_MINUTE: u32 = 600;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What one peer may call.
@@ -33,6 +35,9 @@ pub(crate) struct AppTerms {
     pub(crate) per_minute: u32,
     /// How many calls in all.
     pub(crate) budget: Option<u64>,
+    /// Whether it may read the catalogue that is shown here.
+    #[serde(default)]
+    pub(crate) catalogue: bool,
     /// How many were made. Only counted where there is a budget.
     #[serde(default)]
     pub(crate) used: u64,
@@ -64,6 +69,9 @@ pub(crate) enum Refused {
     /// Not this app.
     #[error("this app was not granted")]
     NotGranted,
+    /// The catalogue was not granted.
+    #[error("the catalogue was not granted")]
+    NoCatalogue,
     /// Too many questions in a minute.
     #[error("{per_minute} questions a minute were granted")]
     Rate { per_minute: u32, wait: Duration },
@@ -111,6 +119,7 @@ struct Entry {
     terms: AppTerms,
     minute: Instant,
     questions: u32,
+    parts: u32,
     refusals: u32,
     at_a_time: usize,
 }
@@ -121,6 +130,7 @@ impl Entry {
             terms,
             minute: Instant::now(),
             questions: 0,
+            parts: 0,
             refusals: 0,
             at_a_time: 0,
         }
@@ -129,6 +139,7 @@ impl Entry {
     fn roll(&mut self, now: Instant) {
         if now.saturating_duration_since(self.minute) >= MINUTE {
             (self.minute, self.questions, self.refusals) = (now, 0, 0);
+            self.parts = 0;
         }
     }
 }
@@ -211,6 +222,26 @@ impl PeerApps {
             return Err(Refused::Rate { per_minute, wait });
         }
         entry.questions += 1;
+        Ok(())
+    }
+
+    /// Takes one part of a file of the catalogue into account.
+    pub(crate) fn admit_part(&self, agent: &AgentId) -> Result<(), Refused> {
+        let mut table = self.lock();
+        let entry = table.get_mut(agent).ok_or(Refused::NoApps)?;
+        if !entry.terms.catalogue {
+            return Err(Refused::NoCatalogue);
+        }
+        let now = Instant::now();
+        entry.roll(now);
+        if entry.parts >= PARTS_A_MINUTE {
+            let passed = now.saturating_duration_since(entry.minute);
+            return Err(Refused::Rate {
+                per_minute: PARTS_A_MINUTE,
+                wait: MINUTE.saturating_sub(passed),
+            });
+        }
+        entry.parts += 1;
         Ok(())
     }
 

@@ -21,7 +21,9 @@ pub(super) fn refused(refused: &Refused) -> AppRefusal {
     let with = |code| refusal(code, refused.to_string());
     match refused {
         Refused::NoApps => with(ErrorCode::NotTrusted),
-        Refused::NotGranted | Refused::Budget(_) => with(ErrorCode::PermissionDenied),
+        Refused::NotGranted | Refused::NoCatalogue | Refused::Budget(_) => {
+            with(ErrorCode::PermissionDenied)
+        }
         Refused::Rate { wait, .. } => AppRefusal {
             retry_after_ms: u64::try_from(wait.as_millis()).ok(),
             ..with(ErrorCode::RateLimited)

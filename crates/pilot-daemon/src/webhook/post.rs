@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -36,15 +37,9 @@ pub(super) enum PostError {
     /// No connection.
     #[error("cannot connect")]
     Connect(#[source] std::io::Error),
-    /// No certificate that this machine trusts, or no TLS.
-    #[error("no TLS")]
-    Tls(#[source] std::io::Error),
-    /// This machine trusts no certificates at all.
-    #[error("this machine has no certificates to check others by: install ca-certificates")]
-    NoRoots,
-    /// The host is no name for a certificate.
-    #[error("no name for a certificate")]
-    Name(#[from] InvalidDnsNameError),
+    /// No TLS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No HTTP.
     #[error("no answer in HTTP")]
     Http(#[from] hyper::Error),
@@ -64,18 +59,28 @@ pub(super) enum PostError {
     },
 }
 
+/// Why there is no TLS with a host.
+#[derive(Debug, Error)]
+pub(crate) enum TlsError {
+    /// No certificate that this machine trusts, or none at all.
+    #[error("no TLS")]
+    Tls(#[source] std::io::Error),
+    /// This machine trusts no certificates at all.
+    #[error("this machine has no certificates to check others by: install ca-certificates")]
+    NoRoots,
+    /// The host is no name for a certificate.
+    #[error("no name for a certificate")]
+    Name(#[from] InvalidDnsNameError),
+}
+
 impl PostError {
     /// Whether the same may succeed later.
     pub(super) const fn may_pass(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
-            Self::Connect(_)
-            | Self::Tls(_)
-            | Self::NoRoots
-            | Self::Name(_)
-            | Self::Http(_)
-            | Self::Request(_)
-            | Self::Timeout => true,
+            Self::Connect(_) | Self::Tls(_) | Self::Http(_) | Self::Request(_) | Self::Timeout => {
+                true
+            }
         }
     }
 
@@ -83,32 +88,28 @@ impl PostError {
     pub(super) const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
-            Self::Connect(_)
-            | Self::Tls(_)
-            | Self::NoRoots
-            | Self::Name(_)
-            | Self::Http(_)
-            | Self::Request(_)
-            | Self::Timeout => None,
+            Self::Connect(_) | Self::Tls(_) | Self::Http(_) | Self::Request(_) | Self::Timeout => {
+                None
+            }
         }
     }
 }
 
 /// A URL, taken apart.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Destination {
+pub(crate) struct Destination {
     is_tls: bool,
-    host: String,
-    port: u16,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// `host` or `host:port`, as the URL has it.
-    authority: String,
-    path: String,
+    pub(crate) authority: String,
+    pub(crate) path: String,
 }
 
 impl Destination {
     /// # Errors
     /// What was expected.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
         const EXPECTED: &str = "expected http://HOST/… or https://HOST/…";
         let uri: Uri = url.parse().map_err(|_| EXPECTED.to_owned())?;
         let is_tls = match uri.scheme_str() {
@@ -138,6 +139,17 @@ impl Destination {
             authority: authority.to_string(),
             path: path.to_owned(),
         })
+    }
+
+    /// Whether the URL asks for TLS.
+    pub(crate) const fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Whether it is this machine, by an address that is nobody else's.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        address.is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -172,13 +184,7 @@ impl Poster {
         if !self.destination.is_tls {
             return send(stream, request).await;
         }
-        let name = ServerName::try_from(host.clone())?;
-        let connector = spawn_blocking(connector)
-            .await
-            .map_err(std::io::Error::from);
-        let connector = connector.map_err(PostError::Tls)??;
-        let stream = connector.connect(name, stream).await;
-        send(stream.map_err(PostError::Tls)?, request).await
+        send(with_tls(host, stream).await?, request).await
     }
 
     /// The request, with the signature of time and body: whoever saw an old one cannot use it again later.
@@ -199,13 +205,30 @@ impl Poster {
     }
 }
 
+/// TLS with a host over a connection to it.
+///
+/// # Errors
+/// [`TlsError`].
+pub(crate) async fn with_tls(
+    host: &str,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, TlsError> {
+    let name = ServerName::try_from(host.to_owned())?;
+    let connector = spawn_blocking(connector)
+        .await
+        .map_err(std::io::Error::from);
+    let connector = connector.map_err(TlsError::Tls)??;
+    let stream = connector.connect(name, stream).await;
+    stream.map_err(TlsError::Tls)
+}
+
 /// This machine's certificates, read for each connection: they are replaced while a daemon runs for months.
-fn connector() -> Result<TlsConnector, PostError> {
+fn connector() -> Result<TlsConnector, TlsError> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        return Err(PostError::NoRoots);
+        return Err(TlsError::NoRoots);
     }
     let config = ClientConfig::builder()
         .with_root_certificates(roots)

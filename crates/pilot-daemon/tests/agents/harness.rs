@@ -176,6 +176,7 @@ pub(crate) fn approve(peer: PeerRef) -> ApproveRequest {
         expires_ms: None,
         one_way: false,
         apps: vec![],
+        catalogue: false,
         app_rate: None,
         app_budget: None,
     }

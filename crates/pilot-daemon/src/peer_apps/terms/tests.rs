@@ -13,6 +13,7 @@ fn terms(apps: &[&str]) -> AppTerms {
         apps: apps.iter().map(|app| id(app)).collect(),
         per_minute: 60,
         budget: None,
+        catalogue: false,
         used: 0,
     }
 }
