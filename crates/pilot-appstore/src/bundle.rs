@@ -19,6 +19,7 @@ use crate::hash::Sha256;
 use crate::manifest::{MAX_MANIFEST, Manifest, ManifestError};
 use crate::python;
 use crate::signed::{SignedManifest, VerifyError};
+use crate::target::Target;
 
 /// The manifest's file.
 pub const MANIFEST: &str = "manifest.toml";
@@ -82,6 +83,14 @@ pub enum BundleError {
     /// Another content than was signed.
     #[error("file {0} is not the one that was signed")]
     Changed(FilePath),
+    /// It is for other machines.
+    #[error("it is for {targets}, and this machine is {here}")]
+    Target {
+        /// Those that it names.
+        targets: String,
+        /// This one.
+        here: Target,
+    },
     /// The entry cannot be run here.
     #[error("entry {entry}: {source}")]
     Entry {
@@ -235,6 +244,12 @@ fn compare(
 }
 
 pub(crate) fn check_entry(dir: &Path, manifest: &Manifest) -> Result<(), BundleError> {
+    let here = Target::here();
+    if !manifest.targets.is_empty() && !manifest.targets.contains(&here) {
+        let targets: Vec<String> = manifest.targets.iter().map(Target::to_string).collect();
+        let targets = targets.join(", ");
+        return Err(BundleError::Target { targets, here });
+    }
     let entry = manifest.entry.clone();
     if python::is_script(&entry) {
         let checked = python::check(manifest.asks_for(&Grant::Python));

@@ -219,6 +219,7 @@ mod tests {
         let kernel = Kernel {
             landlock: 6,
             seccomp: true,
+            ..Kernel::default()
         };
         Place { home, kernel }
     }
@@ -381,6 +382,7 @@ mod tests {
             kernel: Kernel {
                 landlock: 0,
                 seccomp: true,
+                ..Kernel::default()
             },
             ..place(home)
         };

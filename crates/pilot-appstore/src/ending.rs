@@ -18,6 +18,8 @@ pub enum Ending {
     FileSize,
     /// It got no more memory, and gave up.
     Memory,
+    /// It had more threads than it may.
+    Threads,
     /// Its own directory holds more than it may.
     Data,
     /// It did not answer for as long as a call may take.
@@ -63,6 +65,7 @@ impl Ending {
             Self::Cpu => "cpu",
             Self::FileSize => "file_size",
             Self::Memory => "memory",
+            Self::Threads => "threads",
             Self::Data => "data",
             Self::Stuck => "deadline",
             Self::Malformed(_) => "malformed_answer",
@@ -92,6 +95,7 @@ impl fmt::Display for Ending {
             Self::Cpu => f.write_str("it used up its CPU time"),
             Self::FileSize => f.write_str("it wrote a file longer than it may"),
             Self::Memory => f.write_str("it needed more memory than it may have"),
+            Self::Threads => f.write_str("it had more threads than it may"),
             Self::Data => f.write_str("its directory holds more than it may"),
             Self::Stuck => f.write_str("it did not answer within the time of a call"),
             Self::Malformed(words) => write!(f, "it said something that is no answer: {words}"),

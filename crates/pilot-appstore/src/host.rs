@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use crate::audit::{Audit, AuditEntry, now};
 use crate::broker::{Names, Network, Overlay};
 use crate::call_error::CallError;
+use crate::groups::Hierarchies;
 use crate::hash::Sha256;
 use crate::help;
 use crate::id::{AppId, HELP, MethodName};
@@ -110,7 +111,12 @@ impl Host {
     /// As [`Self::start`].
     #[doc(hidden)]
     pub fn with(home: &Path, command: Vec<OsString>, setting: TestSetting) -> io::Result<Self> {
-        let store = Store::new(home, Kernel::probe());
+        let groups = Hierarchies::probe();
+        let kernel = Kernel {
+            groups: groups.controllers(),
+            ..Kernel::probe()
+        };
+        let store = Store::new(home, kernel);
         store.sweep();
         let audit = Arc::new(Audit::new(home));
         let mut network = Network::new(home, Arc::clone(&audit), setting.without.clone());
@@ -119,7 +125,7 @@ impl Host {
         }
         let shared = Shared {
             store: store.clone(),
-            launcher: Launcher::start(command, setting.without, network)?,
+            launcher: Launcher::start(command, setting.without, network, groups)?,
             audit,
         };
         Ok(Self {

@@ -16,6 +16,8 @@ pub struct Limits {
     pub cpu_seconds: u64,
     /// Open files, the three standard ones counted, 4–256.
     pub open_files: u64,
+    /// Threads, the first one counted, 1–16.
+    pub threads: u64,
     /// Longest call, in milliseconds, 1–600,000.
     pub call_ms: u64,
     /// Calls that it has at a time, 1–64.
@@ -36,6 +38,7 @@ impl Default for Limits {
             memory_mb: 64,
             cpu_seconds: 60,
             open_files: 16,
+            threads: 1,
             call_ms: 10_000,
             in_flight: 32,
             answer_kb: 1024,
@@ -56,6 +59,7 @@ impl Limits {
             ("memory_mb", self.memory_mb, 8, 4096),
             ("cpu_seconds", self.cpu_seconds, 1, 3600),
             ("open_files", self.open_files, 4, 256),
+            ("threads", self.threads, 1, 16),
             ("call_ms", self.call_ms, 1, 600_000),
             ("in_flight", self.in_flight as u64, 1, 64),
             ("answer_kb", self.answer_kb as u64, 1, 16_384),

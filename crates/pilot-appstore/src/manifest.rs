@@ -14,6 +14,7 @@ use crate::hash::Sha256;
 use crate::id::{AppId, MethodName};
 use crate::limits::Limits;
 use crate::schema::Schema;
+use crate::target::Target;
 
 /// Longest manifest: 64 methods with schemas of some KiB, 1,000 files of a line each.
 pub(crate) const MAX_MANIFEST: usize = 512 * 1024;
@@ -21,6 +22,8 @@ pub(crate) const MAX_MANIFEST: usize = 512 * 1024;
 const MAX_METHODS: usize = 64;
 /// Grants that one asks for; a person reads them all.
 const MAX_GRANTS: usize = 32;
+/// Kinds of machines that one names.
+const MAX_TARGETS: usize = 16;
 /// Longest description, summary or reason, in bytes.
 const MAX_WORDS: usize = 400;
 
@@ -37,6 +40,8 @@ pub struct Manifest {
     pub description: String,
     /// An SPDX expression, as its publisher says.
     pub licence: String,
+    /// The machines that it is for; none named: whatever its program runs on.
+    pub targets: BTreeSet<Target>,
     /// The program, one of the files.
     pub entry: FilePath,
     /// Every file of the bundle but the manifest and its signature.
@@ -110,6 +115,8 @@ pub(crate) struct Draft {
     pub(crate) publisher: Option<String>,
     pub(crate) description: String,
     pub(crate) licence: String,
+    #[serde(default)]
+    pub(crate) targets: BTreeSet<Target>,
     pub(crate) entry: FilePath,
     #[serde(default)]
     pub(crate) files: BTreeMap<FilePath, Sha256>,
@@ -179,6 +186,7 @@ impl Manifest {
             publisher,
             description: draft.description,
             licence: draft.licence,
+            targets: draft.targets,
             entry: draft.entry,
             files: draft.files,
             methods: compiled(draft.methods)?,
@@ -207,6 +215,9 @@ impl Draft {
             return Err(format!(
                 "field methods: expected 1 to {MAX_METHODS} of them"
             ));
+        }
+        if self.targets.len() > MAX_TARGETS {
+            return Err(format!("field targets: at most {MAX_TARGETS} are allowed"));
         }
         if self.grants.len() > MAX_GRANTS {
             return Err(format!("field grants: at most {MAX_GRANTS} are allowed"));

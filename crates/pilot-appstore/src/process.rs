@@ -21,6 +21,7 @@ use crate::broker::{self, Broker, Network};
 use crate::bundle::BundleError;
 use crate::ending::Ending;
 use crate::grant::Grant;
+use crate::groups::{Group, Hierarchies};
 use crate::journal::Journal;
 use crate::program;
 use crate::python;
@@ -47,6 +48,7 @@ pub(crate) struct Launcher {
     command: Vec<OsString>,
     without: BTreeSet<Protection>,
     network: Network,
+    groups: Hierarchies,
     jobs: std_mpsc::Sender<Job>,
 }
 
@@ -61,6 +63,7 @@ impl Launcher {
         command: Vec<OsString>,
         without: BTreeSet<Protection>,
         network: Network,
+        groups: Hierarchies,
     ) -> io::Result<Self> {
         let (jobs, queue) = std_mpsc::channel::<Job>();
         let runtime = Handle::current();
@@ -77,6 +80,7 @@ impl Launcher {
             command,
             without,
             network,
+            groups,
             jobs,
         })
     }
@@ -99,7 +103,8 @@ impl Launcher {
         let checked = Arc::clone(app);
         let program = tokio::task::spawn_blocking(move || program::sealed(&checked.bundle));
         let program = program.await.map_err(io::Error::other)??;
-        let mut command = self.command(app)?;
+        let group = self.group(app)?;
+        let mut command = self.command(app, &group)?;
         command
             .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
             .stdout(Stdio::from(program))
@@ -110,13 +115,27 @@ impl Launcher {
         self.jobs.send(job).map_err(|_| gone())?;
         let child = starting.await.map_err(|_| gone())??;
         let mut process = Process::new(child, ours, Log::new(reader, log), app)?;
+        process.group = Some(group);
         if let Some(control) = control {
             process.broker = Some(Broker::start(control, app, &self.network)?);
         }
         Ok(process)
     }
 
-    fn command(&self, app: &Installed) -> io::Result<Command> {
+    fn group(&self, app: &Installed) -> io::Result<Group> {
+        let limits = &app.bundle.manifest().limits;
+        if self.without.contains(&Protection::Groups) {
+            return Hierarchies::default().group(limits);
+        }
+        self.groups.group(limits)
+    }
+
+    /// Whether an app's threads are counted from outside.
+    pub(crate) fn counts_threads(&self) -> bool {
+        !self.without.contains(&Protection::Threads)
+    }
+
+    fn command(&self, app: &Installed, group: &Group) -> io::Result<Command> {
         let manifest = app.bundle.manifest();
         let has_data = app.agreed.grants.contains(&Grant::Data);
         let data = has_data.then(|| app.data.clone());
@@ -130,6 +149,7 @@ impl Launcher {
             grants: app.agreed.grants.clone(),
             data: data.clone(),
             is_script: python::is_script(&manifest.entry),
+            groups: group.doors(),
             without: self.without.clone(),
         };
         let plan = serde_json::to_string(&plan).map_err(io::Error::other)?;
@@ -189,6 +209,8 @@ pub(crate) struct Process {
     log: Log,
     /// With grants for the network.
     broker: Option<Broker>,
+    /// Goes last, after the process.
+    group: Option<Group>,
 }
 
 impl Process {
@@ -212,11 +234,19 @@ impl Process {
             heard,
             log,
             broker: None,
+            group: None,
         })
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// How many threads it has now.
+    pub(crate) fn threads(&self) -> usize {
+        let tasks = self.pid().map(|pid| format!("/proc/{pid}/task"));
+        let tasks = tasks.and_then(|dir| std::fs::read_dir(dir).ok());
+        tasks.map_or(0, Iterator::count)
     }
 
     /// Hands a request over.
@@ -233,7 +263,12 @@ impl Process {
             status = self.child.wait() => match status {
                 Ok(status) => {
                     let words = self.log.last_words().await;
-                    Happened::Ended(Ending::of(status, &words))
+                    let ending = Ending::of(status, &words);
+                    let group = self.group.as_ref();
+                    if group.is_some_and(Group::ran_out_of_memory) {
+                        return Happened::Ended(Ending::Memory);
+                    }
+                    Happened::Ended(ending)
                 }
                 Err(error) => Happened::Ended(Ending::NotStarted(error.to_string())),
             },

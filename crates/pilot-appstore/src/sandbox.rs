@@ -42,6 +42,10 @@ pub enum Protection {
     Memory,
     /// The bound of its CPU time.
     Cpu,
+    /// The bound of its threads: the kernel's for its user, and the daemon's count.
+    Threads,
+    /// Its control groups, where the machine has them: memory, threads, share of a processor.
+    Groups,
     /// The bound of its open files.
     OpenFiles,
     /// The bound of a file that it writes.
@@ -70,6 +74,8 @@ pub(crate) struct Plan {
     pub(crate) data: Option<PathBuf>,
     /// Whether what it is given are modules for the machine's Python, and no program.
     pub(crate) is_script: bool,
+    /// Files by which it joins its control groups.
+    pub(crate) groups: Vec<PathBuf>,
     /// Rules that are left off; none, but in tests.
     pub(crate) without: BTreeSet<Protection>,
 }
@@ -81,6 +87,10 @@ impl Plan {
 
     fn may_load(&self) -> bool {
         self.grants.contains(&Grant::Libs) || self.grants.contains(&Grant::Python)
+    }
+
+    fn may_have_threads(&self) -> bool {
+        self.limits.threads > 1
     }
 
     /// Whether it may name any file.

@@ -19,8 +19,8 @@ use crate::process::{Happened, LaunchError, Launcher, Process};
 use crate::rpc::{self, Answer};
 use crate::store::{Installed, Store};
 
-/// How often the size of an app's own directory is looked at while it runs.
-const DATA_LOOK: Duration = Duration::from_millis(500);
+/// How often the size of an app's own directory and the number of its threads are looked at while it runs.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What a worker is told. The queue to it is bounded.
 pub(crate) enum Order {
@@ -105,7 +105,7 @@ struct Running {
     asked: BTreeMap<u64, Call>,
     /// The last request to an idle app, or the last answer.
     progress: Instant,
-    data_look: Instant,
+    look: Instant,
 }
 
 impl Worker {
@@ -213,7 +213,7 @@ impl Worker {
             since: now,
             asked: BTreeMap::new(),
             progress: now,
-            data_look: now,
+            look: now,
         });
         self.starts += 1;
         Ok(())
@@ -273,8 +273,8 @@ impl Worker {
             limits.call()
         };
         let silence = running.progress + patience;
-        if self.has_data() {
-            return Some(silence.min(running.data_look + DATA_LOOK));
+        if self.has_data() || self.has_threads() {
+            return Some(silence.min(running.look + LOOK));
         }
         Some(silence)
     }
@@ -292,10 +292,20 @@ impl Worker {
         if !running.asked.is_empty() && silence >= limits.call() {
             return self.end(Ending::Stuck).await;
         }
-        running.data_look = now;
+        running.look = now;
+        let threads = u64::try_from(running.process.threads()).unwrap_or(u64::MAX);
+        if self.has_threads() && threads > limits.threads {
+            return self.end(Ending::Threads).await;
+        }
         if self.has_data() && data_size::is_beyond(self.app.data.clone(), limits.data()).await {
             self.end(Ending::Data).await;
         }
+    }
+
+    /// An app with one thread cannot make another.
+    fn has_threads(&self) -> bool {
+        let threads = self.app.bundle.manifest().limits.threads;
+        threads > 1 && self.shared.launcher.counts_threads()
     }
 
     fn has_data(&self) -> bool {

@@ -56,6 +56,9 @@ struct Control {
 static BROKER: AtomicI32 = AtomicI32::new(-1);
 
 const SYS_EXECVEAT: c_long = if cfg!(target_arch = "x86_64") { 322 } else { 281 };
+const SYS_CLONE: c_long = if cfg!(target_arch = "x86_64") { 56 } else { 220 };
+const SYS_CLONE3: c_long = 435;
+const SYS_EXIT: c_long = if cfg!(target_arch = "x86_64") { 60 } else { 93 };
 const AT_EMPTY_PATH: c_int = 0x1000;
 
 fn main() {
@@ -251,7 +254,32 @@ fn attempt(word: &str, id: u64) -> io::Result<String> {
                 std::process::exit(0);
             }
         }
+        "vfork" => {
+            // SIGCHLD with CLONE_VFORK and the parent's memory, and a child that does nothing: as `posix_spawn` begins.
+            let flags: c_long = 0x4000 | 17;
+            if unsafe { syscall(SYS_CLONE, flags, 0, 0, 0, 0) } == 0 {
+                unsafe { syscall(SYS_EXIT, 0) };
+            }
+        }
+        "clone" => {
+            let flags = c_long::from_str_radix(rest, 16).unwrap();
+            checked(unsafe { syscall(SYS_CLONE, flags, 0, 0, 0, 0) } as c_int)?;
+        }
+        "clone3" => {
+            checked(unsafe { syscall(SYS_CLONE3, 0, 0) } as c_int)?;
+        }
         "thread" => drop(std::thread::Builder::new().spawn(|| {})?),
+        "threads" => {
+            let pause = || std::thread::sleep(std::time::Duration::from_millis(1200));
+            let all = (0..number()).map(|_| std::thread::Builder::new().spawn(pause));
+            let all = all.collect::<io::Result<Vec<_>>>()?;
+            all.into_iter().for_each(|thread| thread.join().unwrap());
+        }
+        "in_thread" => {
+            let rest = rest.to_owned();
+            let thread = std::thread::Builder::new().spawn(move || attempt(&rest, id))?;
+            return thread.join().unwrap();
+        }
         "exec" => exec(rest)?,
         "exec_fd" => exec_fd(rest)?,
         "kill" => drop(checked(unsafe { kill(number() as c_int, 0) })?),

@@ -162,8 +162,148 @@ async fn there_is_no_network() {
 async fn there_is_no_other_process_or_thread() {
     for what in ["fork", "thread"] {
         is_ended(&Setting::default(), what, "forbidden_call").await;
-        works(&without(&[Protection::Calls]), what).await;
+        // Behind the filter stands the count of its threads.
+        let unfiltered = without(&[Protection::Calls]);
+        if is_counted_by_the_kernel() {
+            is_refused(&unfiltered, what, "os error 11").await;
+        }
+        works(&uncounted(&[Protection::Calls], ""), what).await;
     }
+}
+
+/// Whether the kernel counts an app's threads here: by a group, or by its user in a namespace of users.
+fn is_counted_by_the_kernel() -> bool {
+    let bench = Bench::plain();
+    let kernel = bench.host.store().kernel();
+    kernel.groups.pids || kernel.own_users
+}
+
+fn uncounted(protections: &[Protection], limits: &'static str) -> Setting {
+    let all = [protections, &[Protection::Threads, Protection::Groups]].concat();
+    Setting {
+        limits,
+        ..without(&all)
+    }
+}
+
+#[tokio::test]
+async fn an_app_with_threads_makes_threads_and_nothing_else() {
+    let four = Setting {
+        limits: "threads = 4\ncall_ms = 5000",
+        ..granted(&["data"])
+    };
+    works(&four, "thread").await;
+    works(&four, "threads 3").await;
+    for what in [
+        "fork",
+        "vfork",
+        "exec /bin/true",
+        "clone 11",
+        // A thread with a new network, one with other files, one that is traced, one without the shared memory.
+        "clone 40010f00",
+        "clone 10b00",
+        "clone 12f00",
+        "clone 10e00",
+    ] {
+        is_ended(&four, what, "forbidden_call").await;
+    }
+    // Its flags are where no filter sees them: there is no such call.
+    is_refused(&four, "clone3", "os error 38").await;
+    is_refused(&without(&[Protection::Calls]), "clone3", "os error 22").await;
+    let open = [Protection::Calls];
+    works(&uncounted(&open, "threads = 4"), "fork").await;
+    works(&uncounted(&open, "threads = 4"), "vfork").await;
+}
+
+#[tokio::test]
+async fn no_more_threads_than_were_granted() {
+    let four = "threads = 4\ncall_ms = 5000";
+    let setting = Setting {
+        limits: four,
+        ..Setting::default()
+    };
+    if is_counted_by_the_kernel() {
+        is_refused(&setting, "threads 4", "os error 11").await;
+    } else {
+        is_ended(&setting, "threads 4", "threads").await;
+    }
+    works(&uncounted(&[], four), "threads 4").await;
+    // Where nothing of the kernel's counts them, the daemon does: root's user has no bound.
+    if rustix::process::geteuid().is_root() {
+        let ungrouped = Setting {
+            without: vec![Protection::Groups],
+            ..setting
+        };
+        is_ended(&ungrouped, "threads 4", "threads").await;
+    }
+}
+
+#[tokio::test]
+async fn every_rule_holds_for_every_thread() {
+    let two = Setting {
+        limits: "threads = 2",
+        ..granted(&["data"])
+    };
+    is_refused(&two, "in_thread read /etc/passwd", "os error 13").await;
+    is_refused(&two, "in_thread code", "os error 1").await;
+    for what in ["in_thread fork", "in_thread listen", "in_thread kill 1"] {
+        is_ended(&two, what, "forbidden_call").await;
+    }
+    is_ended(&two, "in_thread memory 50000000", "memory").await;
+    let slow = Setting {
+        limits: "threads = 2\ncpu_seconds = 1\ncall_ms = 15000",
+        ..Setting::default()
+    };
+    is_ended(&slow, "in_thread cpu", "cpu").await;
+    let open = Setting {
+        without: vec![Protection::Files],
+        ..two
+    };
+    let read = Bench::new(&open);
+    let read = read.attempt("in_thread read /etc/passwd").await.unwrap();
+    assert!(!read.contains("os error"), "{read}");
+}
+
+/// Where the machine lets the daemon make groups.
+#[tokio::test]
+async fn a_group_bounds_memory_and_is_gone_with_the_app() {
+    let unlimited = Setting {
+        without: vec![Protection::Memory],
+        ..Setting::default()
+    };
+    let bench = Bench::new(&unlimited);
+    if !bench.host.store().kernel().groups.memory {
+        return;
+    }
+    let error = bench.attempt("memory 60000000").await.unwrap_err();
+    assert!(matches!(error, CallError::Ended(_)), "{error}");
+    assert_eq!(bench.audited_end().unwrap().outcome, "memory");
+    works(
+        &without(&[Protection::Memory, Protection::Groups]),
+        "memory 60000000",
+    )
+    .await;
+    bench.recovers().await;
+    let pid = bench.host.standing(&crate::bench::id()).await.pid.unwrap();
+    let groups = groups_of(pid);
+    assert!(!groups.is_empty());
+    bench.host.stop(&crate::bench::id()).await;
+    assert!(groups.iter().all(|group| !group.exists()), "{groups:?}");
+}
+
+/// The directories of a process' own groups.
+fn groups_of(pid: u32) -> Vec<std::path::PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let mounted = |names: &str, path: &str| {
+        let first = names.split(',').next().unwrap();
+        let dir = format!("/sys/fs/cgroup/{first}{path}");
+        path.contains("pilot-app-").then(|| dir.into())
+    };
+    let lines = text.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        mounted(fields.next()?, fields.next()?)
+    });
+    lines.collect()
 }
 
 #[tokio::test]
@@ -204,7 +344,11 @@ async fn other_processes_are_neither_signalled_nor_traced() {
 async fn memory_is_bounded_shared_memory_too_and_none_becomes_code() {
     works(&Setting::default(), "memory 10000000").await;
     is_ended(&Setting::default(), "memory 50000000", "memory").await;
-    works(&without(&[Protection::Memory]), "memory 50000000").await;
+    works(
+        &without(&[Protection::Memory, Protection::Groups]),
+        "memory 50000000",
+    )
+    .await;
     is_refused(&Setting::default(), "shared 50000000", "os error 1").await;
     is_refused(&Setting::default(), "code", "os error 1").await;
     works(&without(&[Protection::Calls]), "shared 50000000").await;
@@ -325,5 +469,5 @@ fn everything_holds_for_another_user_too() {
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(text.contains("28 passed"), "{text}");
+    assert!(text.contains("32 passed"), "{text}");
 }

@@ -46,6 +46,21 @@ fn a_text_that_looks_like_generated_lines_is_refused_and_not_mangled() {
 }
 
 #[test]
+fn an_app_for_other_machines_is_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let with = |targets: &str| {
+        let draft = DRAFT.replace("licence", &format!("targets = [{targets}]\nlicence"));
+        write_draft(dir.path(), &draft);
+        sign(dir.path(), &secret(1)).map(|_| ())
+    };
+    let here = Target::here();
+    with(&format!("\"sparc64-solaris\", \"{here}\"")).unwrap();
+    let refused = with("\"sparc64-solaris\"").unwrap_err();
+    let expected = format!("it is for sparc64-solaris, and this machine is {here}");
+    assert_eq!(refused.to_string(), expected);
+}
+
+#[test]
 fn files_that_are_missing_unknown_or_changed_are_named() {
     let dir = signed();
     fs::write(dir.path().join("bin/other"), "x").unwrap();

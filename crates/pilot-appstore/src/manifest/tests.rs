@@ -81,7 +81,14 @@ fn the_documented_schema_says_the_same() {
         ("\"libs\"", "\"net:*.example.org:*\""),
         ("\"libs\"", "\"net:[::1]:80\""),
         ("\"libs\"", "\"overlay:*:7\""),
-        ("[[grants]]", "[limits]\nconnections = 64\n[[grants]]"),
+        (
+            "[[grants]]",
+            "[limits]\nconnections = 64\nthreads = 16\n[[grants]]",
+        ),
+        (
+            "licence =",
+            "targets = [\"x86_64-linux\", \"aarch64-linux\"]\nlicence =",
+        ),
         (
             "summary = \"Says it\"",
             "summary = \"x\"\nlatency = \"slow\"",
@@ -99,6 +106,8 @@ fn the_documented_schema_says_the_same() {
         ("entry = \"bin/echo\"", "entry = \"../echo\""),
         ("[[grants]]", "[limits]\nmemory_mb = 1\n[[grants]]"),
         ("[[grants]]", "[limits]\nconnections = 65\n[[grants]]"),
+        ("[[grants]]", "[limits]\nthreads = 17\n[[grants]]"),
+        ("licence =", "targets = [\"Linux\"]\nlicence ="),
         ("\"libs\"", "\"net:a.example:70000x\""),
         ("\"libs\"", "\"overlay:worker\""),
         (

@@ -1,12 +1,13 @@
 //! seccomp: two filters. The first ends a process that calls what no computation calls; the second lets through what one
-//! needs and refuses the rest with `EPERM`.
+//! needs and refuses the rest with `EPERM`. Of an app that may have threads, `clone` ends it unless it makes a thread; of `clone3`,
+//! whose flags are behind a pointer that no filter follows, a third one says that this kernel has none.
 //!
 //! The exception is the one `execveat` by which the process becomes the app: of a descriptor whose number is beyond the
 //! bound of open files. The app's own descriptors are all below it, so that no second one can ever be made.
 
 use std::collections::BTreeMap;
 
-use libc::c_long;
+use libc::{c_int, c_long};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
     SeccompFilter, SeccompRule, TargetArch,
@@ -68,6 +69,20 @@ const HOSTILE: &[c_long] = &[
 const HOSTILE_HERE: &[c_long] = &[libc::SYS_fork, libc::SYS_vfork];
 #[cfg(not(target_arch = "x86_64"))]
 const HOSTILE_HERE: &[c_long] = &[];
+
+/// What makes a thread (`clone(2)`): all of these, and of the others only `FREELY`.
+const THREAD: c_int = libc::CLONE_VM
+    | libc::CLONE_FS
+    | libc::CLONE_FILES
+    | libc::CLONE_SIGHAND
+    | libc::CLONE_THREAD
+    | libc::CLONE_SYSVSEM;
+/// Where the new thread's number and its own memory go. `CLONE_DETACHED` means nothing since Linux 2.6; musl says it.
+const FREELY: c_int = libc::CLONE_SETTLS
+    | libc::CLONE_PARENT_SETTID
+    | libc::CLONE_CHILD_SETTID
+    | libc::CLONE_CHILD_CLEARTID
+    | libc::CLONE_DETACHED;
 
 /// What a computation needs that reads requests and writes answers.
 const COMPUTING: &[c_long] = &[
@@ -164,7 +179,10 @@ const WRITING_HERE: &[c_long] = &[
     libc::SYS_rmdir,
     libc::SYS_rename,
 ];
-#[cfg(not(target_arch = "x86_64"))]
+/// Where the C library renames by this one.
+#[cfg(target_arch = "aarch64")]
+const WRITING_HERE: &[c_long] = &[libc::SYS_renameat];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const WRITING_HERE: &[c_long] = &[];
 
 /// To take connections from the daemon and to use them. Who has no other socket than those that the daemon gave it makes no
@@ -181,7 +199,7 @@ pub(super) fn filters(
     plan: &Plan,
     exec_fd: u64,
     pid: u64,
-) -> Result<[BpfProgram; 2], BackendError> {
+) -> Result<[BpfProgram; 3], BackendError> {
     let arch: TargetArch = std::env::consts::ARCH.try_into()?;
     let filter = |rules, otherwise, matched| -> Result<BpfProgram, BackendError> {
         SeccompFilter::new(rules, otherwise, matched, arch)?.try_into()
@@ -193,7 +211,10 @@ pub(super) fn filters(
     )?;
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let allowed = filter(allowed(plan, exec_fd)?, refused, SeccompAction::Allow)?;
-    Ok([ended, allowed])
+    let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let absent = filter(absent(plan), SeccompAction::Allow, missing)?;
+    // The last one lets no further filter through.
+    Ok([ended, absent, allowed])
 }
 
 fn hostile(plan: &Plan, exec_fd: u64, pid: u64) -> Result<Rules, BackendError> {
@@ -205,7 +226,36 @@ fn hostile(plan: &Plan, exec_fd: u64, pid: u64) -> Result<Rules, BackendError> {
     if plan.may_connect() {
         rules.remove(&libc::SYS_recvmsg);
     }
+    if plan.may_have_threads() {
+        rules.remove(&libc::SYS_clone3);
+        rules.insert(libc::SYS_clone, no_thread_rules()?);
+    }
     Ok(rules)
+}
+
+/// What libraries do without where a kernel does not have it.
+fn absent(plan: &Plan) -> Rules {
+    let calls = plan.may_have_threads().then_some(libc::SYS_clone3);
+    calls.into_iter().map(|call| (call, vec![])).collect()
+}
+
+/// A `clone` that makes something else than a thread: a flag of a thread's is missing, or there is another.
+fn no_thread_rules() -> Result<Vec<SeccompRule>, BackendError> {
+    let bits = (0..u32::BITS).map(|place| 1_u64 << place);
+    let has = |flags: c_int, bit: u64| u64::from(flags.cast_unsigned()) & bit != 0;
+    let mut rules = vec![];
+    for bit in bits.filter(|bit| !has(FREELY, *bit)) {
+        let wrong = if has(THREAD, bit) { 0 } else { bit };
+        rules.push(SeccompRule::new(vec![masked(0, bit, wrong)?])?);
+    }
+    Ok(rules)
+}
+
+/// The same said the other way round, over all 64 bits.
+fn thread_rules() -> Result<Vec<SeccompRule>, BackendError> {
+    let relevant = !u64::from(FREELY.cast_unsigned());
+    let thread = masked(0, relevant, u64::from(THREAD.cast_unsigned()))?;
+    Ok(vec![SeccompRule::new(vec![thread])?])
 }
 
 fn allowed(plan: &Plan, exec_fd: u64) -> Result<Rules, BackendError> {
@@ -217,6 +267,14 @@ fn allowed(plan: &Plan, exec_fd: u64) -> Result<Rules, BackendError> {
     rules.insert(libc::SYS_fcntl, fcntl_rules()?);
     // To ask for a limit, not to set one.
     rules.insert(libc::SYS_prlimit64, vec![is(2, 0)?]);
+    if plan.may_have_threads() {
+        rules.insert(libc::SYS_clone, thread_rules()?);
+        // The filter for it answers.
+        rules.insert(libc::SYS_clone3, vec![]);
+        // A thread gets its name.
+        let name = u64::from(libc::PR_SET_NAME.unsigned_abs());
+        rules.insert(libc::SYS_prctl, vec![is(0, name)?]);
+    }
     if plan.may_open() {
         rules.extend(unconditional(&[READING, READING_HERE]));
     }

@@ -48,7 +48,8 @@ pub fn enter(plan: Option<OsString>) -> u8 {
 fn become_app(plan: &Plan) -> Result<Infallible, String> {
     let failed = |what: &'static str| move |error: &dyn Display| format!("{what}: {error}");
     let started = Started::new(plan).map_err(|e| failed("its program")(&e))?;
-    namespaces(plan);
+    join_groups(plan).map_err(|e| failed("groups")(&e))?;
+    let has_own_users = namespaces(plan);
     let environment = environment().map_err(|e| failed("its environment")(&e))?;
     let pid = u64::from(std::process::id());
     let exec_fd = plan.limits.open_files;
@@ -59,7 +60,7 @@ fn become_app(plan: &Plan) -> Result<Infallible, String> {
     if plan.has(Protection::Files) {
         files::restrict(plan, started.interpreter.as_deref()).map_err(|e| failed("files")(&e))?;
     }
-    limit(plan).map_err(|e| failed("limits")(&e))?;
+    limit(plan, has_own_users).map_err(|e| failed("limits")(&e))?;
     if plan.has(Protection::Calls) {
         for filter in &filters {
             seccompiler::apply_filter(filter).map_err(|e| failed("system calls")(&e))?;
@@ -120,17 +121,26 @@ fn take_place(plan: &Plan, program: impl AsFd) -> io::Result<OwnedFd> {
     Ok(program)
 }
 
+/// Before Landlock, which hides those files.
+fn join_groups(plan: &Plan) -> io::Result<()> {
+    for door in &plan.groups {
+        // 0 is who writes.
+        std::fs::write(door, "0")?;
+    }
+    Ok(())
+}
+
 /// Its own empty network and shared memory. Where the machine does not permit it, the filter of system calls holds alone:
-/// there is no socket to reach a network with.
-fn namespaces(plan: &Plan) {
+/// there is no socket to reach a network with. Gives whether it has users of its own: then the kernel counts its threads alone
+/// against its user's bound.
+fn namespaces(plan: &Plan) -> bool {
     if !plan.has(Protection::Namespaces) {
-        return;
+        return false;
     }
     let own = CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNET;
-    if nix::sched::unshare(own).is_err() {
-        // Who may not make them may in a user namespace, on most machines.
-        let _ = nix::sched::unshare(own | CloneFlags::CLONE_NEWUSER);
-    }
+    // Who may not make them may in a user namespace, on most machines.
+    nix::sched::unshare(own).is_err()
+        && nix::sched::unshare(own | CloneFlags::CLONE_NEWUSER).is_ok()
 }
 
 /// What the daemon granted of its environment, and nothing else: it started this process so.
@@ -172,7 +182,7 @@ fn end_with_parent(plan: &Plan) -> Result<(), String> {
     }
 }
 
-fn limit(plan: &Plan) -> io::Result<()> {
+fn limit(plan: &Plan, has_own_users: bool) -> io::Result<()> {
     let limits = &plan.limits;
     let file_size = if plan.may_write() { limits.data() } else { 0 };
     let rules = [
@@ -185,7 +195,9 @@ fn limit(plan: &Plan) -> io::Result<()> {
         (Protection::FileSize, Resource::Fsize, file_size),
         (Protection::FileSize, Resource::Core, 0),
     ];
-    for (protection, resource, most) in rules {
+    // Elsewhere it would count all processes of the daemon's user.
+    let threads = has_own_users.then_some((Protection::Threads, Resource::Nproc, limits.threads));
+    for (protection, resource, most) in rules.into_iter().chain(threads) {
         if plan.has(protection) {
             // Of CPU time the lower bound ends it by a signal of its own, which says why.
             let beyond = u64::from(resource == Resource::Cpu);

@@ -1,10 +1,13 @@
 //! What this machine's kernel can enforce, asked of the kernel itself.
 
 use std::fs;
+use std::path::Path;
 
 use landlock::{ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 
 use crate::grant::Grant;
+use crate::groups::Controllers;
+use crate::limits::Limits;
 
 /// The latest rules of Landlock that are used here: signals and abstract sockets are scoped from 6 on.
 pub(super) const LATEST: ABI = ABI::V6;
@@ -12,16 +15,20 @@ pub(super) const LATEST: ABI = ABI::V6;
 const SECCOMP_ACTIONS: &str = "/proc/sys/kernel/seccomp/actions_avail";
 
 /// What this kernel enforces.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Kernel {
     /// Landlock's version as far as it is used here, 1–6; 0 for none.
     pub landlock: u32,
     /// Whether it filters system calls.
     pub seccomp: bool,
+    /// Whether a user other than root gets a namespace of users, in which the kernel counts an app's threads alone.
+    pub own_users: bool,
+    /// What control groups enforce, where this machine lets the daemon make some.
+    pub groups: Controllers,
 }
 
 impl Kernel {
-    /// Asks the kernel.
+    /// Asks the kernel. Control groups are left out: [`crate::Host`] looks for them.
     #[must_use]
     pub fn probe() -> Self {
         let versions = [ABI::V1, ABI::V2, ABI::V3, ABI::V4, ABI::V5, ABI::V6];
@@ -32,6 +39,8 @@ impl Kernel {
             seccomp: actions
                 .split_whitespace()
                 .any(|word| word == "kill_process"),
+            own_users: !rustix::process::geteuid().is_root() && may_have_own_users(),
+            groups: Controllers::default(),
         }
     }
 
@@ -87,13 +96,19 @@ impl Kernel {
         }
     }
 
-    /// What every app is held to, whatever it was granted, and by what.
+    /// What an app with these limits is held to, whatever it was granted, and by what.
     #[must_use]
-    pub fn always(&self) -> Vec<(&'static str, String)> {
+    pub fn always(&self, limits: &Limits) -> Vec<(&'static str, String)> {
         let seccomp = if self.seccomp { "seccomp" } else { "nothing" };
+        let with = |else_by: &str, has_group: bool, controller: &str| match (has_group, else_by) {
+            (true, "nothing") => format!("cgroup {controller}"),
+            (true, other) => format!("{other} and cgroup {controller}"),
+            (false, other) => other.to_owned(),
+        };
         vec![
             ("no file that was not granted", self.landlock_words()),
-            ("no other program, process or thread", seccomp.to_owned()),
+            ("no other program or process", seccomp.to_owned()),
+            ("no more threads than its limit", self.threads_words(limits)),
             (
                 "no socket but those that the daemon gives it",
                 seccomp.to_owned(),
@@ -104,7 +119,11 @@ impl Kernel {
             ),
             (
                 "memory, CPU time, open files, file size",
-                "rlimits".to_owned(),
+                with("rlimits", self.groups.memory, "memory"),
+            ),
+            (
+                "a small share of a busy processor",
+                with("nothing", self.groups.cpu, "cpu"),
             ),
             (
                 "no new privileges, no capabilities",
@@ -113,12 +132,40 @@ impl Kernel {
         ]
     }
 
+    fn threads_words(&self, limits: &Limits) -> String {
+        let mut by = vec![];
+        if limits.threads == 1 && self.seccomp {
+            by.push("seccomp");
+        }
+        if self.groups.pids {
+            by.push("cgroup pids");
+        }
+        if self.own_users {
+            by.push("rlimits");
+        }
+        if by.is_empty() {
+            // Nothing of the kernel's: it is looked at from outside.
+            by.push("the daemon, which counts them twice a second");
+        }
+        by.join(" and ")
+    }
+
     fn landlock_words(&self) -> String {
         match self.landlock {
             0 => "nothing".to_owned(),
             version => format!("landlock {version}"),
         }
     }
+}
+
+/// Whether this machine's settings let anybody have a namespace of users: the kernel's bound of them, and what Debian and Ubuntu
+/// have beside it. A setting that is not there forbids nothing.
+fn may_have_own_users() -> bool {
+    let setting = |name: &str| fs::read_to_string(Path::new("/proc/sys").join(name));
+    let is = |name: &str, value: &str| setting(name).is_ok_and(|text| text.trim() == value);
+    !is("user/max_user_namespaces", "0")
+        && !is("kernel/unprivileged_userns_clone", "0")
+        && !is("kernel/apparmor_restrict_unprivileged_userns", "1")
 }
 
 /// Whether the kernel takes a rule set with all that this version has.
@@ -144,26 +191,54 @@ mod tests {
         let whole = Kernel {
             landlock: 6,
             seccomp: true,
+            ..Kernel::default()
         };
         assert_eq!(whole.unenforced([&read, &env, &net]), Vec::<String>::new());
         assert!(whole.enforced_by(&net).contains("broker"));
         let early = Kernel {
             landlock: 2,
-            seccomp: true,
+            ..whole
         };
         assert!(early.unenforced([&read])[0].contains("empty what it may read"));
         let old = Kernel {
             landlock: 0,
-            seccomp: true,
+            ..whole
         };
         assert!(old.unenforced([&read])[0].contains("no Landlock"));
         assert_eq!(old.unenforced([&env]), Vec::<String>::new());
         let none = Kernel {
             landlock: 6,
-            seccomp: false,
+            ..Kernel::default()
         };
         assert!(none.unenforced([])[0].contains("no seccomp"));
         assert_eq!(none.enforced_by(&net), "nothing");
+    }
+
+    #[test]
+    fn who_counts_the_threads_is_named() {
+        let one = Limits::default();
+        let four = Limits { threads: 4, ..one };
+        let plain = Kernel {
+            landlock: 6,
+            seccomp: true,
+            ..Kernel::default()
+        };
+        let words = |kernel: &Kernel, limits| {
+            let rules = kernel.always(limits);
+            let threads = rules.into_iter().find(|(rule, _)| rule.contains("threads"));
+            threads.unwrap().1
+        };
+        assert_eq!(words(&plain, &one), "seccomp");
+        assert!(words(&plain, &four).contains("the daemon"));
+        let grouped = Kernel {
+            groups: Controllers {
+                pids: true,
+                ..Controllers::default()
+            },
+            own_users: true,
+            ..plain
+        };
+        assert_eq!(words(&grouped, &four), "cgroup pids and rlimits");
     }
 
     #[test]

@@ -21,6 +21,7 @@ impl Bench {
         let kernel = Kernel {
             landlock: 6,
             seccomp: true,
+            ..Kernel::default()
         };
         let store = Store::new(&home, kernel);
         store.publishers().trust(secret(1).public(), "").unwrap();

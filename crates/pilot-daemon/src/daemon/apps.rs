@@ -218,7 +218,7 @@ impl Daemon {
             .map(|ask| held(&ask.grant, &ask.reason))
             .chain(chosen.map(|grant| held(grant, CHOSEN)));
         let always = kernel
-            .always()
+            .always(&app.bundle.manifest().limits)
             .into_iter()
             .map(|(rule, enforced_by)| RuleHeld {
                 rule: rule.to_owned(),
