@@ -1,8 +1,8 @@
 //! Write an app for Pilot's app store: typed functions, JSON in and JSON out.
 //!
 //! An app reads requests from its standard input, which is a socket to its daemon, and writes answers to it: JSON-RPC 2.0, a
-//! message a line. Standard output and standard error are its log. It is one thread of one process, and calls come one after
-//! the other.
+//! message a line. Standard output and standard error are its log. It is one process, of one thread unless its manifest asks
+//! for more, and calls come one after the other.
 //!
 //! ```no_run
 //! #[derive(serde::Deserialize)]

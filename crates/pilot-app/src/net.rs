@@ -61,12 +61,18 @@ pub fn connect_peer(peer: &str, port: u16) -> io::Result<Connection> {
 }
 
 impl App {
-    /// As [`App::serve`], for an app that was granted connections: takes the channel to the broker first.
+    /// As [`App::serve`], for an app that may have been granted connections: takes the channel to the broker first, if there is one.
     ///
     /// # Errors
     /// As [`App::serve`].
     pub fn serve_connected(self) -> io::Result<()> {
         let socket = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let mut peeked = [0];
+        let looked = rustix::net::recv(&socket, &mut peeked, RecvFlags::PEEK);
+        if looked.is_err_and(|error| error == Errno::PERM) {
+            // Without a grant for connections the sandbox refuses this call, and ends an app that goes on to `recvmsg`.
+            return self.serve();
+        }
         let (first, broker) = receive(&socket, 1)?;
         BROKER.set(broker);
         let answers = socket.try_clone()?;

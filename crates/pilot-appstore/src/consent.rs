@@ -27,7 +27,7 @@ pub struct Consent {
 pub struct Agreed {
     /// What the app was granted: all that its manifest asks for, with other hosts in the place of those in `narrowed`.
     pub grants: BTreeSet<Grant>,
-    /// What it asks for of the network at large and did not get, because its owner chose hosts instead.
+    /// What it asks for and did not get: hosts at large, because its owner chose some instead, and what it does without.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub narrowed: BTreeSet<Grant>,
     /// Whether it may run where its bounds cannot be enforced.
@@ -41,6 +41,9 @@ pub enum ConsentError {
     /// It asks for more than was agreed to: what, each in words with its reason.
     #[error("it asks for rights that were not granted: {}", words(.0))]
     Missing(Vec<Asked>),
+    /// It can be granted folders only by their names.
+    #[error("{0} stands for folders that are named: grant read:/PATH instead")]
+    Unnamed(Grant),
     /// It does not ask for this.
     #[error("it does not ask for {0}")]
     NotAsked(Grant),
@@ -64,7 +67,8 @@ pub struct Asked {
 impl Consent {
     /// Whether this covers what the manifest asks for, beside what was agreed to for an earlier version.
     ///
-    /// An app that asks for many hosts or ports gets those that are named here instead, if any are.
+    /// An app that asks for many hosts or ports gets those that are named here instead, if any are; one that asks for folders gets those
+    /// that are named, or none; and what is optional is left out unless it is granted.
     ///
     /// # Errors
     /// [`ConsentError`] with all that is missing.
@@ -77,17 +81,22 @@ impl Consent {
         let asked = manifest.asked();
         let is_chosen = |grant: &&Grant| is_choice(grant, &asked);
         let refused = |grant: &&Grant| !asked.contains(*grant) && !is_chosen(grant);
+        if self.grants.contains(&Grant::Folders) {
+            return Err(ConsentError::Unnamed(Grant::Folders));
+        }
         if let Some(other) = self.grants.iter().find(refused) {
             return Err(ConsentError::NotAsked(other.clone()));
         }
-        if let Some(grant) = asked.iter().find(|grant| place.is_exposed_by(grant)) {
+        let all = asked.union(&self.grants);
+        if let Some(grant) = all.into_iter().find(|grant| place.is_exposed_by(grant)) {
             return Err(ConsentError::OwnHome(grant.clone()));
         }
         let missing: Vec<Asked> = manifest
             .grants
             .iter()
             .filter(|ask| {
-                !self.grants_it(&ask.grant, earlier) && !self.narrows(&ask.grant, earlier)
+                let is_left_out = ask.optional || self.narrows(&ask.grant, earlier);
+                !self.grants_it(&ask.grant, earlier) && !is_left_out
             })
             .map(|ask| Asked {
                 grant: ask.grant.clone(),
@@ -118,22 +127,32 @@ impl Consent {
 
     fn grants_it(&self, grant: &Grant, earlier: Option<&Agreed>) -> bool {
         let was_narrowed = earlier.is_some_and(|agreed| agreed.narrowed.contains(grant));
+        if *grant == Grant::Folders {
+            return false;
+        }
         let is_named = self.grants.contains(grant);
         let is_by_yes = self.yes && !was_narrowed;
         is_named || is_by_yes || earlier.is_some_and(|agreed| agreed.grants.contains(grant))
     }
 
-    /// Whether the owner named hosts, now or before, instead of granting what is asked for of the network at large.
+    /// Whether the owner named hosts, now or before, instead of granting what is asked for of the network at large. Folders are only
+    /// ever named, and none is enough.
     fn narrows(&self, grant: &Grant, earlier: Option<&Agreed>) -> bool {
         let names_hosts = self.grants.iter().any(|g| matches!(g, Grant::Net(_)));
         let was_narrowed = earlier.is_some_and(|agreed| agreed.narrowed.contains(grant));
-        grant.is_wide() && (names_hosts || was_narrowed)
+        *grant == Grant::Folders || (grant.is_wide() && (names_hosts || was_narrowed))
     }
 }
 
-/// Whether an owner may grant this though it is not asked for: hosts, to an app that asks for many.
+/// Whether an app runs without this right that it asks for.
+fn is_left_out(grant: &Grant, manifest: &Manifest) -> bool {
+    let mut asks = manifest.grants.iter();
+    asks.any(|ask| ask.grant == *grant && (ask.optional || grant.is_wide()))
+}
+
+/// Whether an owner may grant this though it is not asked for: hosts, to an app that asks for many, and folders.
 fn is_choice(grant: &Grant, asked: &BTreeSet<Grant>) -> bool {
-    matches!(grant, Grant::Net(_)) && !asked.contains(grant) && asked.iter().any(Grant::is_wide)
+    !asked.contains(grant) && asked.iter().any(|wide| grant.is_one_of(wide))
 }
 
 impl Agreed {
@@ -143,10 +162,7 @@ impl Agreed {
         let asked = manifest.asked();
         let mut granted = self.grants.iter();
         granted.all(|grant| asked.contains(grant) || is_choice(grant, &asked))
-            && self
-                .narrowed
-                .iter()
-                .all(|g| g.is_wide() && asked.contains(g))
+            && self.narrowed.iter().all(|g| is_left_out(g, manifest))
             && asked
                 .iter()
                 .all(|g| self.grants.contains(g) || self.narrowed.contains(g))
@@ -339,6 +355,76 @@ mod tests {
         assert!(matches!(missing, ConsentError::Missing(_)), "{missing}");
         let instead = check(&named(&["libs", "net:example.net:443"]), &exact).unwrap_err();
         assert!(matches!(instead, ConsentError::NotAsked(_)), "{instead}");
+    }
+
+    #[test]
+    fn what_is_optional_is_left_out_unless_it_is_granted() {
+        let with = |optional: &str| {
+            let asks = manifest(&["data", "net:*:443"]);
+            let mut grants = asks.grants.clone();
+            for ask in &mut grants {
+                ask.optional = optional.contains(&ask.grant.to_string());
+            }
+            Manifest { grants, ..asks }
+        };
+        let asks = with("data net:*:443");
+        let place = place(Path::new("/home/me/.pilot"));
+        let named = |texts: &[&str]| Consent {
+            grants: grants(texts),
+            ..Consent::default()
+        };
+        let least = named(&["libs"]).check(&asks, None, &place).unwrap();
+        assert_eq!(least.grants, grants(&["libs"]));
+        assert_eq!(least.narrowed, grants(&["data", "net:*:443"]));
+        assert!(least.answers(&asks));
+        // What an app no longer does without is asked for.
+        assert!(!least.answers(&with("net:*:443")));
+        let now = named(&[]).check(&with("net:*:443"), Some(&least), &place);
+        assert!(matches!(now, Err(ConsentError::Missing(m)) if m[0].grant == Grant::Data));
+        let some = named(&["libs", "data"]).check(&asks, None, &place).unwrap();
+        assert_eq!(some.grants, grants(&["libs", "data"]));
+        let yes = Consent {
+            yes: true,
+            ..Consent::default()
+        };
+        let all = yes.check(&asks, None, &place).unwrap();
+        assert_eq!(all.grants, asks.asked());
+    }
+
+    #[test]
+    fn folders_are_granted_by_their_names_and_none_is_enough() {
+        let asks = ["read:*", "data"];
+        let yes = Consent {
+            yes: true,
+            ..Consent::default()
+        };
+        let named = |texts: &[&str]| Consent {
+            grants: grants(texts),
+            ..yes.clone()
+        };
+        let none = check(&yes, &asks).unwrap();
+        assert_eq!(none.grants, grants(&["libs", "data"]));
+        assert!(none.answers(&manifest(&asks)));
+        let two = check(&named(&["read:/srv/a", "read:/srv/b"]), &asks).unwrap();
+        let all = grants(&["libs", "data", "read:/srv/a", "read:/srv/b"]);
+        assert_eq!(two.grants, all);
+        assert!(two.answers(&manifest(&asks)) && !two.answers(&manifest(&["data"])));
+        // An upgrade keeps them, and further ones are added.
+        let place = place(Path::new("/home/me/.pilot"));
+        let more = named(&["read:/srv/c"]).check(&manifest(&asks), Some(&two), &place);
+        let more = more.unwrap().grants;
+        assert!(more.is_superset(&all) && more.len() == 5);
+        for (refused, asks) in [
+            ("read:*", &asks[..]),
+            ("write:/srv/a", &asks),
+            ("net:example.org:443", &asks),
+            ("read:/srv/a", &["data"]),
+            ("read:/srv/a", &["net:*:443"]),
+            ("read:/home/me", &asks),
+            ("read:/home/me/.pilot/apps", &asks),
+        ] {
+            assert!(check(&named(&[refused]), asks).is_err(), "{refused}");
+        }
     }
 
     #[test]

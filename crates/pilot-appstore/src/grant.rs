@@ -28,6 +28,8 @@ const KERNEL_ROOTS: [&str; 3] = ["/proc", "/sys", "/dev"];
 pub enum Grant {
     /// `read:PATH`: a file, or everything under a directory.
     Read(PathBuf),
+    /// `read:*`: folders that its owner names in the place of this, or none. It opens nothing itself.
+    Folders,
     /// `write:PATH`: the same, to read, change, make and delete.
     Write(PathBuf),
     /// `data`: files of its own, in a directory of its own, where it starts.
@@ -50,7 +52,7 @@ pub enum Grant {
 pub enum ParseGrantError {
     /// No such kind.
     #[error(
-        "unknown grant {0:?}: expected read:PATH, write:PATH, data, libs, python, env:NAME, net:HOST:PORT or overlay:PEER:PORT"
+        "unknown grant {0:?}: expected read:PATH, read:*, write:PATH, data, libs, python, env:NAME, net:HOST:PORT or overlay:PEER:PORT"
     )]
     Kind(String),
     /// A path that is not plain.
@@ -79,6 +81,7 @@ impl Grant {
     pub fn words(&self) -> String {
         match self {
             Self::Read(path) => format!("read everything under {}", path.display()),
+            Self::Folders => "read the folders that you name, none if you name none".to_owned(),
             Self::Write(path) => {
                 format!(
                     "read, change and delete everything under {}",
@@ -102,7 +105,8 @@ impl Grant {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Read(path) | Self::Write(path) => Some(path),
-            Self::Data
+            Self::Folders
+            | Self::Data
             | Self::Libs
             | Self::Python
             | Self::Env(_)
@@ -116,9 +120,27 @@ impl Grant {
         matches!(self, Self::Net(_) | Self::Overlay(_))
     }
 
-    /// Whether it is for more than one place of the network, so that its owner may grant less, or other places.
+    /// Whether it is for more than one place, so that its owner may grant less, or other places.
     pub(crate) const fn is_wide(&self) -> bool {
-        matches!(self, Self::Net(net) if net.is_wide())
+        match self {
+            Self::Folders => true,
+            Self::Net(net) => net.is_wide(),
+            Self::Read(_)
+            | Self::Write(_)
+            | Self::Data
+            | Self::Libs
+            | Self::Env(_)
+            | Self::Overlay(_) => false,
+        }
+    }
+
+    /// Whether its owner may grant this to an app that asks for `wide`.
+    pub(crate) const fn is_one_of(&self, wide: &Self) -> bool {
+        match (self, wide) {
+            (Self::Read(_), Self::Folders) => true,
+            (Self::Net(_), Self::Net(net)) => net.is_wide(),
+            _ => false,
+        }
     }
 }
 
@@ -126,6 +148,7 @@ impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(path) => write!(f, "read:{}", path.display()),
+            Self::Folders => f.write_str("read:*"),
             Self::Write(path) => write!(f, "write:{}", path.display()),
             Self::Data => f.write_str("data"),
             Self::Libs => f.write_str("libs"),
@@ -149,6 +172,7 @@ impl FromStr for Grant {
             None if text == "data" => Ok(Self::Data),
             None if text == "libs" => Ok(Self::Libs),
             None if text == "python" => Ok(Self::Python),
+            Some(("read", "*")) => Ok(Self::Folders),
             Some(("read", path)) => Ok(Self::Read(plain(path)?)),
             Some(("write", path)) => Ok(Self::Write(plain(path)?)),
             Some(("env", name)) => Ok(Self::Env(variable(name)?)),
@@ -212,6 +236,7 @@ mod tests {
     fn grants_round_trip() {
         for text in [
             "read:/etc/hosts",
+            "read:*",
             "write:/srv/a b",
             "data",
             "libs",
@@ -230,6 +255,8 @@ mod tests {
     fn what_climbs_or_is_the_kernels_is_refused() {
         for text in [
             "read:etc",
+            "read:/srv/*/..",
+            "write:*",
             "read:/a/../b",
             "read:/a/./b",
             "read:/a//b",

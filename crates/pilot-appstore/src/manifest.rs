@@ -99,6 +99,9 @@ pub struct Ask {
     pub grant: Grant,
     /// Why, in the publisher's words.
     pub reason: String,
+    /// Whether the app does without it.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 /// Why a manifest is none: the field and what was expected.

@@ -174,6 +174,7 @@ fn environment(grants: &BTreeSet<Grant>) -> Vec<(String, OsString)> {
     let granted = |grant: &Grant| match grant {
         Grant::Env(name) => Some((name.clone(), std::env::var_os(name)?)),
         Grant::Read(_)
+        | Grant::Folders
         | Grant::Write(_)
         | Grant::Data
         | Grant::Libs

@@ -262,7 +262,7 @@ fn consent(error: &ConsentError, words: String) -> ApiError {
         }
         ConsentError::Unenforced(_) => ApiError::new(ErrorCode::PermissionDenied, words)
             .with_hint("--allow-unenforced, if it may run all the same"),
-        ConsentError::NotAsked(_) => ApiError::invalid(words),
+        ConsentError::NotAsked(_) | ConsentError::Unnamed(_) => ApiError::invalid(words),
         ConsentError::OwnHome(_) | _ => ApiError::new(ErrorCode::PermissionDenied, words),
     }
 }

@@ -32,6 +32,7 @@ impl Reach {
                 Grant::Net(net) => hosts.push(net.clone()),
                 Grant::Overlay(overlay) => agents.push(overlay.clone()),
                 Grant::Read(_)
+                | Grant::Folders
                 | Grant::Write(_)
                 | Grant::Data
                 | Grant::Libs

@@ -80,6 +80,8 @@ fn the_documented_schema_says_the_same() {
     for (from, to) in [
         ("\"libs\"", "\"net:*.example.org:*\""),
         ("\"libs\"", "\"net:[::1]:80\""),
+        ("\"libs\"", "\"read:*\""),
+        ("\"libs\"", "\"data\"\noptional = true"),
         ("\"libs\"", "\"overlay:*:7\""),
         (
             "[[grants]]",
@@ -109,6 +111,7 @@ fn the_documented_schema_says_the_same() {
         ("[[grants]]", "[limits]\nthreads = 17\n[[grants]]"),
         ("licence =", "targets = [\"Linux\"]\nlicence ="),
         ("\"libs\"", "\"net:a.example:70000x\""),
+        ("\"libs\"", "\"write:*\""),
         ("\"libs\"", "\"overlay:worker\""),
         (
             "summary = \"Says it\"",

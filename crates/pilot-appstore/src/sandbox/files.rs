@@ -48,7 +48,9 @@ fn granted(
             Grant::Read(path) => beneath(rules, &[path], read)?,
             Grant::Write(path) => beneath(rules, &[path], write)?,
             Grant::Libs | Grant::Python => beneath(rules, &LIBRARIES, libraries)?,
-            Grant::Data | Grant::Env(_) | Grant::Net(_) | Grant::Overlay(_) => rules,
+            Grant::Folders | Grant::Data | Grant::Env(_) | Grant::Net(_) | Grant::Overlay(_) => {
+                rules
+            }
         };
     }
     if let Some(interpreter) = interpreter {

@@ -59,7 +59,7 @@ impl Kernel {
     /// What of one grant cannot be enforced.
     fn gap(&self, grant: &Grant) -> Option<String> {
         match grant {
-            Grant::Env(_) | Grant::Net(_) | Grant::Overlay(_) => None,
+            Grant::Folders | Grant::Env(_) | Grant::Net(_) | Grant::Overlay(_) => None,
             Grant::Read(_) | Grant::Write(_) | Grant::Data | Grant::Libs | Grant::Python
                 if self.landlock == 0 =>
             {
@@ -79,6 +79,7 @@ impl Kernel {
     #[must_use]
     pub fn enforced_by(&self, grant: &Grant) -> String {
         match grant {
+            Grant::Folders => format!("{}: nothing but what is named", self.landlock_words()),
             Grant::Read(_) | Grant::Write(_) | Grant::Libs => self.landlock_words(),
             Grant::Python => format!(
                 "{}; the daemon: the interpreter is one that root alone may change",

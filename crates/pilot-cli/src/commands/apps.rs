@@ -158,7 +158,11 @@ fn viewed_words(viewed: &AppViewed, style: Style) -> String {
     for grant in &viewed.grants {
         let (what, why) = (clean(&grant.words), clean(&grant.reason));
         words.push_str(&format!("\n  {what}: {why}"));
-        words.push_str(&style.faint(&format!(" (--grant {})", clean(&grant.grant))));
+        let named = match grant.grant.as_str() {
+            "read:*" => "read:/PATH".to_owned(),
+            other => clean(other),
+        };
+        words.push_str(&style.faint(&format!(" (--grant {named})")));
         if let Some(unenforced) = &grant.unenforced {
             words.push_str(&format!("\n    not enforced here: {}", clean(unenforced)));
         }

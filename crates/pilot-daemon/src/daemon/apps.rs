@@ -357,7 +357,11 @@ fn viewed(manifest: &Manifest, store: &Store) -> AppViewed {
         let unenforced = store.kernel().unenforced([&ask.grant]);
         AskedGrant {
             grant: ask.grant.to_string(),
-            words: ask.grant.words(),
+            words: if ask.optional {
+                format!("{}, if you grant it", ask.grant.words())
+            } else {
+                ask.grant.words()
+            },
             reason: ask.reason.clone(),
             unenforced: (!unenforced.is_empty()).then(|| unenforced.join("; ")),
         }
