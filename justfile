@@ -70,12 +70,12 @@ apps catalogue="":
     catalogue="${catalogue:-file://$home/catalogue}"
     target=$(rustc -vV | sed -n 's/^host: //p')
     cargo build --release -p pilotctl
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$target" -p app-aegis -p app-plainweb
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$target" -p app-aegis -p app-cosift -p app-plainweb
     pilotctl="${CARGO_TARGET_DIR:-target}/release/pilotctl"
     "$pilotctl" appstore key show --json | grep -q '"data":{"key":"' || "$pilotctl" appstore key new
     bundle=$(mktemp -d)
     trap 'rm -rf "$bundle"' EXIT
-    for app in aegis plainweb; do
+    for app in aegis cosift plainweb; do
         rm -rf "$bundle/$app"
         cp -r "bins/app-$app/bundle" "$bundle/$app"
         cp "${CARGO_TARGET_DIR:-target}/$target/release/app-$app" "$bundle/$app/"
@@ -85,3 +85,14 @@ apps catalogue="":
     if "$pilotctl" config --json | grep -q '"catalogues":\[\]'; then
         "$pilotctl" config --set "catalogues=$catalogue" >/dev/null
     fi
+
+# How long an app takes: install to the first answer, a warm call, calls a second with 32 in flight.
+apps-speed:
+    #!/usr/bin/env sh
+    set -eu
+    target=$(rustc -vV | sed -n 's/^host: //p')
+    out="${CARGO_TARGET_DIR:-$PWD/target}"
+    cargo build --release -p pilotctl
+    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$target" -p app-cosift
+    PILOTCTL="$out/release/pilotctl" PILOT_COSIFT="$out/$target/release/app-cosift" \
+        cargo test --release -p app-cosift --test measure -- --ignored --nocapture

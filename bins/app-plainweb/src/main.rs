@@ -1,16 +1,9 @@
 //! Turns web pages and HTML into Markdown. Nothing of a page is run: what its scripts would have written is not there.
 
-mod charset;
-mod document;
-mod fetch;
-mod http;
-mod stream;
-
 use std::time::Duration;
 
-use document::{Document, Wanted};
-use fetch::{Fetched, Limits};
 use pilot_app::{App, Error};
+use pilot_web::{Client, Document, Fetched, Limits, Wanted};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -58,14 +51,14 @@ struct Page {
 }
 
 fn main() -> std::io::Result<()> {
-    let client = stream::Client::new().map_err(std::io::Error::other)?;
+    let client = Client::new().map_err(std::io::Error::other)?;
     App::new()
         .method("fetch", move |asked: Fetch| fetch(&client, &asked))
         .method("convert", |asked: Convert| convert(&asked))
         .serve_connected()
 }
 
-fn fetch(client: &stream::Client, asked: &Fetch) -> Result<Page, Error> {
+fn fetch(client: &Client, asked: &Fetch) -> Result<Page, Error> {
     let url = parse(&asked.url)?;
     let millis = asked.timeout_ms.unwrap_or(TIMEOUT_MS).min(MAX_TIMEOUT_MS);
     let limits = Limits {
@@ -73,22 +66,22 @@ fn fetch(client: &stream::Client, asked: &Fetch) -> Result<Page, Error> {
         bytes: MAX_BYTES,
     };
     let fetched =
-        fetch::fetch(client, url, &limits).map_err(|error| Error::from(error.to_string()))?;
+        pilot_web::fetch(client, url, &limits).map_err(|error| Error::from(error.to_string()))?;
     page(fetched, asked.main, asked.max_chars)
 }
 
 fn page(fetched: Fetched, main: bool, max_chars: Option<usize>) -> Result<Page, Error> {
-    let (text, charset) = charset::decode(&fetched.body, fetched.charset.as_deref());
+    let (text, charset) = pilot_web::decode(&fetched.body, fetched.charset.as_deref());
     let wanted = Wanted {
         base: Some(&fetched.url),
         main,
         most: most(max_chars),
-        time: document::PARSING,
+        time: pilot_web::PARSING,
     };
     let mut document = if fetched.is_html() {
-        document::from_html(&text, &wanted)
+        pilot_web::from_html(&text, &wanted)
     } else {
-        document::from_text(&text, &wanted)
+        pilot_web::from_text(&text, &wanted)
     };
     document.truncated |= fetched.is_cut;
     Ok(Page {
@@ -108,9 +101,9 @@ fn convert(asked: &Convert) -> Result<Document, Error> {
         base: base.as_ref(),
         main: asked.main,
         most: most(asked.max_chars),
-        time: document::PARSING,
+        time: pilot_web::PARSING,
     };
-    Ok(document::from_html(&asked.html, &wanted))
+    Ok(pilot_web::from_html(&asked.html, &wanted))
 }
 
 fn most(asked: Option<usize>) -> usize {

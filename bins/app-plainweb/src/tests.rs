@@ -6,7 +6,6 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::*;
-use stream::Client;
 
 /// Answers every request with what `answer` makes of its first line.
 fn server(answer: impl Fn(&str) -> String + Send + 'static) -> String {
@@ -47,7 +46,7 @@ fn client() -> Client {
         let stream = TcpStream::connect((host, port))?;
         let left = deadline.saturating_duration_since(Instant::now());
         stream.set_read_timeout(Some(left))?;
-        Ok(Box::new(stream) as Box<dyn stream::Stream>)
+        Ok(Box::new(stream) as Box<dyn pilot_web::Stream>)
     };
     Client::with(Box::new(dial)).unwrap()
 }

@@ -21,14 +21,16 @@ const TEXTS: [&str; 5] = [
 ];
 
 /// How much a page may take.
-pub(crate) struct Limits {
-    pub(crate) time: Duration,
-    pub(crate) bytes: usize,
+pub struct Limits {
+    /// For the page and all redirects before it.
+    pub time: Duration,
+    /// Longest page; the rest is left out.
+    pub bytes: usize,
 }
 
 /// Why there is no page.
 #[derive(Debug, Error)]
-pub(crate) enum FetchError {
+pub enum FetchError {
     /// Not a page's address.
     #[error("{0} is no page: expected http:// or https://")]
     Scheme(String),
@@ -41,42 +43,72 @@ pub(crate) enum FetchError {
     /// A redirect leads where nothing was granted.
     #[error("{from} leads on to {to}: {source}")]
     RedirectNotGranted {
+        /// What sent it on.
         from: String,
+        /// Where to.
         to: String,
+        /// The daemon's words.
         source: io::Error,
     },
     /// It took too long.
     #[error("{url} did not answer within {millis} ms")]
-    Timeout { url: String, millis: u128 },
+    Timeout {
+        /// Which page.
+        url: String,
+        /// How long was waited.
+        millis: u128,
+    },
     /// No connection, or one that failed.
     #[error("{url} is not reached: {source}")]
-    Unreachable { url: String, source: io::Error },
+    Unreachable {
+        /// Which page.
+        url: String,
+        /// Why.
+        source: io::Error,
+    },
     /// An answer that is none.
     #[error("{url}: {words}")]
-    Answer { url: String, words: String },
+    Answer {
+        /// Which page.
+        url: String,
+        /// What is wrong with it.
+        words: String,
+    },
     /// A circle, most likely.
     #[error("more than {MAX_REDIRECTS} redirects; the last leads to {0}")]
     Redirects(String),
     /// A picture, a program, an archive.
     #[error("{url} is {content_type}, which is neither a page nor a text")]
-    Content { url: String, content_type: String },
+    Content {
+        /// Which page.
+        url: String,
+        /// What it says that it is.
+        content_type: String,
+    },
 }
 
 /// A page as it came.
 #[derive(Debug)]
-pub(crate) struct Fetched {
-    pub(crate) url: Url,
-    pub(crate) status: u16,
-    pub(crate) content_type: String,
-    pub(crate) charset: Option<String>,
-    pub(crate) redirects: Vec<String>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) is_cut: bool,
+pub struct Fetched {
+    /// Where it was in the end.
+    pub url: Url,
+    /// As HTTP has it.
+    pub status: u16,
+    /// In lower case, without parameters.
+    pub content_type: String,
+    /// The letters that its server says it is written in.
+    pub charset: Option<String>,
+    /// Where it was looked for before.
+    pub redirects: Vec<String>,
+    /// The page.
+    pub body: Vec<u8>,
+    /// Whether it is longer than that.
+    pub is_cut: bool,
 }
 
 impl Fetched {
     /// Whether it is HTML; what does not say what it is may well be.
-    pub(crate) fn is_html(&self) -> bool {
+    pub fn is_html(&self) -> bool {
         matches!(
             self.content_type.as_str(),
             "text/html" | "application/xhtml+xml" | ""
@@ -88,7 +120,7 @@ impl Fetched {
 ///
 /// # Errors
 /// [`FetchError`].
-pub(crate) fn fetch(client: &Client, mut url: Url, limits: &Limits) -> Result<Fetched, FetchError> {
+pub fn fetch(client: &Client, mut url: Url, limits: &Limits) -> Result<Fetched, FetchError> {
     let deadline = Instant::now() + limits.time;
     let mut redirects = vec![];
     loop {

@@ -9,21 +9,25 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use url::{Host, Url};
 
 /// A connection in both directions.
-pub(crate) trait Stream: Read + Write {}
+pub trait Stream: Read + Write {}
 
 impl<T: Read + Write> Stream for T {}
 
 /// What connects.
-pub(crate) struct Client {
+pub struct Client {
     tls: Arc<ClientConfig>,
     dial: Dial,
 }
 
-type Dial = Box<dyn Fn(&str, u16, Instant) -> io::Result<Box<dyn Stream>>>;
+/// Makes a connection to a host and a port, until a deadline.
+pub type Dial = Box<dyn Fn(&str, u16, Instant) -> io::Result<Box<dyn Stream>>>;
 
 impl Client {
     /// By the daemon's broker, with the certificate authorities that browsers know.
-    pub(crate) fn new() -> Result<Self, rustls::Error> {
+    ///
+    /// # Errors
+    /// If this build has no TLS that it can speak.
+    pub fn new() -> Result<Self, rustls::Error> {
         Self::with(Box::new(|host, port, deadline| {
             let mut connection = pilot_app::connect(host, port)?;
             connection.set_deadline(Some(deadline));
@@ -31,7 +35,11 @@ impl Client {
         }))
     }
 
-    pub(crate) fn with(dial: Dial) -> Result<Self, rustls::Error> {
+    /// By other means: for tests.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with(dial: Dial) -> Result<Self, rustls::Error> {
         let roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
@@ -45,7 +53,10 @@ impl Client {
     }
 
     /// Connects to where a URL is; with `https` its server has shown that it is who it says.
-    pub(crate) fn open(&self, url: &Url, deadline: Instant) -> io::Result<Box<dyn Stream>> {
+    ///
+    /// # Errors
+    /// What the broker, the network or TLS says.
+    pub fn open(&self, url: &Url, deadline: Instant) -> io::Result<Box<dyn Stream>> {
         let no_host = || io::Error::new(io::ErrorKind::InvalidInput, "the URL has no host");
         let host = match url.host().ok_or_else(no_host)? {
             Host::Domain(name) => name.to_owned(),

@@ -14,7 +14,7 @@ use url::Url;
 /// Elements within each other. The converter goes down a tree by recursion, and an app has 8 MiB of stack.
 const MAX_DEPTH: usize = 200;
 /// How long a page is parsed. Elements within each other take the parser time by the square of their depth, as HTML's rules have it.
-pub(crate) const PARSING: Duration = Duration::from_secs(5);
+pub const PARSING: Duration = Duration::from_secs(5);
 /// What it is fed at a time.
 const PIECE: usize = 4096;
 /// Links that are listed.
@@ -28,39 +28,45 @@ const SKIPPED: [&str; 12] = [
 ];
 
 /// How a document is wanted.
-pub(crate) struct Wanted<'a> {
+pub struct Wanted<'a> {
     /// Where relative links begin.
-    pub(crate) base: Option<&'a Url>,
+    pub base: Option<&'a Url>,
     /// Only the part that is the page's own, where it says which that is.
-    pub(crate) main: bool,
+    pub main: bool,
     /// Longest Markdown, in bytes.
-    pub(crate) most: usize,
+    pub most: usize,
     /// How long it is parsed.
-    pub(crate) time: Duration,
+    pub time: Duration,
 }
 
 /// A document.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub(crate) struct Document {
-    pub(crate) title: Option<String>,
-    pub(crate) description: Option<String>,
-    pub(crate) canonical: Option<String>,
-    pub(crate) language: Option<String>,
-    pub(crate) markdown: String,
-    pub(crate) links: Vec<Link>,
+pub struct Document {
+    /// What it is called.
+    pub title: Option<String>,
+    /// What it says that it is about.
+    pub description: Option<String>,
+    /// Its own address, as it says.
+    pub canonical: Option<String>,
+    /// As it says.
+    pub language: Option<String>,
+    /// The text.
+    pub markdown: String,
+    /// Where it leads.
+    pub links: Vec<Link>,
     /// Whether something is left out: the page, its Markdown, its links or the depth of its elements are beyond the bound.
-    pub(crate) truncated: bool,
+    pub truncated: bool,
 }
 
 /// A link of a document.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub(crate) struct Link {
+pub struct Link {
     text: String,
     url: String,
 }
 
 /// A text that is none of HTML's.
-pub(crate) fn from_text(text: &str, wanted: &Wanted<'_>) -> Document {
+pub fn from_text(text: &str, wanted: &Wanted<'_>) -> Document {
     let (markdown, truncated) = cut(text.to_owned(), wanted.most);
     Document {
         markdown,
@@ -70,7 +76,7 @@ pub(crate) fn from_text(text: &str, wanted: &Wanted<'_>) -> Document {
 }
 
 /// Converts a page, however broken it is.
-pub(crate) fn from_html(html: &str, wanted: &Wanted<'_>) -> Document {
+pub fn from_html(html: &str, wanted: &Wanted<'_>) -> Document {
     let (tree, is_whole) = parse(html, Instant::now() + wanted.time);
     let mut survey = Survey::new(wanted);
     survey.walk(&tree);

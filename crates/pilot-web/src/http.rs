@@ -12,7 +12,7 @@ const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
 /// Longest line before a chunk (RFC 9112 §7.1.1: extensions are left aside).
 const MAX_CHUNK_LINE: u64 = 1024;
-const AGENT: &str = concat!("plainweb/", env!("CARGO_PKG_VERSION"), " (Pilot)");
+const AGENT: &str = concat!("Pilot/", env!("CARGO_PKG_VERSION"));
 
 /// Why there is no answer.
 #[derive(Debug, Error)]

@@ -6,7 +6,7 @@ use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 const HEAD: usize = 1024;
 
 /// The text, and the name of its encoding.
-pub(crate) fn decode(bytes: &[u8], told: Option<&str>) -> (String, &'static str) {
+pub fn decode(bytes: &[u8], told: Option<&str>) -> (String, &'static str) {
     let marked = Encoding::for_bom(bytes).map(|(encoding, _)| encoding);
     let told = told.and_then(|label| Encoding::for_label(label.as_bytes()));
     let encoding = marked.or(told).or_else(|| by_meta(bytes));
