@@ -70,7 +70,7 @@ apps catalogue="":
     catalogue="${catalogue:-file://$home/catalogue}"
     target=$(rustc -vV | sed -n 's/^host: //p')
     cargo build --release -p pilotctl
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$target" -p app-aegis -p app-cosift -p app-plainweb
+    RUSTFLAGS="-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"" cargo build --release --target "$target" -p app-aegis -p app-cosift -p app-plainweb
     pilotctl="${CARGO_TARGET_DIR:-target}/release/pilotctl"
     "$pilotctl" appstore key show --json | grep -q '"data":{"key":"' || "$pilotctl" appstore key new
     bundle=$(mktemp -d)
@@ -93,6 +93,6 @@ apps-speed:
     target=$(rustc -vV | sed -n 's/^host: //p')
     out="${CARGO_TARGET_DIR:-$PWD/target}"
     cargo build --release -p pilotctl
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --target "$target" -p app-cosift
+    RUSTFLAGS="-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"" cargo build --release --target "$target" -p app-cosift
     PILOTCTL="$out/release/pilotctl" PILOT_COSIFT="$out/$target/release/app-cosift" \
         cargo test --release -p app-cosift --test measure -- --ignored --nocapture

@@ -62,12 +62,15 @@ impl Directory for OwnDirectory {
 
     fn delete(&self, path: &Path) -> Result<(), DeleteError> {
         self.held().remove(path);
-        fs::remove_file(self.dir.join(path)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => DeleteError::FileDoesNotExist(path.to_owned()),
-            _ => DeleteError::IoError {
-                io_error: Arc::new(error),
-                filepath: path.to_owned(),
-            },
+        fs::remove_file(self.dir.join(path)).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                DeleteError::FileDoesNotExist(path.to_owned())
+            } else {
+                DeleteError::IoError {
+                    io_error: Arc::new(error),
+                    filepath: path.to_owned(),
+                }
+            }
         })
     }
 
@@ -77,17 +80,23 @@ impl Directory for OwnDirectory {
     }
 
     fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
-        let file = File::create_new(self.dir.join(path)).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => OpenWriteError::FileAlreadyExists(path.to_owned()),
-            _ => OpenWriteError::wrap_io_error(error, path.to_owned()),
+        let file = File::create_new(self.dir.join(path)).map_err(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                OpenWriteError::FileAlreadyExists(path.to_owned())
+            } else {
+                OpenWriteError::wrap_io_error(error, path.to_owned())
+            }
         })?;
         Ok(BufWriter::new(Box::new(OwnFile { file })))
     }
 
     fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
-        fs::read(self.dir.join(path)).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => OpenReadError::FileDoesNotExist(path.to_owned()),
-            _ => OpenReadError::wrap_io_error(error, path.to_owned()),
+        fs::read(self.dir.join(path)).map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                OpenReadError::FileDoesNotExist(path.to_owned())
+            } else {
+                OpenReadError::wrap_io_error(error, path.to_owned())
+            }
         })
     }
 

@@ -138,7 +138,10 @@ pub(crate) fn read(found: &Found) -> Result<(String, String), String> {
     }
     let (text, _) = pilot_web::decode(&bytes, None);
     let name = found.path.file_name().unwrap_or_default().to_string_lossy();
-    let extension = found.path.extension().map(|e| e.to_ascii_lowercase());
+    let extension = found
+        .path
+        .extension()
+        .map(std::ffi::OsStr::to_ascii_lowercase);
     let is_html = extension.is_some_and(|e| e == "html" || e == "htm" || e == "xhtml");
     if is_html {
         let page = pilot_web::from_html(&text, &wanted());

@@ -270,11 +270,14 @@ impl Index {
 
     /// Makes what was changed last, and searches see it.
     pub(crate) fn commit(&mut self) -> Result<(), String> {
-        let state = serde_json::to_string(&self.state).map_err(words)?;
-        let mut commit = self.writer.prepare_commit().map_err(words)?;
+        let state = serde_json::to_string(&self.state).map_err(|error| error.to_string())?;
+        let mut commit = self
+            .writer
+            .prepare_commit()
+            .map_err(|error| error.to_string())?;
         commit.set_payload(&state);
-        commit.commit().map_err(words)?;
-        self.reader.reload().map_err(words)?;
+        commit.commit().map_err(|error| error.to_string())?;
+        self.reader.reload().map_err(|error| error.to_string())?;
         self.uncommitted = 0;
         Ok(())
     }
@@ -357,10 +360,6 @@ fn is_the_systems(error: &TantivyError) -> bool {
 
 fn io_error(error: io::Error) -> TantivyError {
     TantivyError::IoError(std::sync::Arc::new(error))
-}
-
-fn words(error: impl ToString) -> String {
-    error.to_string()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use pilot_app::{App, Error};
 use pilot_web::Client;
 use serde::{Deserialize, Serialize};
 use state::Kind;
+use tantivy::TantivyError;
 
 /// Where the index is, in the app's own directory, where it starts.
 const INDEX: &str = "index";
@@ -116,7 +117,8 @@ fn main() -> std::io::Result<()> {
         .method("search", move |asked: Search| {
             let limit = asked.limit.unwrap_or(HITS).clamp(1, MAX_HITS);
             let hits = searching.borrow().search(&asked.query, limit);
-            hits.map(|hits| Hits { hits }).map_err(failed)
+            hits.map(|hits| Hits { hits })
+                .map_err(|error| failed(&error))
         })
         .method("status", move |_: Nothing| status(&looking.borrow()))
         .method("forget", move |asked: Forget| {
@@ -146,7 +148,7 @@ fn index_source(index: &mut Index, client: &Client, asked: &Indexed) -> Result<O
         Ok(outcome) => Ok(outcome),
         Err(PutError::Full(words)) => Err(words.into()),
         Err(PutError::Failed(words)) => {
-            index.open_again().map_err(failed)?;
+            index.open_again().map_err(|error| failed(&error))?;
             Err(format!("{words}; what was not written is to be indexed again").into())
         }
     }
@@ -157,12 +159,14 @@ fn index_folder(index: &mut Index, path: &Path, until: Instant) -> Result<Outcom
     if !path.is_absolute() {
         return Err(refused("expected an absolute path".to_owned()));
     }
-    let mut files = folder::Files::of(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => refused(format!(
+    let mut files = folder::Files::of(path).map_err(|error| {
+        if error.kind() != std::io::ErrorKind::PermissionDenied {
+            return refused(error.to_string());
+        }
+        refused(format!(
             "not granted; its owner may: pilotctl appstore install cosift --grant read:{}",
             path.display()
-        )),
-        _ => refused(error.to_string()),
+        ))
     })?;
     let source = path
         .to_str()
@@ -171,7 +175,7 @@ fn index_folder(index: &mut Index, path: &Path, until: Instant) -> Result<Outcom
     let mut outcome = Outcome::of(source);
     let mut present = BTreeSet::new();
     outcome.complete = true;
-    while let Some(found) = files.next() {
+    for found in files.by_ref() {
         let Some(item) = found.path.to_str().map(str::to_owned) else {
             outcome.skip(&found.path.to_string_lossy(), "its name is no UTF-8");
             continue;
@@ -277,7 +281,7 @@ fn status(index: &Index) -> Result<Status, Error> {
     Ok(Status {
         sources: sources.collect(),
         items: state.items(),
-        passages: index.passages().map_err(failed)?,
+        passages: index.passages().map_err(|error| failed(&error))?,
         text_bytes: state.bytes(),
         kept: index.is_kept(),
         lost: index.was_lost(),
@@ -291,7 +295,7 @@ fn forget(index: &mut Index, source: String) -> Result<Forgotten, Error> {
     }
 }
 
-fn failed(error: impl ToString) -> Error {
+fn failed(error: &TantivyError) -> Error {
     error.to_string().into()
 }
 

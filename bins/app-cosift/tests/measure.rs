@@ -24,7 +24,8 @@ const TEXTS: usize = 1000;
 
 fn program(variable: &str) -> PathBuf {
     let path = std::env::var_os(variable);
-    path.unwrap_or_else(|| panic!("{variable} names no program")).into()
+    path.unwrap_or_else(|| panic!("{variable} names no program"))
+        .into()
 }
 
 fn bundle(dir: &Path) {
@@ -81,7 +82,10 @@ async fn how_long_an_app_takes() {
     let (home, notes) = (dir.path().join("home"), dir.path().join("notes"));
     fs::create_dir_all(&notes).unwrap();
     for number in 0..TEXTS {
-        let text = format!("Note {number}, of otters and newts.\n\n{}", "More words. ".repeat(50));
+        let text = format!(
+            "Note {number}, of otters and newts.\n\n{}",
+            "More words. ".repeat(50)
+        );
         fs::write(notes.join(format!("{number}.md")), text).unwrap();
     }
     let secret = DocumentSecret::from_seed(Seed::new([1; 32]));
@@ -99,7 +103,10 @@ async fn how_long_an_app_takes() {
     let begun = Instant::now();
     host.store().install(&bundle, &consent).unwrap();
     call(&host, "status", json!({})).await;
-    println!("install to the first answer: {} ms", begun.elapsed().as_millis());
+    println!(
+        "install to the first answer: {} ms",
+        begun.elapsed().as_millis()
+    );
     let begun = Instant::now();
     call(&host, "index", json!({ "path": notes })).await;
     println!("{TEXTS} files indexed: {} ms", begun.elapsed().as_millis());
@@ -107,7 +114,9 @@ async fn how_long_an_app_takes() {
     for (method, params) in [("status", json!({})), ("search", search)] {
         let (median, late) = one_by_one(&host, method, &params).await;
         let rate = a_second(&host, method, &params).await;
-        println!("{method}: p50 {median} µs, p99 {late} µs; {IN_FLIGHT} in flight: {rate:.0} calls/s");
+        println!(
+            "{method}: p50 {median} µs, p99 {late} µs; {IN_FLIGHT} in flight: {rate:.0} calls/s"
+        );
     }
     host.end().await;
 }

@@ -13,6 +13,8 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
+use pilot_adapter::{Description, MAX_DESCRIPTION};
+
 use crate::executable::{self, ExecutableError};
 use crate::grant::Grant;
 use crate::hash::Sha256;
@@ -90,6 +92,14 @@ pub enum BundleError {
         targets: String,
         /// This one.
         here: Target,
+    },
+    /// The entry is not what an adapter goes by.
+    #[error("entry {entry}: {words}")]
+    Description {
+        /// Which file.
+        entry: FilePath,
+        /// What is wrong with it.
+        words: String,
     },
     /// The entry cannot be run here.
     #[error("entry {entry}: {source}")]
@@ -260,12 +270,30 @@ pub(crate) fn check_entry(dir: &Path, manifest: &Manifest) -> Result<(), BundleE
         path: path.clone(),
         source,
     };
+    if manifest.adapter.is_some() {
+        let mut bytes = vec![];
+        let most = MAX_DESCRIPTION as u64 + 1;
+        let read = open(&path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+        read.map_err(failed)?;
+        return check_description(&bytes, manifest)
+            .map_err(|words| BundleError::Description { entry, words });
+    }
     let mut head = vec![];
     let file = open(&path).map_err(failed)?;
     let bounded = file.take(executable::HEAD as u64).read_to_end(&mut head);
     bounded.map_err(failed)?;
     executable::check(&head, manifest.asks_for(&Grant::Libs))
         .map_err(|source| BundleError::Entry { entry, source })
+}
+
+/// Whether each method is described.
+fn check_description(bytes: &[u8], manifest: &Manifest) -> Result<(), String> {
+    let description = Description::parse(bytes).map_err(|error| error.to_string())?;
+    let mut methods = manifest.methods.keys().map(ToString::to_string);
+    match methods.find(|name| !description.operations.contains_key(name)) {
+        Some(name) => Err(format!("method {name} is not described")),
+        None => Ok(()),
+    }
 }
 
 /// Opens a regular file that is no symbolic link; one that is a pipe does not make it wait.

@@ -75,6 +75,8 @@ impl Hierarchies {
         };
         let name = owner.name();
         for hierarchy in &self.0 {
+            // An app of a daemon that was killed may have outlived the look at the start by a moment.
+            sweep(&hierarchy.dir);
             let dir = hierarchy.dir.join(&name);
             fs::create_dir(&dir)?;
             // From here on it is removed with the group, whatever fails.

@@ -22,6 +22,7 @@ use crate::id::{AppId, HELP, MethodName};
 use crate::process::Launcher;
 use crate::rpc::MAX_PARAMS;
 use crate::sandbox::{Kernel, Protection};
+use crate::secrets::Secrets;
 use crate::store::{Installed, Store, StoreError};
 use crate::worker::{Call, Order, Shared, Standing, Worker};
 
@@ -125,7 +126,13 @@ impl Host {
         }
         let shared = Shared {
             store: store.clone(),
-            launcher: Launcher::start(command, setting.without, network, groups)?,
+            launcher: Launcher::start(
+                command,
+                setting.without,
+                network,
+                groups,
+                Secrets::new(home),
+            )?,
             audit,
         };
         Ok(Self {

@@ -42,7 +42,9 @@ pub struct Manifest {
     pub licence: String,
     /// The machines that it is for; none named: whatever its program runs on.
     pub targets: BTreeSet<Target>,
-    /// The program, one of the files.
+    /// What takes its calls where it has no program of its own.
+    pub adapter: Option<AdapterKind>,
+    /// The program, one of the files; with an adapter the description that it goes by.
     pub entry: FilePath,
     /// Every file of the bundle but the manifest and its signature.
     pub files: BTreeMap<FilePath, Sha256>,
@@ -52,6 +54,14 @@ pub struct Manifest {
     pub grants: Vec<Ask>,
     /// How much it may use.
     pub limits: Limits,
+}
+
+/// What an app is that has a description in the place of a program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterKind {
+    /// Requests to an API over HTTP (`pilot-adapter`).
+    Http,
 }
 
 /// How long a method takes, as its publisher says: so that a caller knows whether to wait.
@@ -120,6 +130,7 @@ pub(crate) struct Draft {
     pub(crate) licence: String,
     #[serde(default)]
     pub(crate) targets: BTreeSet<Target>,
+    pub(crate) adapter: Option<AdapterKind>,
     pub(crate) entry: FilePath,
     #[serde(default)]
     pub(crate) files: BTreeMap<FilePath, Sha256>,
@@ -190,6 +201,7 @@ impl Manifest {
             description: draft.description,
             licence: draft.licence,
             targets: draft.targets,
+            adapter: draft.adapter,
             entry: draft.entry,
             files: draft.files,
             methods: compiled(draft.methods)?,

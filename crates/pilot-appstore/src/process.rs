@@ -27,6 +27,7 @@ use crate::program;
 use crate::python;
 use crate::rpc::{self, Answer, Lines};
 use crate::sandbox::{Plan, Protection, WORD};
+use crate::secrets::Secrets;
 use crate::store::Installed;
 
 /// An answer's frame around its result.
@@ -49,6 +50,7 @@ pub(crate) struct Launcher {
     without: BTreeSet<Protection>,
     network: Network,
     groups: Hierarchies,
+    secrets: Secrets,
     jobs: std_mpsc::Sender<Job>,
 }
 
@@ -64,6 +66,7 @@ impl Launcher {
         without: BTreeSet<Protection>,
         network: Network,
         groups: Hierarchies,
+        secrets: Secrets,
     ) -> io::Result<Self> {
         let (jobs, queue) = std_mpsc::channel::<Job>();
         let runtime = Handle::current();
@@ -81,6 +84,7 @@ impl Launcher {
             without,
             network,
             groups,
+            secrets,
             jobs,
         })
     }
@@ -100,8 +104,9 @@ impl Launcher {
         let (reader, writer) = io::pipe()?;
         let may_connect = app.agreed.grants.iter().any(Grant::is_brokered);
         let control = may_connect.then(|| broker::hand_over(&ours)).transpose()?;
-        let checked = Arc::clone(app);
-        let program = tokio::task::spawn_blocking(move || program::sealed(&checked.bundle));
+        let (checked, secrets) = (Arc::clone(app), self.secrets.clone());
+        let program =
+            tokio::task::spawn_blocking(move || program::sealed(&checked.bundle, &secrets));
         let program = program.await.map_err(io::Error::other)??;
         let group = self.group(app)?;
         let mut command = self.command(app, &group)?;
@@ -147,6 +152,7 @@ impl Launcher {
             name: manifest.id.to_string(),
             limits: manifest.limits,
             grants: app.agreed.grants.clone(),
+            adapter: manifest.adapter,
             data: data.clone(),
             is_script: python::is_script(&manifest.entry),
             groups: group.doors(),

@@ -10,12 +10,15 @@ use rustix::io::Errno;
 use crate::bundle::{self, Bundle, BundleError, MAX_BYTES};
 use crate::hash::Sha256;
 use crate::python;
+use crate::secrets::Secrets;
 
 /// Reads the entry of a bundle, checks the hash of the bytes that were read, and seals them; of one in Python all its modules.
 ///
 /// # Errors
 /// [`BundleError::Changed`] if they are not what was signed.
-pub(crate) fn sealed(bundle: &Bundle) -> Result<OwnedFd, BundleError> {
+///
+/// Of an app with an adapter these are its description, and the values of its credentials behind it.
+pub(crate) fn sealed(bundle: &Bundle, secrets: &Secrets) -> Result<OwnedFd, BundleError> {
     let manifest = bundle.manifest();
     let path = bundle.dir().join(manifest.entry.as_str());
     let failed = |source| BundleError::Read {
@@ -32,6 +35,12 @@ pub(crate) fn sealed(bundle: &Bundle) -> Result<OwnedFd, BundleError> {
         .map_err(failed)?;
     if manifest.files.get(&manifest.entry) != Some(&Sha256::of(&bytes)) {
         return Err(BundleError::Changed(manifest.entry.clone()));
+    }
+    if manifest.adapter.is_some() {
+        let values = secrets
+            .values(&manifest.id)
+            .map_err(|error| failed(error.into_io()))?;
+        bytes = pilot_adapter::pack(&bytes, &values);
     }
     seal(&bytes).map_err(failed)
 }
@@ -64,7 +73,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         write_draft(dir.path(), DRAFT);
         let bundle = sign(dir.path(), &secret(1)).unwrap();
-        let mut program = File::from(sealed(&bundle).unwrap());
+        let mut program = File::from(sealed(&bundle, &Secrets::new(dir.path())).unwrap());
         assert!(program.write_all(b"x").is_err());
         assert!(program.set_len(0).is_err());
     }
@@ -78,7 +87,7 @@ mod tests {
         let mut bytes = fs::read(&entry).unwrap();
         bytes[100] ^= 1;
         fs::write(&entry, bytes).unwrap();
-        let error = sealed(&bundle).unwrap_err();
+        let error = sealed(&bundle, &Secrets::new(dir.path())).unwrap_err();
         assert_eq!(
             error.to_string(),
             "file bin/echo is not the one that was signed"

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::grant::Grant;
 use crate::limits::Limits;
+use crate::manifest::AdapterKind;
 
 pub(crate) use enter::FAILED;
 pub use enter::enter;
@@ -70,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) name: String,
     pub(crate) limits: Limits,
     pub(crate) grants: BTreeSet<Grant>,
+    /// What takes its calls, where it has no program.
+    pub(crate) adapter: Option<AdapterKind>,
     /// Its own directory, with the grant `data`.
     pub(crate) data: Option<PathBuf>,
     /// Whether what it is given are modules for the machine's Python, and no program.

@@ -27,6 +27,7 @@ use crate::id::AppId;
 use crate::journal;
 use crate::publishers::Publishers;
 use crate::sandbox::Kernel;
+use crate::secrets::Secrets;
 use crate::stage;
 
 pub use error::StoreError;
@@ -272,6 +273,7 @@ impl Store {
             stage::set_aside(&path).map_err(|source| StoreError::Io { path, source })?;
         }
         if !keep_data {
+            Secrets::new(&self.home).forget(id);
             self.remove_log(id);
         }
         Ok(())

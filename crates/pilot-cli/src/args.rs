@@ -17,8 +17,8 @@ use pilot_types::{Hostname, Tag};
 use pilot_wire::{ParsePortsError, PortRange, Scope};
 
 pub(crate) use app::{
-    AppCommand, CallArgs, FilterCommand, InstallArgs, KeyCommand, PublishAppArgs, ViewArgs,
-    YankArgs,
+    AdaptArgs, AppCommand, CallArgs, FilterCommand, InstallArgs, KeyCommand, PublishAppArgs,
+    SecretCommand, ViewArgs, YankArgs,
 };
 pub(crate) use group::{
     BroadcastArgs, CreateGroupArgs, GroupCommand, GroupPolicyArgs, JoinRule, Role, RouteArgs,

@@ -1,5 +1,6 @@
 //! What each command does: one function each, which asks the daemon and gives data and words.
 
+mod adapted;
 mod apps;
 mod config;
 mod daemon;

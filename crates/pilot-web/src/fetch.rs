@@ -178,10 +178,12 @@ fn named(error: HttpError, redirects: &[String], url: &Url, limits: &Limits) -> 
             }
         }
         (HttpError::Io(source), _) => FetchError::Unreachable { url, source },
-        (error @ (HttpError::Malformed(_) | HttpError::Packed(_)), _) => FetchError::Answer {
-            url,
-            words: error.to_string(),
-        },
+        (error @ (HttpError::Malformed(_) | HttpError::Ended | HttpError::Packed(_)), _) => {
+            FetchError::Answer {
+                url,
+                words: error.to_string(),
+            }
+        }
     }
 }
 

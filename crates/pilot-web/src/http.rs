@@ -16,13 +16,16 @@ const AGENT: &str = concat!("Pilot/", env!("CARGO_PKG_VERSION"));
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub(crate) enum HttpError {
+pub enum HttpError {
     /// The connection failed.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// It is no HTTP.
     #[error("the server's answer is no HTTP: {0}")]
     Malformed(String),
+    /// The connection ended before the answer's head did.
+    #[error("the server ended the connection before it answered")]
+    Ended,
     /// It is packed though nobody asked for that.
     #[error("the server sends the page as {0:?}, which was not asked for")]
     Packed(String),
@@ -30,13 +33,17 @@ pub(crate) enum HttpError {
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) content_type: Option<String>,
-    pub(crate) location: Option<String>,
-    pub(crate) body: Vec<u8>,
+pub struct Response {
+    /// As HTTP has it.
+    pub status: u16,
+    /// What the body is, as it says.
+    pub content_type: Option<String>,
+    /// Where to look next, as it says.
+    pub location: Option<String>,
+    /// What came.
+    pub body: Vec<u8>,
     /// Whether the body is longer than what is here.
-    pub(crate) is_cut: bool,
+    pub is_cut: bool,
 }
 
 /// The head of an answer, as far as it matters here.
@@ -54,11 +61,7 @@ struct Head {
 ///
 /// # Errors
 /// [`HttpError`].
-pub(crate) fn get(
-    mut stream: Box<dyn Stream>,
-    url: &Url,
-    most: usize,
-) -> Result<Response, HttpError> {
+pub(crate) fn get(stream: Box<dyn Stream>, url: &Url, most: usize) -> Result<Response, HttpError> {
     // What `url` writes has no spaces or line ends in it.
     let host = &url[Position::BeforeHost..Position::AfterPort];
     let target = &url[Position::BeforePath..Position::AfterQuery];
@@ -67,14 +70,30 @@ pub(crate) fn get(
          Accept: text/html, application/xhtml+xml, text/markdown, text/plain;q=0.9, */*;q=0.5\r\n\
          Accept-Encoding: identity\r\nConnection: close\r\n\r\n"
     );
-    stream.write_all(request.as_bytes())?;
+    exchange(stream, request.as_bytes(), &[], false, most)
+}
+
+/// Sends a request as it is, `head` with its last empty line, and reads at most `most` bytes of the answer's body. The answer to `HEAD`
+/// (`is_head`) has none.
+///
+/// # Errors
+/// [`HttpError`].
+pub fn exchange(
+    mut stream: Box<dyn Stream>,
+    head: &[u8],
+    body: &[u8],
+    is_head: bool,
+    most: usize,
+) -> Result<Response, HttpError> {
+    stream.write_all(head)?;
+    stream.write_all(body)?;
     stream.flush()?;
     let mut answer = BufReader::new(stream);
     let head = final_head(&mut answer)?;
     if let Some(packed) = head.packed {
         return Err(HttpError::Packed(packed));
     }
-    let has_body = !matches!(head.status, 204 | 304);
+    let has_body = !is_head && !matches!(head.status, 204 | 304);
     let (body, is_cut) = match head.length {
         _ if !has_body => (vec![], false),
         _ if head.is_chunked => chunked(&mut answer, most)?,
@@ -113,12 +132,10 @@ fn head_bytes(answer: &mut impl BufRead, most: usize) -> Result<Vec<u8>, HttpErr
             .take(left as u64)
             .read_until(b'\n', &mut bytes)?;
         if count == 0 || !bytes.ends_with(b"\n") {
-            let words = if left == count {
-                "its head is too long"
-            } else {
-                "it ends in its head"
-            };
-            return Err(HttpError::Malformed(words.to_owned()));
+            if left > count {
+                return Err(HttpError::Ended);
+            }
+            return Err(HttpError::Malformed("its head is too long".to_owned()));
         }
         if bytes.ends_with(b"\n\r\n") || bytes.ends_with(b"\n\n") {
             return Ok(bytes);
@@ -306,7 +323,7 @@ mod tests {
             &"HTTP/1.1 100 Go on\r\n\r\n".repeat(10_000),
         ] {
             let error = answer(text).unwrap_err();
-            let is_malformed = matches!(error, HttpError::Malformed(_));
+            let is_malformed = matches!(error, HttpError::Malformed(_) | HttpError::Ended);
             assert!(is_malformed, "{}: {error}", &text[..text.len().min(60)]);
         }
         let packed = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n";

@@ -87,6 +87,7 @@ fn the_documented_schema_says_the_same() {
             "[[grants]]",
             "[limits]\nconnections = 64\nthreads = 16\n[[grants]]",
         ),
+        ("licence =", "adapter = \"http\"\nlicence ="),
         (
             "licence =",
             "targets = [\"x86_64-linux\", \"aarch64-linux\"]\nlicence =",
@@ -110,6 +111,7 @@ fn the_documented_schema_says_the_same() {
         ("[[grants]]", "[limits]\nconnections = 65\n[[grants]]"),
         ("[[grants]]", "[limits]\nthreads = 17\n[[grants]]"),
         ("licence =", "targets = [\"Linux\"]\nlicence ="),
+        ("licence =", "adapter = \"ftp\"\nlicence ="),
         ("\"libs\"", "\"net:a.example:70000x\""),
         ("\"libs\"", "\"write:*\""),
         ("\"libs\"", "\"overlay:worker\""),

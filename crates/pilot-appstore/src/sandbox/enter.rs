@@ -1,9 +1,9 @@
 //! A process becomes an app. It runs alone: one thread, no runtime.
 
-use std::convert::Infallible;
 use std::ffi::{CString, OsString};
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -13,6 +13,8 @@ use nix::sched::CloneFlags;
 use rustix::io::FdFlags;
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::CapabilitySet;
+
+use crate::manifest::AdapterKind;
 
 use super::{Plan, Protection, calls, files};
 use crate::executable::ExecutableError;
@@ -34,7 +36,7 @@ pub fn enter(plan: Option<OsString>) -> u8 {
     let plan = plan.and_then(|plan| plan.into_string().ok());
     let failed = match plan.as_deref().map(serde_json::from_str::<Plan>) {
         Some(Ok(plan)) => match become_app(&plan) {
-            Ok(never) => match never {},
+            Ok(code) => return code,
             Err(error) => error,
         },
         Some(Err(error)) => format!("no plan: {error}"),
@@ -45,7 +47,7 @@ pub fn enter(plan: Option<OsString>) -> u8 {
     FAILED
 }
 
-fn become_app(plan: &Plan) -> Result<Infallible, String> {
+fn become_app(plan: &Plan) -> Result<u8, String> {
     let failed = |what: &'static str| move |error: &dyn Display| format!("{what}: {error}");
     let started = Started::new(plan).map_err(|e| failed("its program")(&e))?;
     join_groups(plan).map_err(|e| failed("groups")(&e))?;
@@ -66,9 +68,26 @@ fn become_app(plan: &Plan) -> Result<Infallible, String> {
             seccompiler::apply_filter(filter).map_err(|e| failed("system calls")(&e))?;
         }
     }
+    if let Some(AdapterKind::Http) = plan.adapter {
+        return adapt(started.program)
+            .map(|()| 0)
+            .map_err(|e| failed("its adapter")(&e));
+    }
     let (program, args) = (&started.program, &started.args);
-    nix::unistd::execveat(program, c"", args, &environment, AtFlags::AT_EMPTY_PATH)
-        .map_err(|e| failed("its program")(&e))
+    let never = nix::unistd::execveat(program, c"", args, &environment, AtFlags::AT_EMPTY_PATH)
+        .map_err(|e| failed("its program")(&e))?;
+    match never {}
+}
+
+/// This program goes on as the app: it has no program of its own to become.
+fn adapt(description: OwnedFd) -> io::Result<()> {
+    let mut packed = vec![];
+    let mut file = File::from(description);
+    // It was written to its end.
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut packed)?;
+    drop(file);
+    pilot_adapter::serve(&packed)
 }
 
 /// What this process becomes.

@@ -71,6 +71,11 @@ pub(crate) enum AppCommand {
         #[arg(long)]
         python: bool,
     },
+    /// Make an app of an OpenAPI 3 document (JSON), without code, and sign it
+    Adapt(AdaptArgs),
+    /// Credentials of an adapted app: kept here, put into its requests, never shown
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Put hashes and publisher into a bundle's manifest, and sign it
     Sign {
         /// The bundle
@@ -142,6 +147,49 @@ pub(crate) struct CallArgs {
     /// The arguments, or - to read them from standard input
     #[arg(default_value = "{}", value_name = "JSON")]
     pub(crate) params: String,
+}
+
+/// `appstore adapt`.
+#[derive(Args, Debug)]
+pub(crate) struct AdaptArgs {
+    /// The document
+    pub(crate) spec: PathBuf,
+    /// The bundle's directory, which is not there yet [default: the last part of the app's id]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// The app's id [default: local. and the document's title]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<AppId>,
+    /// Where the API is, https://HOST/PATH [default: the document's first server]
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: Option<String>,
+    /// Only this method; may be repeated
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) only: Vec<String>,
+}
+
+/// What to do with credentials.
+#[derive(Subcommand, Debug)]
+pub(crate) enum SecretCommand {
+    /// Keep a credential, read from standard input
+    Set {
+        /// The app
+        app: String,
+        /// Its name, as the app's document has it
+        name: String,
+    },
+    /// The names of those that are set
+    List {
+        /// The app
+        app: String,
+    },
+    /// Forget a credential
+    Remove {
+        /// The app
+        app: String,
+        /// Its name
+        name: String,
+    },
 }
 
 /// `appstore publish`.

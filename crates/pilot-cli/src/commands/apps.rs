@@ -12,7 +12,7 @@ use pilot_api::{ApiError, PeerRef};
 use serde_json::Value;
 
 use crate::args::{AppCommand, CallArgs, FilterCommand, InstallArgs, ViewArgs};
-use crate::commands::publisher;
+use crate::commands::{adapted, publisher};
 use crate::context::Context;
 use crate::output::{Failure, Reply};
 use crate::style::{self, Style, clean, or_dash};
@@ -58,6 +58,8 @@ pub(crate) async fn run(context: &Context, command: AppCommand) -> Result<Reply,
         }
         AppCommand::Filter(command) => filter(context, command).await,
         AppCommand::New { dir, python } => publisher::new(context, &dir, python),
+        AppCommand::Adapt(args) => adapted::adapt(context, &args),
+        AppCommand::Secret(command) => adapted::secret(context, command).await,
         AppCommand::Sign { dir } => publisher::sign(context, &dir),
         AppCommand::Verify { dir } => publisher::verify(context, &dir),
         AppCommand::Publish(args) => publisher::publish(context, &args),

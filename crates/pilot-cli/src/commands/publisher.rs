@@ -183,7 +183,7 @@ pub(crate) fn yank(context: &Context, args: &YankArgs) -> Result<Reply, Failure>
     Reply::new(&data, context.output.style.done(&words))
 }
 
-fn home(context: &Context) -> Result<Home, ApiError> {
+pub(crate) fn home(context: &Context) -> Result<Home, ApiError> {
     Home::open(context.settings.home()?)
         .map_err(|error| ApiError::new(home_code(&error), describe(&error)))
 }

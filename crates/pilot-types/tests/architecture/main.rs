@@ -49,9 +49,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pilot-apps", &["pilot", "pilot-store"]),
     ("pilot-tcp", &["pilot-api"]),
     ("pilot-app", &[]),
+    ("pilot-web", &["pilot-app"]),
+    ("pilot-adapter", &["pilot-app", "pilot-web"]),
     (
         "pilot-appstore",
-        &["pilot-app", "pilot-store", "pilot-trust"],
+        &["pilot-adapter", "pilot-app", "pilot-store", "pilot-trust"],
     ),
     (
         "pilot-rendezvous",
@@ -81,6 +83,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "pilot-cli",
         &[
+            "pilot-adapter",
             "pilot-api",
             "pilot-appstore",
             "pilot-daemon",
@@ -100,7 +103,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("app-aegis", &["pilot-app"]),
-    ("app-plainweb", &["pilot-app"]),
+    ("app-cosift", &["pilot-app", "pilot-web"]),
+    ("app-plainweb", &["pilot-app", "pilot-web"]),
     ("pilot-rendezvous-bin", &["pilot-api", "pilot-rendezvous"]),
     ("pilot-sim", &[]),
     ("pilot-lab", &["pilot-sim"]),
