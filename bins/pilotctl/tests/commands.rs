@@ -80,6 +80,25 @@ async fn commands_about_apps_answer_with_the_contracts_fields() {
             "appstore call aegis aegis.check [7]",
             json!({"method": "aegis.check", "params": [7]}),
         ),
+        (
+            "approve planner --apps aegis --app-rate 5 --app-budget 9 --catalogue",
+            peer_with(
+                json!({"status": "approved", "fingerprint": "cdcd-cdcd", "scope": "7,1000-1002", "apps": null}),
+            ),
+        ),
+        (
+            "appstore list planner",
+            json!({"apps": [{"id": "org.example.aegis", "version": "1.0.0", "methods": ["aegis.check", "aegis.help"]}]}),
+        ),
+        (
+            "appstore call planner/aegis aegis.check [7]",
+            json!({"method": "aegis.check", "params": [7]}),
+        ),
+        (
+            "appstore filter status",
+            json!({"app": "org.example.aegis", "stages": ["inbox"], "on_failure": "block", "counts": {"passed": 3,
+                "flagged": 1, "blocked": 1, "failed": 1, "last_failure": "it did not answer within 3 s"}}),
+        ),
         ("appstore install aegis --grant data", installed.clone()),
         ("appstore rollback aegis", installed),
         (
@@ -230,6 +249,13 @@ async fn commands_about_keys_answer_with_the_contracts_fields() {
     }
 }
 
+/// Trust with the peer, without its name and address.
+fn trusted() -> Value {
+    json!({"fingerprint": "cdcd-cdcd", "learnt_by": "name", "mutual": true, "frozen": false, "network": 0,
+        "scope": "7,1000-1002", "approved_at": "2026-01-01T00:00:00Z", "expires_at": null,
+        "apps": {"ids": ["org.example.aegis"], "catalogue": true, "per_minute": 60, "budget": 100, "used": 3}})
+}
+
 #[tokio::test]
 async fn every_command_answers_with_the_contracts_fields() {
     let running = Running::start();
@@ -241,10 +267,10 @@ async fn every_command_answers_with_the_contracts_fields() {
     let live = json!({"path": "direct", "relay": null, "rtt_ms": 0.42, "encrypted": true, "authenticated": true});
     let knock = json!({"justification": "let us plan\u{1b}[31m", "fingerprint": "cdcd-cdcd", "received_at": "2026-01-01T00:00:00Z"});
     let approved = |scope: &str| {
-        peer_with(json!({"status": "approved", "fingerprint": "cdcd-cdcd", "scope": scope}))
+        peer_with(
+            json!({"status": "approved", "fingerprint": "cdcd-cdcd", "scope": scope, "apps": null}),
+        )
     };
-    let trusted = json!({"fingerprint": "cdcd-cdcd", "learnt_by": "name", "mutual": true, "frozen": false, "network": 0,
-        "scope": "7,1000-1002", "approved_at": "2026-01-01T00:00:00Z", "expires_at": null});
     let datagram = json!({"src_addr": PEER_ADDRESS, "src_port": 50_000, "src_node_id": PEER,
         "src_hostname": "planner", "port": 5000, "data": "tick\u{1b}[31m", "bytes": 9});
     let event = json!({"topic": "jobs/done", "from": PEER, "from_address": PEER_ADDRESS,
@@ -303,7 +329,7 @@ async fn every_command_answers_with_the_contracts_fields() {
             peer_with(json!({"status": "rejected"})),
         ),
         ("untrust planner", peer_with(json!({"status": "untrusted"}))),
-        ("trust", json!({"trusted": [peer_with(trusted)]})),
+        ("trust", json!({"trusted": [peer_with(trusted())]})),
         (
             "ping planner",
             json!({"target": PEER_ADDRESS, "results": [pong]}),

@@ -13,6 +13,7 @@ use super::connections::echo;
 const LIMITS: &str = "memory_mb = 128\ncall_ms = 5000";
 
 /// Whether this machine has an interpreter that may be used; says so where it has none.
+#[expect(clippy::print_stderr, reason = "a test that is left out says so")]
 fn has_python() -> bool {
     let path = fs::canonicalize("/usr/bin/python3");
     let is_usable = path.is_ok_and(|path| {

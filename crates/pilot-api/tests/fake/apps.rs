@@ -53,9 +53,7 @@ fn installed() -> AppInstalled {
         publisher: key(),
         grants: vec!["data".into()],
         problem: None,
-        stale: vec![
-            "pilot://worker: worker did not answer; used as it was on 2026-01-01T00:00:00Z".into(),
-        ],
+        stale: vec![],
     }
 }
 

@@ -829,6 +829,7 @@ impl DaemonApi for Fake {
     }
 
     async fn peer_apps(&self, request: PeerAppsRequest) -> Result<PeerApps, ApiError> {
+        resolve(&request.peer).await?;
         apps::peer_apps(&request)
     }
 

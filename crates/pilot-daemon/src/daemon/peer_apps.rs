@@ -181,10 +181,12 @@ impl Daemon {
             .node
             .dial_peer(target(peer)?, Port::APPS, options)
             .await;
-        let stream = dialled.map_err(|error| match &error {
-            DialError::Own => ApiError::invalid(format!("{name} is this agent itself"))
-                .with_hint(format!("pilotctl appstore call {app} METHOD")),
-            _ => error::dial(&error, peer, Port::APPS),
+        let stream = dialled.map_err(|error| {
+            if matches!(error, DialError::Own) {
+                return ApiError::invalid(format!("{name} is this agent itself"))
+                    .with_hint(format!("pilotctl appstore call {app} METHOD"));
+            }
+            error::dial(&error, peer, Port::APPS)
         })?;
         let asked = ask_app(stream, question).await;
         asked.map_err(|error| peer_apps::unanswered(&error, &name, app, &self.own_name()))

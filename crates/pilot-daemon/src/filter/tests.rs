@@ -134,13 +134,15 @@ async fn a_queue_behind_a_filter_that_hangs_ends_with_its_patience() {
             tokio::spawn(async move { look(&filter, b"hang").await })
         })
         .collect();
+    // Before anybody's patience ends, no more than these have been handed over.
+    tokio::time::sleep(PATIENCE / 2).await;
+    assert_eq!(filter.asked.asked.lock().unwrap().len(), AT_A_TIME);
     for looked in all {
         assert_eq!(
             looked.await.unwrap().unwrap().verdict,
             FilteredVerdict::Block
         );
     }
-    assert_eq!(filter.asked.asked.lock().unwrap().len(), AT_A_TIME);
 }
 
 #[tokio::test]
