@@ -40,7 +40,7 @@ async fn call(host: &Host, method: &str, params: Value) -> Value {
         app: "cosift".to_owned(),
         method: method.to_owned(),
         params,
-        caller: "test".to_owned(),
+        caller: "test".into(),
         deadline: None,
     };
     host.call(request).await.unwrap()

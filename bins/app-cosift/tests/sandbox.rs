@@ -69,7 +69,7 @@ async fn call(host: &Host, method: &str, params: Value) -> Result<Value, CallErr
         app: "cosift".to_owned(),
         method: method.to_owned(),
         params,
-        caller: "test".to_owned(),
+        caller: "test".into(),
         deadline: None,
     };
     host.call(request).await

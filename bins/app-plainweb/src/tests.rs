@@ -115,7 +115,7 @@ fn what_is_no_page_is_refused_in_words() {
     }
     let picture = server(|_| "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\nx".to_owned());
     assert!(refused(&picture).contains("image/png"));
-    let garbage = server(|_| "hello".to_owned());
+    let garbage = server(|_| "hello\r\n\r\n".to_owned());
     assert!(refused(&garbage).contains("is no HTTP"));
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = closed.local_addr().unwrap();

@@ -204,11 +204,8 @@ fn events_for_a_group_reach_every_member() {
         assert_eq!(said, both, "{agent}");
     }
     // What is for all is not at an agent's own broker, and not for others.
-    agents.error(
-        "bob",
-        "subscribe alice # --replay 5 --count 1 --timeout 1s",
-        "timeout",
-    );
+    let (elsewhere, _) = agents.ask("bob", "subscribe alice # --replay 5 --count 1 --timeout 1s");
+    assert_eq!(elsewhere["code"], "timeout", "{elsewhere}");
     agents.error(
         "stranger",
         "publish trading prices/oil --data x",

@@ -113,7 +113,11 @@ where
             Ok(end(&mut writer).await?)
         }
         EventRequest::Subscribe { .. } | EventRequest::Replay { .. } => {
-            refuse(&mut writer, "members of a group subscribe at their own agent").await
+            refuse(
+                &mut writer,
+                "members of a group subscribe at their own agent",
+            )
+            .await
         }
         EventRequest::Unknown => refuse(&mut writer, "a request of another version").await,
     }

@@ -129,6 +129,7 @@ impl Grant {
             | Self::Write(_)
             | Self::Data
             | Self::Libs
+            | Self::Python
             | Self::Env(_)
             | Self::Overlay(_) => false,
         }

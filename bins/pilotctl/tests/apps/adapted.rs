@@ -210,7 +210,7 @@ impl Bench {
             app: "shapes".to_owned(),
             method: method.to_owned(),
             params,
-            caller: "test".to_owned(),
+            caller: "test".into(),
             deadline: None,
         };
         self.host.call(request).await

@@ -1,10 +1,9 @@
-#![allow(
+use super::*;
+
+#[allow(
     clippy::needless_pass_by_value,
     reason = "`json!` stands where it is used"
 )]
-
-use super::*;
-
 fn document(paths: Value) -> Value {
     json!({
         "openapi": "3.1.0",
@@ -18,6 +17,10 @@ fn adapted(document: &Value) -> Result<Adapted, AdaptError> {
     from_openapi(&document.to_string(), &Options::default())
 }
 
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "`json!` stands where it is used"
+)]
 fn get(schema: Value) -> Value {
     let answer = json!({ "content": { "application/json": { "schema": schema } } });
     json!({ "get": { "operationId": "one", "responses": { "200": answer } } })

@@ -28,7 +28,7 @@ fn sample(at: Instant, bytes: u64) -> Sample {
         "keep_alive_secs": 20, "endpoints": [],
         "port_mapping": {"state": "off", "protocol": null, "gateway": null, "outer": null},
         "bytes_sent": bytes, "bytes_recv": bytes * 2, "drops": {},
-        "api": {"connections": 0, "streams": 0, "refused": 0, "displaced": 0, "slow": 0},
+        "api": {"connections": 0, "streams": 0, "refusals": {}},
     });
     let peer = |number, name, rtt_ms| PeerSummary {
         agent: agent(number, name),
