@@ -3,13 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../../../crates/pilot-appstore/tests/alone/mod.rs"]
+mod alone;
+
 use std::fs;
-use std::io::{Write, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pilot_appstore::{CallError, CallRequest, Consent, Host, Publishers, WORD, enter, sign};
+use pilot_appstore::{CallError, CallRequest, Consent, Host, Publishers, sign};
 use pilot_trust::DocumentSecret;
 use pilot_types::Seed;
 use serde_json::{Value, json};
@@ -17,24 +19,7 @@ use serde_json::{Value, json};
 const NAME: &str = "a_folder_that_was_granted_is_indexed_within_the_sandbox_and_survives_a_kill";
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    let first = args.next().unwrap_or_default();
-    if first == WORD {
-        return enter(args.next()).into();
-    }
-    // What runs tests asks for their names first; none of them is ignored.
-    let words: Vec<_> = std::env::args().collect();
-    let has = |word: &str| words.iter().any(|other| other == word);
-    if has("--list") {
-        if !has("--ignored") {
-            let mut list = stdout().lock();
-            writeln!(list, "{NAME}: test").unwrap();
-        }
-        return ExitCode::SUCCESS;
-    }
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(a_folder_is_indexed());
-    ExitCode::SUCCESS
+    alone::run(NAME, a_folder_is_indexed())
 }
 
 /// The app of this build, which is linked dynamically: it asks for the libraries too.

@@ -3,14 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../../../crates/pilot-appstore/tests/alone/mod.rs"]
+mod alone;
+
 use std::fs;
-use std::io::{Read, Write, stdout};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-use pilot_appstore::{CallError, CallRequest, Consent, Host, Publishers, WORD, enter, sign};
+use pilot_appstore::{CallError, CallRequest, Consent, Host, Publishers, sign};
 use pilot_trust::DocumentSecret;
 use pilot_types::Seed;
 use serde_json::{Value, json};
@@ -19,24 +22,7 @@ const NAME: &str =
     "pages_are_fetched_from_within_the_sandbox_and_only_from_hosts_that_were_granted";
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    let first = args.next().unwrap_or_default();
-    if first == WORD {
-        return enter(args.next()).into();
-    }
-    // What runs tests asks for their names first; none of them is ignored.
-    let words: Vec<_> = std::env::args().collect();
-    let has = |word: &str| words.iter().any(|other| other == word);
-    if has("--list") {
-        if !has("--ignored") {
-            let mut list = stdout().lock();
-            writeln!(list, "{NAME}: test").unwrap();
-        }
-        return ExitCode::SUCCESS;
-    }
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(pages_are_fetched());
-    ExitCode::SUCCESS
+    alone::run(NAME, pages_are_fetched())
 }
 
 /// Sends who asks for `/away` to another port, and shows everybody else a page.

@@ -70,24 +70,7 @@ where
     F: FnOnce(Topic, Vec<u8>) -> T,
     T: Future<Output = Result<(Topic, Vec<u8>), String>>,
 {
-    let (mut reader, mut writer) = split(stream);
-    match read_request(&mut reader).await? {
-        EventRequest::Publish { topic, body } => {
-            let answer = published(broker, from, screen(topic, body).await);
-            writer.write_all(&encode_prefixed(&answer)).await?;
-            Ok(end(&mut writer).await?)
-        }
-        EventRequest::Subscribe { filter } => {
-            let subscribed = broker.subscribe(from, filter);
-            feed_or_refuse(&mut reader, &mut writer, subscribed).await
-        }
-        EventRequest::Replay { filter, last } => {
-            let last = usize::try_from(last).unwrap_or(usize::MAX);
-            let subscribed = broker.subscribe_after(from, filter, last);
-            feed_or_refuse(&mut reader, &mut writer, subscribed).await
-        }
-        EventRequest::Unknown => refuse(&mut writer, "a request of another version").await,
-    }
+    serve_at(stream, broker, from, Door::Open, screen).await
 }
 
 /// The same for a broker whose subscribers are all on this machine: a stream may publish to it, and no more.
@@ -105,21 +88,49 @@ where
     F: FnOnce(Topic, Vec<u8>) -> T,
     T: Future<Output = Result<(Topic, Vec<u8>), String>>,
 {
+    serve_at(stream, broker, from, Door::Publishers, screen).await
+}
+
+/// For whom a broker's streams are.
+#[derive(Clone, Copy)]
+enum Door {
+    Open,
+    Publishers,
+}
+
+async fn serve_at<S, F, T>(
+    stream: S,
+    broker: &Broker,
+    from: AgentId,
+    door: Door,
+    screen: F,
+) -> Result<(), EventError>
+where
+    S: AsyncRead + AsyncWrite,
+    F: FnOnce(Topic, Vec<u8>) -> T,
+    T: Future<Output = Result<(Topic, Vec<u8>), String>>,
+{
     let (mut reader, mut writer) = split(stream);
-    match read_request(&mut reader).await? {
+    let (filter, last) = match read_request(&mut reader).await? {
         EventRequest::Publish { topic, body } => {
             let answer = published(broker, from, screen(topic, body).await);
             writer.write_all(&encode_prefixed(&answer)).await?;
-            Ok(end(&mut writer).await?)
+            return Ok(end(&mut writer).await?);
         }
-        EventRequest::Subscribe { .. } | EventRequest::Replay { .. } => {
-            refuse(
-                &mut writer,
-                "members of a group subscribe at their own agent",
-            )
-            .await
+        EventRequest::Unknown => {
+            return refuse(&mut writer, "a request of another version").await;
         }
-        EventRequest::Unknown => refuse(&mut writer, "a request of another version").await,
+        EventRequest::Subscribe { filter } => (filter, 0),
+        EventRequest::Replay { filter, last } => (filter, last),
+    };
+    if let Door::Publishers = door {
+        let words = "members of a group subscribe at their own agent";
+        return refuse(&mut writer, words).await;
+    }
+    let last = usize::try_from(last).unwrap_or(usize::MAX);
+    match broker.subscribe_after(from, filter, last) {
+        Ok(subscription) => feed(&mut reader, &mut writer, subscription).await,
+        Err(error) => refuse(&mut writer, &error.to_string()).await,
     }
 }
 
@@ -142,21 +153,6 @@ fn published(
     match published {
         Ok(subscribers) => EventAnswer::Accepted { subscribers },
         Err(words) => EventAnswer::Refused(words),
-    }
-}
-
-async fn feed_or_refuse<R, W>(
-    reader: &mut R,
-    writer: &mut W,
-    subscribed: Result<Subscription, SubscribeError>,
-) -> Result<(), EventError>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    match subscribed {
-        Ok(subscription) => feed(reader, writer, subscription).await,
-        Err(error) => refuse(writer, &error.to_string()).await,
     }
 }
 

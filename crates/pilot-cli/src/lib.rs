@@ -53,6 +53,13 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// The same whole: each command knows its full name, the options of all, and the places of its arguments.
+fn built_command() -> clap::Command {
+    let mut program = command();
+    program.build();
+    program
+}
+
 fn run_command(cli: Cli) -> u8 {
     let environment = |name: &str| std::env::var_os(name);
     let settings = Settings::new(&cli.global, &environment);

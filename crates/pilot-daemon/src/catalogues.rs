@@ -20,8 +20,9 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use self::get::Site;
-use crate::daemon::target;
+use crate::daemon::{blocking, target};
 use crate::error::{self, describe};
+use crate::named;
 use crate::peer_apps;
 
 /// How long an index may take to come.
@@ -236,10 +237,7 @@ impl Fetcher {
     }
 
     fn no_part(&self, error: &pilot_apps::AskAppError, peer: &str) -> ApiError {
-        let own = self.node.hostname().map_or_else(
-            || self.node.address().to_string(),
-            |hostname| hostname.to_string(),
-        );
+        let own = named::own(&self.node);
         let error = peer_apps::unanswered(error, peer, "APP", &own);
         match error.code {
             ErrorCode::NotTrusted | ErrorCode::PermissionDenied => {
@@ -294,13 +292,6 @@ fn refused(error: &MirrorError) -> ApiError {
 fn seconds(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(ApiError::internal(error.to_string())))
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ use crate::routing::Memory;
 use crate::services::Services;
 use crate::webhook::Webhooks;
 
+pub(crate) use self::commands::blocking;
 pub(crate) use self::events::event;
 pub(crate) use self::view::{millis, summary};
 

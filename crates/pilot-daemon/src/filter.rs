@@ -20,7 +20,7 @@ use pilot::Node;
 use pilot_api::types::{FilterCounts, FilterOnFailure, FilterStage, Filtered, FilteredVerdict};
 use pilot_api::{ApiError, ErrorCode};
 use pilot_appstore::{AppId, AuditEntry, CallRequest, Host};
-use pilot_types::{AgentId, Hostname};
+use pilot_types::AgentId;
 use pilot_wire::Topic;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -29,6 +29,7 @@ use tokio::time::timeout;
 pub(crate) use self::calls::FilteredCallError;
 pub(crate) use self::setting::{FilterError, Setting};
 use crate::error::describe;
+use crate::named;
 
 /// The method that a filter serves.
 pub(crate) const METHOD: &str = "filter";
@@ -280,12 +281,9 @@ pub(crate) async fn look_at_event(
     if from == node.agent() || !filter.is_on(FilterStage::Events) {
         return None;
     }
-    let named = |hostname: Option<Hostname>, agent: AgentId| {
-        hostname.map_or_else(|| agent.address().to_string(), |name| name.to_string())
-    };
     let passing = Passing {
-        from: named(node.hostname_of(&from), from),
-        to: named(node.hostname(), node.agent()),
+        from: named::agent(node.hostname_of(&from).as_ref(), from.address()),
+        to: named::own(node),
         agent: Some(from),
         about: Some(("topic", topic.to_string())),
         text: body,

@@ -14,7 +14,7 @@ use pilot_api::types::{
 };
 use pilot_apps::{Delivery, Finding, Inbox, Outcome, PutError, Sender};
 use pilot_store::{DbError, InboxHead, InboxMessage, Mailed, NoRoom, Put};
-use pilot_types::{Address, Hostname, UnixTime};
+use pilot_types::UnixTime;
 use pilot_wire::MessageType;
 
 pub(crate) use self::retention::keep_for;
@@ -22,6 +22,7 @@ pub(crate) use self::wanted::Wanted;
 
 use crate::error;
 use crate::filter::{Filter, Passing};
+use crate::named;
 use crate::notices::{Board, MAX_BODY};
 
 /// Bytes that the inbox may hold, with their bookkeeping.
@@ -182,8 +183,8 @@ impl Inbox for StoredInbox {
         }
         let Sender { agent, hostname } = &delivery.sender;
         let passing = Passing {
-            from: named(hostname.as_ref(), agent.address()),
-            to: named(node.hostname().as_ref(), node.address()),
+            from: named::agent(hostname.as_ref(), agent.address()),
+            to: named::own(node),
             agent: Some(*agent),
             about: None,
             text: &delivery.body,
@@ -218,11 +219,6 @@ impl Inbox for StoredInbox {
             }
         }
     }
-}
-
-/// A name, or the address of who has none.
-fn named(hostname: Option<&Hostname>, address: Address) -> String {
-    hostname.map_or_else(|| address.to_string(), ToString::to_string)
 }
 
 /// Why a message is in quarantine, if it is.

@@ -34,6 +34,7 @@ mod limits;
 mod log;
 mod mail;
 mod metrics;
+mod named;
 mod notices;
 mod peer_apps;
 mod peer_stream;
@@ -41,6 +42,7 @@ mod routing;
 mod run;
 mod services;
 mod tcp_streams;
+mod web;
 mod webhook;
 
 pub use config::Config;

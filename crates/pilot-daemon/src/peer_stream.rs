@@ -10,6 +10,7 @@ use pilot_types::Port;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error;
+use crate::named;
 
 /// A stream whose I/O errors carry an [`pilot_api::ApiError`].
 pub(crate) struct PeerStream {
@@ -47,10 +48,7 @@ impl PeerStream {
         let granted = self.node.granted_by(&self.stream.peer().agent);
         match granted {
             Some(scope) if code == ErrorCode::NOT_TRUSTED && !scope.allows_port(self.port) => {
-                let own = self.node.hostname().map_or_else(
-                    || self.node.address().to_string(),
-                    |hostname| hostname.to_string(),
-                );
+                let own = named::own(&self.node);
                 error::port_not_granted(&self.peer, self.port, &scope, &own)
             }
             Some(_) | None => error::stream_code(code, &self.peer, self.port),

@@ -345,8 +345,7 @@ impl Exchange {
 }
 
 pub(crate) fn terms_of(node: &Node, agent: &AgentId) -> Option<Terms> {
-    let granted = node.trusted().into_iter().find(|peer| peer.agent == *agent);
-    match granted {
+    match node.trusted_peer(agent) {
         Some(peer) => Some(Terms::from(&peer.scope)),
         // A group has its members trust each other.
         None => node.has_granted(agent).then(Terms::default),

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::daemon::target;
 use crate::error;
+use crate::named;
 use crate::peer_stream::PeerStream;
 
 /// How long an agent may take to be reached.
@@ -68,10 +69,7 @@ impl Source for Arriving {
 
     async fn next(&mut self) -> Option<Arrived> {
         let (stream, peer) = self.listener.accept().await.ok()?;
-        let opener = peer.hostname.map_or_else(
-            || peer.agent.address().to_string(),
-            |hostname| hostname.to_string(),
-        );
+        let opener = named::agent(peer.hostname.as_ref(), peer.agent.address());
         Some(Arrived {
             stream: PeerStream::new(self.node.clone(), stream, opener.clone(), peer.local_port),
             opener,

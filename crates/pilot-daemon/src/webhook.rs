@@ -20,7 +20,6 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-pub(crate) use self::post::{Destination, TlsError, with_tls};
 use self::post::{PostError, Poster};
 pub use self::settings::WebhookSettings;
 use self::tries::{Next, Tries};
@@ -247,11 +246,7 @@ fn failed(url: &str, failure: &PostError) -> ApiError {
     let words = format!("the webhook {url}: {}", error::describe(failure));
     let code = match failure {
         PostError::Timeout => pilot_api::ErrorCode::Timeout,
-        PostError::Connect(_)
-        | PostError::Tls(_)
-        | PostError::Http(_)
-        | PostError::Request(_)
-        | PostError::Status { .. } => pilot_api::ErrorCode::ConnectionFailed,
+        PostError::Ask(_) | PostError::Status { .. } => pilot_api::ErrorCode::ConnectionFailed,
     };
     ApiError::new(code, words)
         .with_hint("its receiver has to answer a POST with a status of 200 to 299")

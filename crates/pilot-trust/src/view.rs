@@ -149,6 +149,14 @@ impl Trust {
         })
     }
 
+    /// The agent, if a grant of ours to it holds.
+    #[must_use]
+    pub fn trusted_peer(&self, now: UnixTime, agent: &AgentId) -> Option<TrustedPeer> {
+        let peer = self.peers.get(agent)?;
+        let given = peer.live_given(now)?;
+        Some(trusted_view(*agent, peer, given, now))
+    }
+
     /// Whether two entries of the agent's log contradict each other: nothing holds between us until it recovers.
     #[must_use]
     pub fn is_frozen(&self, peer: &AgentId) -> bool {

@@ -452,6 +452,13 @@ impl Node {
             .collect()
     }
 
+    /// An agent as [`Self::trusted`] gives it, if trust was granted to it.
+    #[must_use]
+    pub fn trusted_peer(&self, agent: &AgentId) -> Option<TrustedPeer> {
+        let state = self.shared.lock();
+        state.node.trust().trusted_peer(clock::unix(), agent)
+    }
+
     /// Whether an agent may dial our `port`.
     #[must_use]
     pub fn admits(&self, agent: &AgentId, port: Port) -> bool {

@@ -26,7 +26,7 @@ struct Written {
 
 /// One page on standard output, or all in a directory.
 pub(crate) fn man(words: &[String], dir: Option<&Path>) -> Result<Reply, Failure> {
-    let program = built();
+    let program = crate::built_command();
     if let Some(dir) = dir {
         return write_all(&program, dir);
     }
@@ -34,13 +34,6 @@ pub(crate) fn man(words: &[String], dir: Option<&Path>) -> Result<Reply, Failure
     let page = page(command)?;
     let words = page.roff.trim_end().to_owned();
     Reply::new(&page, words)
-}
-
-/// The whole command line, in which each command knows its full name and the options of all.
-fn built() -> Command {
-    let mut program = crate::command().disable_help_subcommand(true);
-    program.build();
-    program
 }
 
 fn found<'a>(program: &'a Command, words: &[String]) -> Result<&'a Command, ApiError> {
@@ -96,7 +89,7 @@ mod tests {
     #[test]
     fn every_command_has_a_page_of_its_own_name() {
         let dir = tempfile::tempdir().unwrap();
-        write_all(&built(), dir.path()).unwrap();
+        write_all(&crate::built_command(), dir.path()).unwrap();
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
         assert!(read("pilotctl.1").contains("send\\-message"));
         let page = read("pilotctl-send-message.1");
@@ -106,12 +99,16 @@ mod tests {
         );
         assert!(read("pilotctl-group-create.1").contains("auto"));
         let pages = fs::read_dir(dir.path()).unwrap().count();
-        assert_eq!(pages, all(&built()).len(), "no two have the same name");
+        assert_eq!(
+            pages,
+            all(&crate::built_command()).len(),
+            "no two have the same name"
+        );
     }
 
     #[test]
     fn a_page_is_found_by_the_words_of_its_command() {
-        let program = built();
+        let program = crate::built_command();
         let words = ["group".to_owned(), "create".to_owned()];
         assert_eq!(found(&program, &words).unwrap().get_name(), "create");
         assert!(found(&program, &["nothing".to_owned()]).is_err());

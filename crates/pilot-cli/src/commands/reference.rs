@@ -9,9 +9,7 @@ use crate::output::{Failure, Reply};
 
 /// Every command with the JSON Schema of its arguments.
 pub(crate) fn context(context: &Context) -> Result<Reply, Failure> {
-    let mut program = crate::command();
-    // Places of arguments are counted then.
-    program.build();
+    let program = crate::built_command();
     let mut commands = vec![];
     collect(&program, "", &mut commands);
     let codes: Vec<Value> = ErrorCode::ALL
@@ -159,8 +157,7 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Value> {
-        let mut program = crate::command();
-        program.build();
+        let program = crate::built_command();
         let mut found = vec![];
         collect(&program, "", &mut found);
         found

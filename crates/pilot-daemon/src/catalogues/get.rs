@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
-use hyper::client::conn::http1;
-use hyper::{Request, header};
-use hyper_util::rt::TokioIo;
+use hyper::Method;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::webhook::{Destination, TlsError, with_tls};
+use crate::web::{AskError, Asked, Destination};
 
 /// How long a connection may take, and a file after that.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -21,18 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Why a file was not fetched.
 #[derive(Debug, Error)]
 pub(crate) enum GetError {
-    /// No connection.
-    #[error("cannot connect")]
-    Connect(#[source] std::io::Error),
-    /// No TLS.
+    /// No answer.
     #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// No HTTP.
-    #[error("no answer in HTTP")]
-    Http(#[from] hyper::Error),
-    /// The request could not be written.
-    #[error("no request")]
-    Request(#[from] hyper::http::Error),
+    Ask(#[from] AskError),
     /// An answer that is no success.
     #[error("it answered {0} for {1}")]
     Status(u16, String),
@@ -70,52 +58,40 @@ impl Site {
     /// # Errors
     /// [`GetError`].
     pub(crate) async fn get(&self, path: &str, most: u64) -> Result<Vec<u8>, GetError> {
-        let Destination { host, port, .. } = &self.0;
-        let connecting = TcpStream::connect((host.as_str(), *port));
-        let stream = timeout(CONNECT_PATIENCE, connecting).await;
-        let stream = stream
-            .map_err(|_| GetError::Timeout)?
-            .map_err(GetError::Connect)?;
-        let fetched = timeout(PATIENCE, async {
-            if self.0.is_tls() {
-                let stream = with_tls(host, stream).await?;
-                return self.exchange(stream, path, most).await;
-            }
-            self.exchange(stream, path, most).await
-        });
+        let stream = timeout(CONNECT_PATIENCE, self.0.connect()).await;
+        let stream = stream.map_err(|_| GetError::Timeout)??;
+        let fetched = timeout(PATIENCE, self.exchange(stream, path, most));
         fetched.await.unwrap_or(Err(GetError::Timeout))
     }
 
-    async fn exchange<S>(&self, stream: S, path: &str, most: u64) -> Result<Vec<u8>, GetError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
-        let user_agent = concat!("pilot/", env!("CARGO_PKG_VERSION"));
-        let request = Request::get(format!("{}/{path}", self.0.path.trim_end_matches('/')))
-            .header(header::HOST, &self.0.authority)
-            .header(header::USER_AGENT, user_agent)
-            .header(header::CONNECTION, "close")
-            .body(Empty::<Bytes>::new())?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let answer = sender.send_request(request).await;
-        let read = match answer {
-            Ok(answer) if answer.status().as_u16() == 200 => {
-                let limit = usize::try_from(most).unwrap_or(usize::MAX);
-                let body = Limited::new(answer.into_body(), limit).collect().await;
-                body.map(|body| body.to_bytes().to_vec()).map_err(|error| {
-                    if error.is::<LengthLimitError>() {
-                        GetError::TooLong(path.to_owned(), most)
-                    } else {
-                        GetError::Body
-                    }
-                })
+    async fn exchange(
+        &self,
+        stream: TcpStream,
+        path: &str,
+        most: u64,
+    ) -> Result<Vec<u8>, GetError> {
+        let place = format!("{}/{path}", self.0.path.trim_end_matches('/'));
+        let request = self.0.request(Method::GET, &place);
+        let request = request
+            .body(Empty::<Bytes>::new())
+            .map_err(AskError::from)?;
+        let Asked {
+            answer,
+            connection: _connection,
+        } = self.0.ask(stream, request).await?;
+        let status = answer.status().as_u16();
+        if status != 200 {
+            return Err(GetError::Status(status, path.to_owned()));
+        }
+        let limit = usize::try_from(most).unwrap_or(usize::MAX);
+        let body = Limited::new(answer.into_body(), limit).collect().await;
+        body.map(|body| body.to_bytes().to_vec()).map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                GetError::TooLong(path.to_owned(), most)
+            } else {
+                GetError::Body
             }
-            Ok(answer) => Err(GetError::Status(answer.status().as_u16(), path.to_owned())),
-            Err(error) => Err(error.into()),
-        };
-        connection.abort();
-        read
+        })
     }
 }
 
@@ -164,6 +140,9 @@ mod tests {
         assert!(matches!(get(moved, 5).await, Err(GetError::Status(302, _))));
         let none = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
         assert!(matches!(get(none, 5).await, Err(GetError::Status(404, _))));
-        assert!(matches!(get(b"hello\r\n", 5).await, Err(GetError::Http(_))));
+        assert!(matches!(
+            get(b"hello\r\n", 5).await,
+            Err(GetError::Ask(AskError::Http(_)))
+        ));
     }
 }

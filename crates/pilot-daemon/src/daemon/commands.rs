@@ -666,7 +666,7 @@ fn not_approved(peer: &PeerRef, wait_ms: u64) -> ApiError {
         .with_hint("the knock stays open for 7 days: trust holds as soon as it is approved")
 }
 
-pub(super) async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     spawn_blocking(call)

@@ -10,6 +10,7 @@ use super::Daemon;
 use super::commands::blocking;
 use crate::error::{self, describe};
 use crate::filter::{METHOD, Passing, Setting};
+use crate::named;
 
 impl Daemon {
     pub(super) fn filter_state(&self) -> FilterState {
@@ -91,7 +92,7 @@ impl Daemon {
             return Ok(None);
         }
         let passing = Passing {
-            from: self.own_name(),
+            from: named::own(&self.node),
             to,
             text,
             ..Passing::default()
@@ -106,12 +107,5 @@ impl Daemon {
         text: &[u8],
     ) -> Result<Option<Filtered>, ApiError> {
         self.pass_out(what, error::name_of(peer), text).await
-    }
-
-    pub(super) fn own_name(&self) -> String {
-        self.node.hostname().map_or_else(
-            || self.node.address().to_string(),
-            |hostname| hostname.to_string(),
-        )
     }
 }

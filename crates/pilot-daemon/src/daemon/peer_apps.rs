@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pilot::{DialError, DialOptions, Scope, Terms, TrustedPeer};
+use pilot::{DialError, DialOptions, Scope, Terms};
 use pilot_api::types::{
     AppCalled, ApproveRequest, Approved, AppsGranted, CallAppRequest, PeerApps, PeerAppsRequest,
 };
@@ -19,6 +19,7 @@ use super::{Daemon, target, view};
 use crate::apps;
 use crate::error::{self, describe};
 use crate::inbox::now;
+use crate::named;
 use crate::peer_apps::{self, AppTerms, PeerAppsError};
 
 /// Questions a minute, where the owner says nothing, and the most that may be said.
@@ -48,7 +49,7 @@ impl Daemon {
         let claimed = self.claimed_names();
         let agent = self.node.approve(&target(&request.peer)?, terms).await;
         let agent = agent.map_err(|error| error::trust(&error, &request.peer))?;
-        let trusted = self.trusted_peer(&agent);
+        let trusted = self.node.trusted_peer(&agent);
         let apps = apps.zip(trusted.as_ref()).map(|(apps, peer)| AppTerms {
             approved_at_unix_ms: peer.approved_at.as_millis(),
             ..apps
@@ -129,11 +130,6 @@ impl Daemon {
         .await
     }
 
-    fn trusted_peer(&self, agent: &AgentId) -> Option<TrustedPeer> {
-        let trusted = self.node.trusted();
-        trusted.into_iter().find(|peer| peer.agent == *agent)
-    }
-
     pub(super) async fn call_of_peer(
         &self,
         peer: &PeerRef,
@@ -189,7 +185,7 @@ impl Daemon {
             error::dial(&error, peer, Port::APPS)
         })?;
         let asked = ask_app(stream, question).await;
-        asked.map_err(|error| peer_apps::unanswered(&error, &name, app, &self.own_name()))
+        asked.map_err(|error| peer_apps::unanswered(&error, &name, app, &named::own(&self.node)))
     }
 }
 

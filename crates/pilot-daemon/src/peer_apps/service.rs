@@ -70,8 +70,7 @@ impl AppService {
     /// What the peer may call now, and since when.
     fn granted(&self, agent: &AgentId) -> Option<(AppTerms, UnixTime)> {
         let terms = self.peers.terms(agent)?;
-        let trusted = self.node.trusted().into_iter();
-        let peer = trusted.into_iter().find(|peer| peer.agent == *agent)?;
+        let peer = self.node.trusted_peer(agent)?;
         let holds = peer.scope.allows_port(Port::APPS) && terms.belong_to(peer.approved_at);
         holds.then_some((terms, peer.approved_at))
     }

@@ -1,28 +1,19 @@
 //! One POST: a connection of its own, over TLS where the URL says so. Redirects are not followed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
 use hyper::header::{self, HeaderValue};
-use hyper::{Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Request, StatusCode};
 use pilot_types::encode_hex;
 use ring::hmac;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::{InvalidDnsNameError, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::settings::WebhookSettings;
 use crate::inbox::now;
+use crate::web::{AskError, Asked, Destination};
 
 /// A whole try, from the name's look-up to the answer's end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,18 +25,9 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Why a try failed.
 #[derive(Debug, Error)]
 pub(super) enum PostError {
-    /// No connection.
-    #[error("cannot connect")]
-    Connect(#[source] std::io::Error),
-    /// No TLS.
+    /// No answer.
     #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// No HTTP.
-    #[error("no answer in HTTP")]
-    Http(#[from] hyper::Error),
-    /// The request could not be written.
-    #[error("no request")]
-    Request(#[from] hyper::http::Error),
+    Ask(#[from] AskError),
     /// Too slow.
     #[error("no answer within 10 s")]
     Timeout,
@@ -59,28 +41,12 @@ pub(super) enum PostError {
     },
 }
 
-/// Why there is no TLS with a host.
-#[derive(Debug, Error)]
-pub(crate) enum TlsError {
-    /// No certificate that this machine trusts, or none at all.
-    #[error("no TLS")]
-    Tls(#[source] std::io::Error),
-    /// This machine trusts no certificates at all.
-    #[error("this machine has no certificates to check others by: install ca-certificates")]
-    NoRoots,
-    /// The host is no name for a certificate.
-    #[error("no name for a certificate")]
-    Name(#[from] InvalidDnsNameError),
-}
-
 impl PostError {
     /// Whether the same may succeed later.
     pub(super) const fn may_pass(&self) -> bool {
         match self {
             Self::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500..),
-            Self::Connect(_) | Self::Tls(_) | Self::Http(_) | Self::Request(_) | Self::Timeout => {
-                true
-            }
+            Self::Ask(_) | Self::Timeout => true,
         }
     }
 
@@ -88,68 +54,8 @@ impl PostError {
     pub(super) const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
-            Self::Connect(_) | Self::Tls(_) | Self::Http(_) | Self::Request(_) | Self::Timeout => {
-                None
-            }
+            Self::Ask(_) | Self::Timeout => None,
         }
-    }
-}
-
-/// A URL, taken apart.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Destination {
-    is_tls: bool,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// `host` or `host:port`, as the URL has it.
-    pub(crate) authority: String,
-    pub(crate) path: String,
-}
-
-impl Destination {
-    /// # Errors
-    /// What was expected.
-    pub(crate) fn parse(url: &str) -> Result<Self, String> {
-        const EXPECTED: &str = "expected http://HOST/… or https://HOST/…";
-        let uri: Uri = url.parse().map_err(|_| EXPECTED.to_owned())?;
-        let is_tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            Some(_) | None => return Err(EXPECTED.to_owned()),
-        };
-        let authority = uri.authority().ok_or_else(|| EXPECTED.to_owned())?;
-        if authority.as_str().contains('@') {
-            return Err("a name and password in a URL are not sent: use the secret".to_owned());
-        }
-        let default = if is_tls { 443 } else { 80 };
-        let port = match authority.port() {
-            None => default,
-            Some(port) if port.as_u16() > 0 => port.as_u16(),
-            Some(_) => return Err("port 0 is no port".to_owned()),
-        };
-        if authority.host().is_empty() {
-            return Err(EXPECTED.to_owned());
-        }
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        Ok(Self {
-            is_tls,
-            // An IPv6 address stands in brackets in a URL, and nowhere else.
-            host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port,
-            authority: authority.to_string(),
-            path: path.to_owned(),
-        })
-    }
-
-    /// Whether the URL asks for TLS.
-    pub(crate) const fn is_tls(&self) -> bool {
-        self.is_tls
-    }
-
-    /// Whether it is this machine, by an address that is nobody else's.
-    pub(crate) fn is_loopback(&self) -> bool {
-        let address = self.host.parse::<std::net::IpAddr>();
-        address.is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -178,83 +84,32 @@ impl Poster {
 
     async fn exchange(&self, body: &[u8]) -> Result<u16, PostError> {
         let request = self.request(body, now().as_secs())?;
-        let Destination { host, port, .. } = &self.destination;
-        let stream = TcpStream::connect((host.as_str(), *port)).await;
-        let stream = stream.map_err(PostError::Connect)?;
-        if !self.destination.is_tls {
-            return send(stream, request).await;
-        }
-        send(with_tls(host, stream).await?, request).await
+        let stream = self.destination.connect().await?;
+        // The connection stays until its answer is judged.
+        let Asked {
+            answer,
+            connection: _connection,
+        } = self.destination.ask(stream, request).await?;
+        let (head, body) = answer.into_parts();
+        // A receiver that is cut off while it answers may take that for a failure.
+        let _ = timeout(LINGER, Limited::new(body, MAX_ANSWER).collect()).await;
+        judged(head.status, head.headers.get(header::RETRY_AFTER))
     }
 
     /// The request, with the signature of time and body: whoever saw an old one cannot use it again later.
-    fn request(&self, body: &[u8], unix: u64) -> Result<Request<Full<Bytes>>, PostError> {
+    fn request(&self, body: &[u8], unix: u64) -> Result<Request<Full<Bytes>>, AskError> {
         let mut signing = hmac::Context::with_key(&self.key);
         signing.update(format!("{unix}.").as_bytes());
         signing.update(body);
         let hex = encode_hex(signing.sign().as_ref());
-        let user_agent = concat!("pilot/", env!("CARGO_PKG_VERSION"));
-        let request = Request::post(&self.destination.path)
-            .header(header::HOST, &self.destination.authority)
+        let destination = &self.destination;
+        let request = destination
+            .request(Method::POST, &destination.path)
             .header(header::CONTENT_TYPE, "application/json")
-            .header(header::USER_AGENT, user_agent)
-            .header(header::CONNECTION, "close")
             .header("pilot-timestamp", unix)
             .header("pilot-signature", format!("v1={hex}"));
         Ok(request.body(Full::new(Bytes::copy_from_slice(body)))?)
     }
-}
-
-/// TLS with a host over a connection to it.
-///
-/// # Errors
-/// [`TlsError`].
-pub(crate) async fn with_tls(
-    host: &str,
-    stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, TlsError> {
-    let name = ServerName::try_from(host.to_owned())?;
-    let connector = spawn_blocking(connector)
-        .await
-        .map_err(std::io::Error::from);
-    let connector = connector.map_err(TlsError::Tls)??;
-    let stream = connector.connect(name, stream).await;
-    stream.map_err(TlsError::Tls)
-}
-
-/// This machine's certificates, read for each connection: they are replaced while a daemon runs for months.
-fn connector() -> Result<TlsConnector, TlsError> {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(found.certs);
-    if roots.is_empty() {
-        return Err(TlsError::NoRoots);
-    }
-    let config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-async fn send<S>(stream: S, request: Request<Full<Bytes>>) -> Result<u16, PostError>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with its sender.
-    let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await;
-    let result = match answer {
-        Ok(answer) => {
-            let (head, body) = answer.into_parts();
-            // A receiver that is cut off while it answers may take that for a failure.
-            let _ = timeout(LINGER, Limited::new(body, MAX_ANSWER).collect()).await;
-            judged(head.status, head.headers.get(header::RETRY_AFTER))
-        }
-        Err(error) => Err(error.into()),
-    };
-    connection.abort();
-    result
 }
 
 fn judged(status: StatusCode, retry_after: Option<&HeaderValue>) -> Result<u16, PostError> {

@@ -6,7 +6,7 @@ use pilot_api::ApiError;
 use pilot_api::types::NoticeKind;
 use pilot_store::FileConfig;
 
-use super::post::Destination;
+use crate::web::Destination;
 
 /// Shortest secret: what is shorter can be guessed from one signature.
 const MIN_SECRET: usize = 16;
