@@ -342,9 +342,10 @@ fn remove(txn: &mut Txn, number: &[u8], head: &InboxHead) -> Result<usize, redb:
     }
     txn.delete(HEADS, number)?;
     txn.delete_prefix(BODIES, number)?;
-    let mut lower = |table, name: &[u8], by| {
-        let before = txn.counter(table, name)?;
-        txn.set_counter(table, name, before.saturating_sub(by))
+    let mut lower = |table, name: &[u8], by| match txn.counter(table, name)?.saturating_sub(by) {
+        // A sender of nothing takes no room.
+        0 => txn.delete(table, name),
+        left => txn.set_counter(table, name, left),
     };
     lower(COUNTERS, COUNT, 1)?;
     lower(COUNTERS, BYTES, cost(head.len))?;

@@ -22,6 +22,8 @@ pub(super) struct GroupCommit<I> {
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// Each is of a stream whose service waits for it, and whose body has its share of the service's budget (1 KiB at least of 128 MiB); of
+    /// letters there is one.
     messages: VecDeque<(Delivery, Done)>,
     /// Whether a task writes, which then takes what waits.
     is_writing: bool,
