@@ -330,7 +330,12 @@ async fn a_port_ends_with_its_command_and_so_do_its_connections() {
     let (alice, bob) = alice_and_bob(&network).await;
     let (server, target) = listener().await;
     let exposed = Opened::new(&bob, expose(target)).await;
-    let forwarded = Opened::new(&alice, forward(bob.name())).await;
+    // An address that no other test listens at: a port that was given back may be somebody else's the next moment.
+    let alone = || ForwardRequest {
+        listen: "127.0.0.77:0".to_owned(),
+        ..forward(bob.name())
+    };
+    let forwarded = Opened::new(&alice, alone()).await;
     let addr = forwarded.addr();
     let client = forwarded.connect().await;
     let (tcp, _) = server.accept().await.unwrap();
@@ -342,7 +347,7 @@ async fn a_port_ends_with_its_command_and_so_do_its_connections() {
     Opened::new(&bob, expose(target)).await;
 
     // A caller that is gone without a word.
-    let forwarded = Opened::new(&alice, forward(bob.name())).await;
+    let forwarded = Opened::new(&alice, alone()).await;
     let addr = forwarded.addr();
     drop(forwarded);
     until(|| async move { TcpStream::connect(addr).await.is_err() }).await;
